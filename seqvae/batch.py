@@ -1,0 +1,77 @@
+"""Batch: what is read, what is fed, what must be said.
+
+A sentence enters as a *sequence*: the ids of its tokens, then `END`. A sentence that was cut at the maximum length has
+no `END`, so nothing ever trains or scores an end that the text does not have.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+# The first ids of every vocabulary. `UNKNOWN` is an ordinary word; the other three never come out of a text.
+PADDING, START, END, UNKNOWN = range(4)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B sentences of at most T tokens, padded on the right with `PADDING`.
+
+    Attributes:
+        source: (B, T) int64, what the encoder reads: the tokens, then the end.
+        inputs: (B, T) int64, what the decoder is fed: the start, then the tokens.
+        targets: (B, T) int64, what it must say at each step: the tokens, then the end.
+        lengths: (B,) int64, how many steps of each row count.
+
+    >>> batch = Batch.of([[7, 8, END], [9, END]])
+    >>> batch.inputs.tolist(), batch.targets.tolist()
+    ([[1, 7, 8], [1, 9, 0]], [[7, 8, 2], [9, 2, 0]])
+    """
+
+    source: Tensor
+    inputs: Tensor
+    targets: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def of(cls, sequences: Sequence[Sequence[int]]) -> "Batch":
+        """Pad `sequences` (each at least one id, ending in `END` unless cut) into a batch, rows in the given order."""
+        lengths = torch.tensor([len(ids) for ids in sequences])
+        targets = torch.full((len(sequences), int(lengths.max())), PADDING)
+        for row, ids in enumerate(sequences):
+            targets[row, : len(ids)] = torch.as_tensor(ids)
+        inputs = targets.roll(1, dims=1)
+        inputs[:, 0] = START
+        batch = cls(source=targets, inputs=inputs, targets=targets, lengths=lengths)
+        return replace(batch, inputs=inputs.masked_fill(~batch.mask, PADDING))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """(B, T) bool, true at the steps that count."""
+        return torch.arange(self.targets.shape[1], device=self.lengths.device) < self.lengths[:, None]
+
+    @cached_property
+    def even(self) -> bool:
+        """Whether all rows have the same length, so that nothing is padding."""
+        return bool((self.lengths == self.targets.shape[1]).all())
+
+    @property
+    def tokens(self) -> int:
+        """How many targets count: every token and every real end of sentence; never the start or padding."""
+        return int(self.lengths.sum())
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on `device`."""
+        return Batch(**{name: tensor.to(device) for name, tensor in self._tensors().items()})
+
+    def repeat(self, times: int) -> "Batch":
+        """(times * B, T): each row `times` times in a row, as for several draws of z of one sentence."""
+        return Batch(**{name: t.repeat_interleave(times, dim=0) for name, t in self._tensors().items()})
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {"source": self.source, "inputs": self.inputs, "targets": self.targets, "lengths": self.lengths}

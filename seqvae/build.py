@@ -1,0 +1,173 @@
+"""Config -> objects: the one place that knows all catalogues.
+
+The constructor of a class is the schema of its options: each keyword argument with a default is an option; those
+without one (sizes that the neighbours decide) are filled in here.
+"""
+
+import inspect
+import types
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal, Union, get_args, get_origin
+
+from seqvae.config import Config, Part
+from seqvae.decoders import DECODERS
+from seqvae.encoders import ENCODERS
+from seqvae.errors import ConfigError, choose
+from seqvae.noise import NOISES
+from seqvae.objective import Objective
+from seqvae.observations import OBSERVATIONS, embedding_table
+from seqvae.posteriors import POSTERIORS
+from seqvae.priors import PRIORS
+from seqvae.schedules import SCHEDULES
+from seqvae.terms import DIVERGENCES, Reconstruction
+from seqvae.vae import SequenceVAE
+
+# Where a part stands in the configuration -> the catalogue that its name is looked up in.
+CATALOGUES: dict[str, Mapping[str, type]] = {
+    "model.encoder": ENCODERS,
+    "model.posterior": POSTERIORS,
+    "model.prior": PRIORS,
+    "model.decoder": DECODERS,
+    "model.observation": OBSERVATIONS,
+    "model.noise": NOISES,
+    "objective.divergence": DIVERGENCES,
+    "objective.weight": SCHEDULES,
+}
+
+
+def options(cls: type) -> dict[str, inspect.Parameter]:
+    """The options of a class: the keyword arguments of its constructor that have a default."""
+    if cls.__init__ is object.__init__ or "__init__" not in _constructor(cls):
+        return {}
+    parameters = inspect.signature(cls).parameters
+    return {name: p for name, p in parameters.items() if p.default is not inspect.Parameter.empty}
+
+
+def _constructor(cls: type) -> dict[str, Any]:
+    """The attributes that the class or its bases of this package define, so that torch's own `*args` are no options."""
+    return {
+        name: value
+        for base in cls.__mro__
+        if base.__module__.startswith("seqvae")
+        for name, value in vars(base).items()
+    }
+
+
+def make(place: str, part: Part, **sizes: Any) -> Any:
+    """The object that `part` names, from the catalogue of `place`, with those of `sizes` that its constructor asks for.
+
+    Raises:
+        ConfigError: for an unknown name or option, or a value of the wrong type, before anything is built.
+    """
+    resolved = resolve(place, part)
+    cls = CATALOGUES[place][resolved["name"]]
+    wanted = inspect.signature(cls).parameters
+    return cls(**{size: value for size, value in (sizes | resolved).items() if size in wanted})
+
+
+def resolve(place: str, part: Part) -> Part:
+    """The part with every option that its class has, those not given at their defaults, each in its proper type.
+
+    >>> resolve("model.noise", {"name": "word-dropout", "rate": "0.5"})
+    {'name': 'word-dropout', 'rate': 0.5}
+    """
+    catalogue = CATALOGUES[place]
+    known = options(catalogue[choose(f"{place}.name", part["name"], catalogue)])
+    for option in part.keys() - {"name"}:
+        choose(f"option of {place} {part['name']!r}", option, known)
+    return {"name": part["name"]} | {
+        option: converted(part.get(option, parameter.default), parameter.annotation, f"{place}.{option}")
+        for option, parameter in known.items()
+    }
+
+
+def resolve_all(config: Config) -> Config:
+    """The configuration with every part resolved, so that a wrong name or value is found before any work."""
+    groups: dict[str, dict[str, Part]] = {"model": {}, "objective": {}}
+    for place in CATALOGUES:
+        group, field = place.split(".")
+        groups[group][field] = resolve(place, getattr(getattr(config, group), field))
+    return replace(
+        config,
+        model=replace(config.model, **groups["model"]),
+        objective=replace(config.objective, **groups["objective"]),
+    )
+
+
+def converted(value: Any, annotation: Any, place: str) -> Any:
+    """`value` (as a command line, TOML or JSON gives it) as the type that the constructor asks for."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        annotation = next(a for a in get_args(annotation) if a is not type(None))
+    if get_origin(annotation) is Literal:
+        return choose(f"value of {place}", str(value), get_args(annotation))
+    text = str(value).lower()
+    if annotation is bool:
+        if text in ("true", "yes", "1", "false", "no", "0"):
+            return text in ("true", "yes", "1")
+        raise ConfigError(f"{place} = {value}: expected true or false")
+    try:
+        if annotation in (int, float):
+            return annotation(text)
+    except ValueError:
+        kind = "a whole number" if annotation is int else "a number"
+        raise ConfigError(f"{place} = {value}: expected {kind}") from None
+    return value
+
+
+def build_model(config: Config, vocabulary: int) -> SequenceVAE:
+    """The model that `config` describes, for `vocabulary` tokens, with new weights from torch's global generator."""
+    m = config.model
+    sizes: dict[str, Any] = {"latent": m.latent, "embedding": m.embedding, "vocabulary": vocabulary}
+    decoder = make("model.decoder", m.decoder, **sizes)
+    observation = make("model.observation", m.observation, **sizes, features=decoder.features)
+    embed = observation.embedding if m.share_embedding else embedding_table(vocabulary, m.embedding)
+    encoder = make("model.encoder", m.encoder, **sizes, embed=embed)
+    return SequenceVAE(
+        latent=m.latent,
+        encoder=encoder,
+        posterior=make("model.posterior", m.posterior, **sizes, features=encoder.features),
+        prior=make("model.prior", m.prior, **sizes),
+        decoder=decoder,
+        observation=observation,
+        noise=make("model.noise", m.noise),
+    )
+
+
+def build_objective(config: Config) -> Objective:
+    """The objective that `config` describes."""
+    return Objective(
+        reconstruction=Reconstruction(),
+        divergence=make("objective.divergence", config.objective.divergence),
+        weight=make("objective.weight", config.objective.weight),
+    )
+
+
+def parts_help() -> str:
+    """The catalogues as text: each part with its options, their defaults and what they do."""
+    lines = ["Parts (as in --model.encoder.hidden 512, or --objective.weight.name cyclical):", ""]
+    for place, catalogue in CATALOGUES.items():
+        lines.append(f"  {place}")
+        for name, cls in catalogue.items():
+            lines.append(f"    {name}: {(inspect.getdoc(cls) or '').splitlines()[0]}")
+            meanings = described(inspect.getdoc(cls) or "")
+            for option, parameter in options(cls).items():
+                choices = f" [{', '.join(get_args(parameter.annotation))}]" if get_origin(parameter.annotation) else ""
+                meaning = f"  {meanings[option]}" if option in meanings else ""
+                lines.append(f"      .{option} = {parameter.default}{choices}{meaning}")
+    return "\n".join(lines)
+
+
+def described(docstring: str) -> dict[str, str]:
+    """What the `Args` section of a docstring says of each argument, as one line."""
+    found: dict[str, str] = {}
+    _, _, section = docstring.partition("Args:\n")
+    for line in section.splitlines():
+        if not line.startswith("    "):
+            break
+        name, colon, text = line.strip().partition(": ")
+        if colon and line[4] != " ":
+            found[name] = text
+        elif found:
+            found[list(found)[-1]] += " " + line.strip()
+    return found

@@ -1,0 +1,45 @@
+"""The model card: README.md of a model folder."""
+
+from seqvae.checkpoint import Checkpoint
+from seqvae.evaluation import Scores, definitions
+
+
+def card(checkpoint: Checkpoint, samples: list[str], scores: Scores | None = None) -> str:
+    """Markdown with what the model is, how to use it, its corpus, its scores and some samples from the prior."""
+    config, model = checkpoint.config, checkpoint.model
+    parameters = sum(p.numel() for p in model.parameters())
+    lines = [
+        "---",
+        "library_name: seqvae",
+        "tags: [variational-autoencoder, text-generation]",
+        "---",
+        "",
+        f"# A sentence VAE of {checkpoint.facts.get('corpus', config.corpus)}",
+        "",
+        f"{config.model.latent} latent dimensions, {parameters:,} parameters, {len(checkpoint.tokenizer):,} "
+        f"{checkpoint.tokenizer.kind} tokens. Trained with `seqvae` for {checkpoint.facts.get('update', 0):,} updates.",
+        "",
+        "```python",
+        "from seqvae import TextVAE",
+        'model = TextVAE.from_pretrained("this/folder")',
+        "model.sample(5, temperature=0.8, seed=1)",
+        "```",
+        "",
+        "## Corpus",
+        "",
+        *[f"- {note}" for note in checkpoint.facts.get("notes", [])],
+        "",
+        "## Samples from the prior",
+        "",
+        *[f"- {text}" for text in samples],
+    ]
+    if scores is not None:
+        meaning = definitions()
+        lines += ["", "## Held-out scores", "", "| score | value | meaning |", "|---|---|---|"]
+        lines += [f"| {name} | {show(value)} | {meaning[name]} |" for name, value in vars(scores).items()]
+    return "\n".join(lines) + "\n"
+
+
+def show(value: float) -> str:
+    """Whole numbers with separators, others with three decimals."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"

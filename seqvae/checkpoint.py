@@ -1,0 +1,172 @@
+"""A model folder: config.json, model.safetensors, tokenizer.json. Nothing in it is code, and nothing is pickled.
+
+Every file is written beside its place and moved there, so that a kill at any moment leaves the old one or the new one.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_model, save_model
+
+from seqvae.build import build_model
+from seqvae.config import Config
+from seqvae.errors import CheckpointError, SeqVAEError
+from seqvae.text.tokenizer import Tokenizer
+from seqvae.vae import SequenceVAE
+
+FORMAT = 1
+CONFIG, WEIGHTS, TOKENIZER, CARD = "config.json", "model.safetensors", "tokenizer.json", "README.md"
+METRICS = "metrics.jsonl"
+STATE = Path("resume") / "state.pt"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a model folder holds.
+
+    Attributes:
+        config: the run that made the model.
+        model: in evaluation mode, on the CPU.
+        tokenizer: what made its ids.
+        facts: where the model comes from: name and notes of the corpus, scores; plain values.
+    """
+
+    config: Config
+    model: SequenceVAE
+    tokenizer: Tokenizer
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write the three files that `load` needs into `folder`, which is made if missing.
+
+        Raises:
+            CheckpointError: if the disk is full or the place cannot be written; what stood there before still stands.
+        """
+        values = {
+            "format": FORMAT,
+            "library": "seqvae",
+            "vocabulary": len(self.tokenizer),
+            "config": self.config.to_dict(),
+            "facts": self.facts,
+        }
+        write(folder / TOKENIZER, lambda path: self.tokenizer.save(path))
+        write(folder / WEIGHTS, lambda path: save_model(self.model, str(path)))
+        write(folder / CONFIG, lambda path: path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8"))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Checkpoint":
+        """Read what `save` wrote.
+
+        Raises:
+            CheckpointError: one line for a folder that is missing, unfinished, damaged or not ours.
+        """
+        if not folder.is_dir():
+            raise CheckpointError(f"no model folder at {folder}: expected a folder that `seqvae train` has written")
+        if not (folder / CONFIG).is_file():
+            hint = "; its training has not reached a validation yet" if (folder / METRICS).is_file() else ""
+            raise CheckpointError(f"{folder} is not a model folder: it has no {CONFIG}{hint}")
+        vocabulary, config, facts = _config(folder / CONFIG)
+        tokenizer = Tokenizer.load(folder / TOKENIZER)
+        if len(tokenizer) != vocabulary:
+            raise CheckpointError(
+                f"{folder / TOKENIZER} has {len(tokenizer)} tokens, but the model was trained with {vocabulary}: "
+                "the folder mixes files of two models"
+            )
+        return cls(config, _weights(folder / WEIGHTS, config, vocabulary), tokenizer, facts)
+
+
+def _config(path: Path) -> tuple[int, Config, dict[str, Any]]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values["library"] != "seqvae":
+            raise KeyError("library")
+        if values["format"] > FORMAT:
+            raise CheckpointError(
+                f"{path} was written by a newer version of seqvae: upgrade with pip install -U seqvae"
+            )
+        return int(values["vocabulary"]), Config.from_dict(values["config"]), dict(values["facts"])
+    except CheckpointError:
+        raise
+    except SeqVAEError as error:
+        raise CheckpointError(f"{path} describes a model that this version cannot build: {error}") from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise CheckpointError(f"{path} is damaged or was not written by seqvae") from None
+
+
+def _weights(path: Path, config: Config, vocabulary: int) -> SequenceVAE:
+    """Build the model only once the file's header agrees with it, so that a false size never fills the memory."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        with torch.device("meta"):
+            expected = build_model(config, vocabulary)
+        _compare(path, found, expected.state_dict(keep_vars=True))
+        model = build_model(config, vocabulary)
+        load_model(model, str(path))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path.parent} has no {path.name}: the folder is incomplete") from None
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is damaged or cut short ({_first_line(error)})") from None
+    except SeqVAEError as error:
+        raise error if isinstance(error, CheckpointError) else CheckpointError(f"{path.parent}: {error}") from None
+    return model.eval()
+
+
+def _compare(path: Path, found: dict[str, tuple[int, ...]], expected: dict[str, torch.Tensor]) -> None:
+    """Refuse a file that has other weights than the model, or fewer."""
+    for name, shape in found.items():
+        wanted = tuple(expected[name].shape) if name in expected else "no such weight"
+        if wanted != shape:
+            raise CheckpointError(f"{path} does not fit its config.json: {name} is {shape}, expected {wanted}")
+    stored = {id(tensor) for name, tensor in expected.items() if name in found}
+    for name, tensor in expected.items():
+        if id(tensor) not in stored:  # tied weights are stored once, under one of their names
+            raise CheckpointError(f"{path} is incomplete: it has no {name}")
+
+
+def save_state(folder: Path, state: dict[str, Any]) -> None:
+    """Write what a resumed training needs, apart from the model itself."""
+    write(folder / STATE, lambda path: torch.save(state, path))
+
+
+def load_state(folder: Path) -> dict[str, Any]:
+    """Read what `save_state` wrote; only tensors and plain values can be in it.
+
+    Raises:
+        CheckpointError: if there is none, or it is damaged.
+    """
+    path = folder / STATE
+    if not path.is_file():
+        raise CheckpointError(f"nothing to resume: {path} does not exist")
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # torch raises a dozen kinds for damaged files
+        raise CheckpointError(f"{path} is damaged ({_first_line(error)}): it cannot be resumed") from None
+
+
+def write(path: Path, how: Callable[[Path], object]) -> None:
+    """Let `how` write a file beside `path`, flush it to the disk, and move it there in one step."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        how(beside)
+        with open(beside, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        with suppress(OSError):
+            beside.unlink()
+        raise CheckpointError(
+            f"cannot write {path} ({_first_line(error)}): is the disk full, the place writable?"
+        ) from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,256 @@
+"""The command line: names, types and help of every option. The work is in `seqvae.commands`, imported when it is due,
+so that `seqvae --help` answers without torch.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import cyclopts
+from cyclopts import Parameter
+
+import seqvae
+from seqvae.config import Data, Model, Objective, Training
+from seqvae.errors import ConfigError, SeqVAEError
+
+FLAT = Parameter(name="*")
+WORD = Parameter(allow_leading_hyphen=True)  # `-` is standard input
+Folder = Annotated[str, Parameter(help="A model folder, or OWNER/NAME on the Hugging Face hub.")]
+Json = Annotated[bool, Parameter(negative="", help="One JSON object a line instead of plain text.")]
+Seed = Annotated[int | None, Parameter(help="The same seed gives the same text; by default a new one each time.")]
+
+app = cyclopts.App(
+    name="seqvae",
+    version=seqvae.__version__,
+    help="Variational autoencoders of sentences: train on a text file, sample from the prior, interpolate, measure.",
+    help_format="plaintext",
+    result_action="return_value",
+)
+
+
+@app.command
+def train(
+    corpus: Annotated[str | None, WORD] = None,
+    /,
+    *,
+    config: Path | None = None,
+    output: Path | None = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    data: Annotated[Data | None, FLAT] = None,
+    training: Annotated[Training | None, FLAT] = None,
+    model: Model | None = None,
+    objective: Objective | None = None,
+) -> None:
+    """Train a model and show what it can do.
+
+    Args:
+        corpus: `sotu` (the default) or `grammar`, built in; a file with a sentence a line (also .gz), `-` for standard
+            input, .csv, .tsv, .jsonl or .parquet, a folder with train/valid/test files, or `hub:NAME`.
+        config: a TOML file with options, named as here; the command line wins.
+        output: the model folder; by default a new one below `runs`.
+        resume: go on with the run in --output (by default the newest one below `runs`) after it was killed or stopped.
+        data: what is read.
+        training: how long and how fast.
+        model: sizes and parts.
+        objective: what is minimized.
+    """
+    from seqvae import commands
+
+    commands.train(
+        corpus,
+        output=output,
+        resume=resume,
+        data=data or Data(),
+        training=training or Training(),
+        model=model or Model(),
+        objective=objective or Objective(),
+    )
+
+
+@app.command
+def sample(
+    model: Folder,
+    /,
+    *,
+    number: Annotated[int, Parameter(name=["--number", "-n"])] = 10,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    beam: int = 0,
+    allow_unknown: Annotated[bool, Parameter(negative="")] = False,
+    seed: Seed = None,
+    json: Json = False,
+) -> None:
+    """Sentences from draws of the prior, one a line.
+
+    Args:
+        number: how many.
+        temperature: 0 takes the likeliest word each time, 1 draws from the model.
+        top_k: draw among the K likeliest words; 0 = all.
+        top_p: draw among the likeliest words that together have this probability.
+        min_p: draw among words at least this share as likely as the likeliest.
+        beam: search for the likeliest sentence of each z with a beam of this width, instead of drawing words.
+        allow_unknown: let `<unk>` be said.
+    """
+    from seqvae import commands
+
+    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "beam": beam}
+    commands.sample(model, number, seed=seed, json=json, allow_unknown=allow_unknown, **options)
+
+
+@app.command
+def reconstruct(model: Folder, source: Annotated[str, WORD] = "-", /, *, beam: int = 0, json: Json = False) -> None:
+    """Each sentence of a file decoded from its posterior mean, one a line.
+
+    Args:
+        source: a file with a sentence a line, or `-` for standard input.
+        beam: width of a beam search; 0 = greedy.
+    """
+    from seqvae import commands
+
+    commands.reconstruct(model, source, beam=beam, json=json)
+
+
+@app.command
+def interpolate(
+    model: Folder,
+    start: str | None = None,
+    end: str | None = None,
+    /,
+    *,
+    steps: int = 7,
+    path: Literal["linear", "slerp"] | None = None,
+    seed: Seed = None,
+    json: Json = False,
+) -> None:
+    """Walk from one sentence to another, or between two draws of the prior if none is given.
+
+    Args:
+        start: the first sentence.
+        end: the last one.
+        steps: sentences on the way, the two ends included.
+        path: `linear` (default between sentences) or `slerp` (default between draws of the prior).
+    """
+    from seqvae import commands
+
+    commands.interpolate(model, start, end, steps=steps, path=path, seed=seed, json=json)
+
+
+@app.command
+def encode(
+    model: Folder,
+    source: Annotated[str, WORD],
+    /,
+    *,
+    output: Path,
+    scale: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Write the posterior means of a file's sentences as a NumPy array (sentences, latent).
+
+    Args:
+        source: a file with a sentence a line, or `-` for standard input.
+        output: the .npy file to write.
+        scale: write the posterior's standard deviations instead.
+    """
+    from seqvae import commands
+
+    commands.encode(model, source, output=output, scale=scale)
+
+
+@app.command
+def decode(
+    model: Folder,
+    latents: Path,
+    /,
+    *,
+    temperature: float = 0.0,
+    beam: int = 0,
+    seed: Seed = None,
+    json: Json = False,
+) -> None:
+    """A sentence for each row of a NumPy array, one a line.
+
+    Args:
+        latents: a .npy file of shape (sentences, latent), as `seqvae encode` writes it.
+        temperature: 0 takes the likeliest word each time, 1 draws from the model.
+        beam: width of a beam search; 0 = none.
+    """
+    from seqvae import commands
+
+    commands.decode(model, latents, temperature=temperature, beam=beam, seed=seed, json=json)
+
+
+@app.command
+def evaluate(
+    model: Folder,
+    corpus: Annotated[str | None, WORD] = None,
+    /,
+    *,
+    split: Literal["train", "valid", "test"] = "test",
+    column: str | None = None,
+    samples: int = 100,
+    limit: int | None = None,
+    seed: int = 0,
+    json: Path | None = None,
+) -> None:
+    """Held-out scores with their definitions.
+
+    Args:
+        corpus: what to score; by default the corpus that the model was trained on.
+        split: which part of it. A single file that is not the training corpus is scored whole.
+        column: the column of a table that holds the sentences.
+        samples: draws of z for each sentence, for the importance-weighted likelihood.
+        limit: score only so many sentences, evenly spread over the split.
+        seed: of the draws.
+        json: also write the scores to this file.
+    """
+    from seqvae import commands
+
+    commands.evaluate(model, corpus, split=split, column=column, samples=samples, limit=limit, seed=seed, json=json)
+
+
+@app.command
+def describe(model: Folder, /) -> None:
+    """What a model is: its size, its parts, its corpus and its scores."""
+    from seqvae import commands
+
+    commands.describe(model)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; a user's mistake is one line on standard error and exit code 2."""
+    try:
+        _run(sys.argv[1:] if arguments is None else arguments)
+    except SeqVAEError as error:
+        print(f"seqvae: {error}", file=sys.stderr)
+        sys.exit(2)
+    except cyclopts.CycloptsError as error:
+        print(f"seqvae: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:  # `seqvae sample ... | head`
+        sys.stderr.close()
+        sys.exit(0)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run(arguments: list[str]) -> None:
+    app.config = _recipe(arguments)
+    app(arguments, exit_on_error=False, print_error=False)
+    if arguments[:1] == ["train"] and {"--help", "-h"} & set(arguments):
+        from seqvae.build import parts_help
+
+        print(parts_help())
+
+
+def _recipe(arguments: list[str]) -> tuple[cyclopts.config.Toml, ...]:
+    """The file that --config names, as further arguments that yield to those of the command line."""
+    for i, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name == "--config":
+            path = Path(value or "".join(arguments[i + 1 : i + 2]))
+            if not path.is_file():
+                raise ConfigError(f"--config {path}: there is no such file; expected a TOML file with options")
+            return (cyclopts.config.Toml(path, use_commands_as_keys=False),)
+    return ()

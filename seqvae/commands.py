@@ -1,0 +1,251 @@
+"""The commands: results go to standard output, progress and remarks to standard error."""
+
+import dataclasses
+import json as json_
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
+from seqvae import fitting, runs, show
+from seqvae.build import resolve_all
+from seqvae.checkpoint import Checkpoint
+from seqvae.config import Config, Data, Model, Objective, Training
+from seqvae.errors import ConfigError, CorpusError
+from seqvae.memory import keep_freed_memory
+from seqvae.text.corpus import Corpus, Split, load
+from seqvae.text.sources import open_source
+from seqvae.textvae import TextVAE
+
+SHOWN = 1000  # held-out sentences scored at the end of a training, at most; `seqvae evaluate` takes all
+SHOWN_SAMPLES = 20
+EXTENDABLE = ("max_epochs", "max_minutes", "patience", "trackers")  # what a resumed run may change
+
+
+def train(
+    corpus: str | None,
+    *,
+    output: Path | None,
+    resume: bool,
+    data: Data,
+    training: Training,
+    model: Model,
+    objective: Objective,
+) -> None:
+    """Train, then show what the model can do."""
+    given = Config(corpus=corpus or "sotu", data=data, model=model, objective=objective, training=training)
+    config = resolve_all(given)
+    keep_freed_memory()
+    show.quiet()
+    folder = _agreed(output or (runs.newest() if resume else runs.new(config.corpus)))
+    if resume:
+        config = _resumed(folder, config, corpus)
+    elif PartialState().is_main_process:
+        runs.begin(runs.fresh(folder), config)
+    with PartialState().main_process_first():  # the others find the tokenized corpus in the cache
+        read = load(config.corpus, seed=config.training.seed, **vars(config.data))
+    if PartialState().is_main_process:
+        for note in read.notes:
+            show.remark(note)
+    run = fitting.Run(
+        config,
+        read,
+        folder,
+        resume=resume and runs.has_state(folder),
+        accelerator=fitting.accelerator_for(config, folder),
+    )
+    show.training(run)
+    run.accelerator.end_training()
+    if run.accelerator.is_main_process:
+        _finish(TextVAE(Checkpoint.load(folder)), read, folder)
+
+
+def _agreed(folder: Path) -> Path:
+    """The main process's choice, in all processes."""
+    choice = [str(folder)]
+    broadcast_object_list(choice)
+    return Path(choice[0])
+
+
+def _resumed(folder: Path, given: Config, corpus: str | None) -> Config:
+    """The options that the run was started with, but for those that say how long; others must not differ."""
+    stored, default = runs.options_of(folder), resolve_all(Config())
+    changes = {name: getattr(given.training, name) for name in EXTENDABLE}
+    changes = {k: v for k, v in changes.items() if v != getattr(default.training, k)}
+    config = replace(stored, training=replace(stored.training, **changes))
+    if corpus is not None and corpus != stored.corpus:
+        raise ConfigError(f"--resume goes on with corpus {stored.corpus}, not {corpus}: leave the corpus out")
+    for group in ("data", "model", "objective", "training"):
+        ours, theirs, usual = (getattr(c, group) for c in (given, config, default))
+        for field in dataclasses.fields(ours):
+            asked, was = getattr(ours, field.name), getattr(theirs, field.name)
+            if asked not in (was, getattr(usual, field.name)):
+                raise ConfigError(f"--resume goes on with {field.name} = {was}, not {asked}: leave the option out")
+    return config
+
+
+def _finish(model: TextVAE, corpus: Corpus, folder: Path) -> None:
+    """Score and show the trained model, and write its card."""
+    split = corpus.test or corpus.valid
+    assert split is not None
+    scores = model.evaluate(_some(split, SHOWN), samples=SHOWN_SAMPLES)
+    facts = model.checkpoint.facts | {"scores": vars(scores), "fingerprint": fingerprint(corpus)}
+    model = TextVAE(replace(model.checkpoint, facts=facts))
+    model.checkpoint.save(folder)
+    model.write_card(folder, scores)
+    show.scores(scores)
+    show.tour(model, split)
+    print(f"\nmodel folder: {folder}   (try: seqvae sample {folder} --temperature 0.5)")
+
+
+def sample(
+    name: str, number: int, *, seed: int | None, json: bool, allow_unknown: bool, temperature: float, **options: Any
+) -> None:
+    """Sentences from the prior."""
+    if number < 1:
+        raise ConfigError(f"--number {number}: expected 1 or more sentences")
+    model = TextVAE.from_pretrained(name)
+    said = model.samples(number, seed=seed, temperature=temperature, allow_unknown=allow_unknown, **options)
+    show.sentences(said, json)
+
+
+def reconstruct(name: str, source: str, *, beam: int, json: bool) -> None:
+    """Each sentence through its posterior mean and back."""
+    model = TextVAE.from_pretrained(name)
+    texts = lines_of(source)
+    said = model.sentences(model.encode(texts).mean, beam=beam)
+    show.sentences(said, json, originals=texts)
+
+
+def interpolate(
+    name: str,
+    start: str | None,
+    end: str | None,
+    *,
+    steps: int,
+    path: str | None,
+    seed: int | None,
+    json: bool,
+) -> None:
+    """From one sentence, or draw of the prior, to another."""
+    if (start is None) != (end is None):
+        raise ConfigError("one sentence was given: expected two (START END), or none for two draws of the prior")
+    model = TextVAE.from_pretrained(name)
+    if start is None or end is None:
+        z0, z1 = model.prior_draws(2, seed=seed)
+    else:
+        z0, z1 = model.encode([start, end]).mean
+    way = model.walk(z0, z1, steps=steps, path=path or ("slerp" if start is None else "linear"))
+    show.sentences(model.sentences(way), json)
+
+
+def encode(name: str, source: str, *, output: Path, scale: bool) -> None:
+    """Sentences to a NumPy array."""
+    if output.suffix != ".npy":
+        raise ConfigError(f"--output {output}: expected a name that ends in .npy")
+    model = TextVAE.from_pretrained(name)
+    q = model.encode(lines_of(source))
+    try:
+        with open(output, "wb") as file:
+            np.save(file, (q.stddev if scale else q.mean).numpy())
+    except OSError as error:
+        raise ConfigError(f"--output {output} cannot be written: {error.strerror}") from None
+
+
+def decode(name: str, latents: Path, *, temperature: float, beam: int, seed: int | None, json: bool) -> None:
+    """A NumPy array to sentences."""
+    model = TextVAE.from_pretrained(name)
+    try:
+        z = np.load(latents, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        raise ConfigError(
+            f"{latents} is not a NumPy array: expected a .npy file as `seqvae encode` writes it"
+        ) from None
+    if z.dtype.kind not in "fiu" or z.ndim != 2:
+        raise ConfigError(f"{latents} holds {z.dtype} of shape {z.shape}: expected numbers (sentences, latent)")
+    if not np.isfinite(z).all():
+        raise ConfigError(f"{latents} holds values that are not finite")
+    show.sentences(model.sentences(torch.from_numpy(z), temperature=temperature, beam=beam, seed=seed), json)
+
+
+def evaluate(
+    name: str,
+    corpus: str | None,
+    *,
+    split: str,
+    column: str | None,
+    samples: int,
+    limit: int | None,
+    seed: int,
+    json: Path | None,
+) -> None:
+    """Scores with their definitions."""
+    model = TextVAE.from_pretrained(name)
+    if limit is not None and limit < 2:
+        raise ConfigError(f"--limit {limit}: expected 2 or more sentences")
+    scores = model.evaluate(_some(_split(model, corpus, split, column), limit), samples=samples, seed=seed)
+    show.scores(scores)
+    if json is not None:
+        try:
+            json.write_text(json_.dumps(vars(scores), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"--json {json} cannot be written: {error.strerror}") from None
+
+
+def _split(model: TextVAE, corpus: str | None, split: str, column: str | None) -> Split:
+    """The sentences to score, divided as they were for training if they are those of the training."""
+    config, facts = model.config, model.checkpoint.facts
+    own = corpus is None or corpus == config.corpus
+    if corpus is None and facts.get("corpus") == "sentences":
+        raise ConfigError("the model was trained on a list in memory: name the corpus to score")
+    read = load(
+        corpus or config.corpus,
+        column=column or (config.data.column if own else None),
+        tokenizer=model.tokenizer,
+        max_length=config.data.max_length,
+        seed=config.training.seed,
+        whole=not own,
+    )
+    if own and facts.get("fingerprint", "") not in ("", fingerprint(read)):
+        show.remark(f"{config.corpus} has changed since the training: what is scored may have been trained on")
+    if split not in read.splits:
+        raise CorpusError(f"{read.name} has no {split} sentences; it has: {', '.join(read.splits)}")
+    return read.splits[split]
+
+
+def describe(name: str) -> None:
+    """What a model is."""
+    show.description(TextVAE.from_pretrained(name))
+
+
+def lines_of(source: str) -> list[str]:
+    """The sentences of a file, or of standard input, in their order and with their duplicates."""
+    opened = open_source(source)
+    if len(opened.datasets) > 1:
+        raise CorpusError(f"{source} has several splits: name one file")
+    ((split, dataset),) = opened.datasets.items()
+    texts = [text for text in dataset[opened.columns[split]] if text and text.strip()]
+    if not texts:
+        raise CorpusError(f"{source} holds only blank lines")
+    return texts
+
+
+def fingerprint(corpus: Corpus) -> str:
+    """A few letters that change when the corpus, or the way it was divided, does."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for name, split in corpus.splits.items():
+        digest.update(f"{name} {len(split)} ".encode() + split.lengths.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _some(split: Split, limit: int | None) -> Split:
+    """At most `limit` sentences, evenly spread over the split."""
+    if limit is None or len(split) <= limit:
+        return split
+    return split.select(np.linspace(0, len(split) - 1, limit).astype(np.int64))

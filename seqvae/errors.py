@@ -1,0 +1,46 @@
+"""The errors that a user can cause, each one sentence: what was given, what was expected, what to write instead.
+
+Commands print the message of a `SeqVAEError` on one line and exit with code 2; everything else is a bug and keeps its
+traceback.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class SeqVAEError(Exception):
+    """Base of every error that a change of input or option can mend."""
+
+
+class ConfigError(SeqVAEError):
+    """An option has a name or a value that cannot be used."""
+
+
+class CorpusError(SeqVAEError):
+    """A corpus cannot be found, read or split."""
+
+
+class CheckpointError(SeqVAEError):
+    """A model folder is missing, damaged, unfinished or not one of ours."""
+
+
+class TrainingError(SeqVAEError):
+    """Training cannot go on, as when the loss is no longer finite."""
+
+
+def choose(kind: str, given: str, known: Iterable[str]) -> str:
+    """Return `given` if it is one of `known`, else raise a `ConfigError` that names the nearest and all of them.
+
+    >>> choose("tokenizer", "word", ["word", "char"])
+    'word'
+    >>> choose("tokenizer", "wrod", ["word", "char"])
+    Traceback (most recent call last):
+    ...
+    seqvae.errors.ConfigError: unknown tokenizer 'wrod'; did you mean 'word'? (known: char, word)
+    """
+    known = sorted(known)
+    if given in known:
+        return given
+    near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ";"
+    raise ConfigError(f"unknown {kind} {given!r}{hint} (known: {', '.join(known) or 'none'})")

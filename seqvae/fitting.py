@@ -1,0 +1,275 @@
+"""The loop around the trainer: validate, keep the best model, log, save; all in sight and none of it printed.
+
+`fit` is a generator too: it yields each `Step` and each `Validation`, and whoever iterates shows them, or does not.
+"""
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from seqvae.build import build_model, build_objective
+from seqvae.checkpoint import METRICS, Checkpoint, load_state, save_state
+from seqvae.config import Config
+from seqvae.errors import ConfigError, CorpusError
+from seqvae.evaluation import Bound, validate
+from seqvae.text.batching import Batches, ordered
+from seqvae.text.corpus import Corpus, Split
+from seqvae.trainer import Step, Trainer, precision
+
+LOG_EVERY = 50  # updates between two lines of metrics.jsonl
+LONGEST = 2000  # updates between two validations, unless the user says otherwise
+VALIDATED = 5000  # sentences that a validation looks at, at most
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The true bound (weight 1, raw KL) on validation sentences, in nats per sentence.
+
+    Attributes:
+        update: after how many updates.
+        reconstruction, kl: its two parts.
+        kept: whether the model of this moment is the best so far and stands in the folder.
+    """
+
+    update: int
+    reconstruction: float
+    kl: float
+    kept: bool
+
+    @property
+    def elbo(self) -> float:
+        """-(reconstruction + kl)."""
+        return -(self.reconstruction + self.kl)
+
+
+@dataclass
+class Best:
+    """The best validation so far.
+
+    A bound counts only once the schedule has reached its full weight: before, the latest model is the best, since a
+    model that has not been asked to compress, or not yet to use z, would win with a bound that means little.
+    """
+
+    elbo: float = -float("inf")
+    settled: bool = False
+    update: int = 0
+    waited: int = 0  # validations since then
+
+    def offer(self, elbo: float, update: int, settled: bool) -> bool:
+        """Whether this one is better; if so it takes the place."""
+        if self.settled and not elbo > self.elbo:
+            self.waited += 1
+            return False
+        self.elbo, self.settled, self.update, self.waited = elbo, settled, update, 0
+        return True
+
+
+@dataclass
+class Run:
+    """One training: what goes in, and where the results go.
+
+    Attributes:
+        config: all options.
+        corpus: with a train and a valid split.
+        folder: where the model goes; None keeps the best weights in memory alone.
+        resume: go on from the state in `folder`.
+        accelerator: made from the options if not given.
+    """
+
+    config: Config
+    corpus: Corpus
+    folder: Path | None = None
+    resume: bool = False
+    accelerator: Accelerator = field(default_factory=lambda: Accelerator(mixed_precision="no"))
+    best: Best = field(default_factory=Best)
+
+    def __post_init__(self) -> None:
+        train, training = self.corpus.train, self.config.training
+        if train is None or self.corpus.valid is None:
+            raise CorpusError(f"{self.corpus.name} has no training or no validation sentences")
+        torch.manual_seed(training.seed)
+        self.model = build_model(self.config, len(self.corpus.tokenizer))
+        self.objective = build_objective(self.config)
+        world = self.accelerator.num_processes
+        batches = Batches(
+            train,
+            batch_size=max(1, training.batch_size // world),
+            seed=training.seed,
+            rank=self.accelerator.process_index,
+            world=world,
+            exact_length=training.exact_length,
+        )
+        self.trainer = Trainer(self.model, self.objective, batches, training, self.accelerator)
+        if self.accelerator.process_index:  # the same weights everywhere, but not the same noise
+            torch.manual_seed(hash((training.seed, self.accelerator.process_index)) % 2**63)
+        if self.resume:
+            self._load()
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The model as it is now."""
+        facts = {"corpus": self.corpus.name, "notes": self.corpus.notes, "update": self.trainer.update}
+        return Checkpoint(self.config, self.model, self.corpus.tokenizer, facts)
+
+    def _load(self) -> None:
+        if self.folder is None:
+            raise ConfigError("resume = True without a folder: name the folder of the run to go on with")
+        state = load_state(self.folder)
+        self.best = Best(**state.pop("best"))
+        self.trainer.load_state(state)
+        keep_lines(self.folder / METRICS, self.trainer.update)
+
+    def save_state(self) -> None:
+        """Write what `resume` needs, in the main process."""
+        if self.folder is not None and self.accelerator.is_main_process:
+            save_state(self.folder, self.trainer.state() | {"best": vars(self.best)})
+
+    def log(self, **values: Any) -> None:
+        """Add a line to metrics.jsonl and pass its numbers on to the trackers, in the main process."""
+        if self.folder is not None and self.accelerator.is_main_process:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(self.folder / METRICS, "a", encoding="utf-8") as file:
+                file.write(json.dumps(values) + "\n")
+        kind, update = values.pop("kind"), values.pop("update")
+        self.accelerator.log({f"{kind}/{name}": value for name, value in values.items()}, step=update)
+
+
+def fit(run: Run) -> Iterator[Step | Validation]:
+    """Train until the options, the patience or the user (Ctrl-C) say stop; the best model is then in `run.model`.
+
+    Raises:
+        TrainingError: when training cannot go on; the best model so far stands in the folder.
+    """
+    training, trainer = run.config.training, run.trainer
+    every = training.validate_every or min(LONGEST, trainer.batches.steps)
+    kept: dict[str, torch.Tensor] = {}
+    with interruption() as asked:
+        for step in trainer.steps():
+            if step.update % LOG_EVERY == 0:
+                run.log(kind="train", **plain(step))
+            yield step
+            stop = agreed(run.accelerator, asked.is_set())
+            if stop or step.update % every == 0:
+                yield _validate(run, kept)
+                run.save_state()
+                if stop or (training.patience and run.best.waited >= training.patience):
+                    break
+        else:
+            if run.best.update != trainer.update:
+                yield _validate(run, kept)
+            run.save_state()
+    _restore(run, kept)
+
+
+def _validate(run: Run, kept: dict[str, torch.Tensor]) -> Validation:
+    update = run.trainer.update
+    bound = bound_of(run)
+    said, cost = bound.reconstruction / bound.sentences, bound.kl / bound.sentences
+    better = run.best.offer(-bound.nll, update, update >= run.objective.weight.settled)
+    if better:
+        if run.folder is None:
+            kept.update({name: tensor.detach().clone() for name, tensor in run.model.state_dict().items()})
+        elif run.accelerator.is_main_process:
+            run.checkpoint.save(run.folder)
+    validation = Validation(update, said, cost, better)
+    run.log(kind="valid", **vars(validation), elbo=validation.elbo)
+    return validation
+
+
+def bound_of(run: Run) -> Bound:
+    """The bound on the validation sentences, each process measuring its share of the batches."""
+    rank, world = run.accelerator.process_index, run.accelerator.num_processes
+    batches = (pair for i, pair in enumerate(ordered_some(run.corpus.valid)) if i % world == rank)
+    sums = validate(run.model, batches, seed=run.config.training.seed).tensor()
+    if world > 1:
+        torch.distributed.all_reduce(sums)
+    return Bound.of(sums)
+
+
+def ordered_some(split: Split | None) -> Iterator[Any]:
+    """Batches of at most `VALIDATED` sentences of a split, evenly spread over it: always the same ones."""
+    assert split is not None
+    if len(split) > VALIDATED:
+        split = split.select(np.linspace(0, len(split) - 1, VALIDATED).astype(np.int64))
+    yield from ordered(split, batch_size=128)
+
+
+def _restore(run: Run, kept: dict[str, torch.Tensor]) -> None:
+    """Put the best weights back into the model."""
+    if run.folder is None:
+        run.model.load_state_dict(kept or run.model.state_dict())
+        return
+    run.accelerator.wait_for_everyone()
+    run.model.load_state_dict(Checkpoint.load(run.folder).model.state_dict())
+
+
+def agreed(accelerator: Accelerator, mine: bool) -> bool:
+    """Whether any process wants to stop, so that all of them do."""
+    if accelerator.num_processes == 1:
+        return mine
+    wish = torch.tensor(float(mine), device=accelerator.device)
+    return bool(accelerator.reduce(wish, reduction="sum") > 0)
+
+
+@contextmanager
+def interruption() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets instead of breaking off; a second one breaks off as usual."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def plain(step: Step) -> dict[str, Any]:
+    """A step as one flat line of numbers."""
+    values = dict(vars(step))
+    return values | vars(values.pop("report"))
+
+
+def keep_lines(path: Path, update: int) -> None:
+    """Drop the lines of metrics.jsonl that a killed run wrote after its last saved state."""
+    if not path.is_file():
+        return
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["update"] <= update:
+                lines.append(line)
+        except ValueError:  # the line that the kill cut short
+            break
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def accelerator_for(config: Config, folder: Path | None) -> Accelerator:
+    """The device, precision, processes and trackers that the options ask for."""
+    from accelerate.state import PartialState
+
+    device = PartialState().device
+    mixed = {"fp32": "no", "bf16": "bf16"}[precision(config.training.precision, device)]
+    trackers = list(config.training.trackers)
+    accelerator = Accelerator(
+        mixed_precision=mixed, log_with=trackers or None, project_dir=folder if trackers else None
+    )
+    if trackers:
+        accelerator.init_trackers("seqvae", config={"corpus": config.corpus, "seed": config.training.seed})
+    return accelerator

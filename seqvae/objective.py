@@ -1,0 +1,62 @@
+"""The objective: what is minimized, and beside it what is reported. They are never the same variable."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from seqvae.schedules import Schedule
+from seqvae.terms import Term
+from seqvae.vae import Trace
+
+
+@dataclass(frozen=True)
+class Report:
+    """One update, in nats per sentence of its batch.
+
+    Attributes:
+        loss: what was minimized, with its weights and floors.
+        reconstruction: -log p(x|z), raw.
+        kl: KL(q||p), raw: weight 1, no floor.
+        weight: the weight of the divergence in `loss`.
+        sentences, tokens: how many the batch held.
+    """
+
+    loss: float
+    reconstruction: float
+    kl: float
+    weight: float
+    sentences: int
+    tokens: int
+
+    @property
+    def elbo(self) -> float:
+        """-(reconstruction + KL), whatever was minimized."""
+        return -(self.reconstruction + self.kl)
+
+
+class Objective(nn.Module):
+    """reconstruction + weight(update) * divergence, averaged over the batch.
+
+    With `weight` constantly 1 and the plain KL this is the negative evidence lower bound.
+    """
+
+    def __init__(self, *, reconstruction: Term, divergence: Term, weight: Schedule) -> None:
+        super().__init__()
+        self.reconstruction = reconstruction
+        self.divergence = divergence
+        self.weight = weight
+
+    def forward(self, trace: Trace, update: int) -> tuple[Tensor, Report]:
+        """The loss () to go backward from, and its report, at `update` (0, 1, 2, ...)."""
+        weight = self.weight(update)
+        loss = self.reconstruction(trace).mean()
+        if weight:  # 0 * inf would not be 0
+            loss = loss + weight * self.divergence(trace).mean()
+        return loss, Report(
+            loss=loss.item(),
+            reconstruction=trace.reconstruction.mean().item(),
+            kl=trace.kl.mean().item(),
+            weight=weight,
+            sentences=len(trace.batch),
+            tokens=trace.batch.tokens,
+        )

@@ -1,0 +1,67 @@
+"""Observations: what x is made of. An observation embeds it, and gives log p(x_t | features)."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Observation(nn.Module, ABC):
+    """The last step of the model, from the decoder's features to the probability of what is observed."""
+
+    @abstractmethod
+    def embed(self, x: Tensor) -> Tensor:
+        """(B, T) -> (B, T, E)."""
+
+    @abstractmethod
+    def logits(self, features: Tensor) -> Tensor:
+        """(..., features) -> (..., V), unnormalized log probabilities."""
+
+    @abstractmethod
+    def log_prob(self, features: Tensor, targets: Tensor) -> Tensor:
+        """(B, T, features), (B, T) -> (B, T) nats, not reduced and not masked."""
+
+
+class Tokens(Observation):
+    """Categorical over a vocabulary: log softmax(W g(f) + b).
+
+    Args:
+        vocabulary: V.
+        embedding: E.
+        features: the size of the decoder's vectors.
+        tied: W is the embedding itself (Press & Wolf 2017, https://arxiv.org/abs/1608.05859) and g maps features to E;
+            otherwise W maps features straight to V and g is the identity.
+    """
+
+    def __init__(self, *, vocabulary: int, embedding: int, features: int, tied: bool = True) -> None:
+        super().__init__()
+        self.embedding = embedding_table(vocabulary, embedding)
+        self.project = nn.Linear(features, embedding) if tied else nn.Identity()
+        self.output = nn.Linear(embedding if tied else features, vocabulary)
+        nn.init.zeros_(self.output.bias)
+        if tied:
+            self.output.weight = self.embedding.weight
+
+    def embed(self, x: Tensor) -> Tensor:
+        """(B, T) ids -> (B, T, E)."""
+        return self.embedding(x)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """(..., features) -> (..., V)."""
+        return self.output(self.project(features))
+
+    def log_prob(self, features: Tensor, targets: Tensor) -> Tensor:
+        """(B, T) nats; normalized in single precision at least, since bf16 has three digits."""
+        logits = self.logits(features).flatten(0, 1)
+        logits = logits if logits.dtype.itemsize >= 4 else logits.float()
+        return -F.cross_entropy(logits, targets.flatten(), reduction="none").view(targets.shape)
+
+
+def embedding_table(vocabulary: int, embedding: int) -> nn.Embedding:
+    """A (V, E) table of small weights, so that tied logits start near 0. No row is frozen: padding is masked."""
+    table = nn.Embedding(vocabulary, embedding)
+    nn.init.normal_(table.weight, std=0.05)
+    return table
+
+
+OBSERVATIONS: dict[str, type[Observation]] = {"tokens": Tokens}

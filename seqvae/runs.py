@@ -1,0 +1,70 @@
+"""Where trainings live: `runs/NAME-1`, `runs/NAME-2`, ...; none is ever overwritten."""
+
+import json
+import re
+from pathlib import Path
+
+from seqvae.checkpoint import CONFIG, STATE, write
+from seqvae.config import Config, to_toml
+from seqvae.errors import CheckpointError, ConfigError
+
+RUNS = Path("runs")
+RECIPE = "recipe.toml"
+RESOLVED = Path("resume") / "config.json"
+
+
+def fresh(folder: Path) -> Path:
+    """The folder, if a model can go there without overwriting anything.
+
+    Raises:
+        ConfigError: if something stands there already.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--output {folder} is a file: name a folder that does not exist yet")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty: name another folder, or write --resume to go on with the run in it")
+    return folder
+
+
+def new(corpus: str) -> Path:
+    """The next free `runs/NAME-N` for a corpus."""
+    name = re.sub(r"[^\w.-]+", "-", Path(corpus).stem if "/" in corpus else corpus).strip("-.") or "corpus"
+    taken = [int(m[1]) for p in RUNS.glob(f"{name}-*") if (m := re.fullmatch(rf"{re.escape(name)}-(\d+)", p.name))]
+    return RUNS / f"{name}-{max(taken, default=0) + 1}"
+
+
+def newest() -> Path:
+    """The run below `runs` that was started last.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    folders = sorted(RUNS.glob(f"*/{RESOLVED}"), key=lambda path: path.stat().st_mtime)
+    if not folders:
+        raise CheckpointError(f"nothing to resume below {RUNS}: name the folder of the run with --output")
+    return folders[-1].parent.parent
+
+
+def begin(folder: Path, config: Config) -> None:
+    """Write down the options of a run before it starts."""
+    write(folder / RECIPE, lambda path: path.write_text(to_toml(config), encoding="utf-8"))
+    write(folder / RESOLVED, lambda path: path.write_text(json.dumps(config.to_dict()), encoding="utf-8"))
+
+
+def options_of(folder: Path) -> Config:
+    """The options that the run in `folder` was started with.
+
+    Raises:
+        CheckpointError: if no run was started there, or its notes are damaged.
+    """
+    try:
+        return Config.from_dict(json.loads((folder / RESOLVED).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise CheckpointError(f"nothing to resume in {folder}: no run was started there") from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise CheckpointError(f"{folder / RESOLVED} is damaged: the run cannot be resumed") from None
+
+
+def has_state(folder: Path) -> bool:
+    """Whether the run got as far as its first saved state."""
+    return (folder / STATE).is_file() and (folder / CONFIG).is_file()

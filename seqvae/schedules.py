@@ -1,0 +1,173 @@
+"""Schedules: pure functions of the update, for the weight of a term in the objective.
+
+Updates are counted from 0: `schedule(0)` weighs the very first one.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from seqvae.errors import ConfigError
+
+
+class Schedule(ABC):
+    """A function of the number of updates made so far."""
+
+    @abstractmethod
+    def __call__(self, update: int) -> float:
+        """The value at `update` (0, 1, 2, ...)."""
+
+    @property
+    @abstractmethod
+    def settled(self) -> int:
+        """The first update from which the value stays (for a periodic schedule: its first full value)."""
+
+
+def _positive(**values: float) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise ConfigError(f"schedule option {name} = {value}: expected a number above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant(Schedule):
+    """The same value throughout: value(t) = end.
+
+    >>> Constant(end=0.5)(123)
+    0.5
+    """
+
+    end: float = 1.0
+
+    def __call__(self, update: int) -> float:
+        """The value, whatever the update."""
+        return self.end
+
+    @property
+    def settled(self) -> int:
+        """From the start."""
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear(Schedule):
+    """A straight line from `start` to `end` over `updates`, then `end`.
+
+    >>> [Linear(end=1.0, updates=4)(t) for t in (0, 1, 4, 9)]
+    [0.0, 0.25, 1.0, 1.0]
+    """
+
+    start: float = 0.0
+    end: float = 1.0
+    updates: int = 2000
+
+    def __post_init__(self) -> None:
+        _positive(updates=self.updates)
+
+    def __call__(self, update: int) -> float:
+        """start + (end - start) min(1, t / updates)."""
+        return self.start + (self.end - self.start) * min(1.0, update / self.updates)
+
+    @property
+    def settled(self) -> int:
+        """After `updates`."""
+        return self.updates
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logistic(Schedule):
+    """An S-curve: value(t) = end / (1 + exp(-k (t - x0))).
+
+    Source: Bowman et al., Generating Sentences from a Continuous Space, 2016, https://arxiv.org/abs/1511.06349,
+    figure 2.
+
+    >>> Logistic(midpoint=2500)(2500)
+    0.5
+    """
+
+    end: float = 1.0
+    midpoint: int = 2500
+    steepness: float = 0.0025
+
+    def __post_init__(self) -> None:
+        _positive(steepness=self.steepness)
+
+    def __call__(self, update: int) -> float:
+        """end * sigmoid(steepness (t - midpoint)), without overflow."""
+        x = self.steepness * (update - self.midpoint)
+        return self.end * (1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)))
+
+    @property
+    def settled(self) -> int:
+        """Where 99 % of the end is reached: x0 + log(99) / k."""
+        return max(0, math.ceil(self.midpoint + math.log(99) / self.steepness))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cyclical(Schedule):
+    """`cycles` equal periods over `updates`, each rising from 0 to `end` in its first `ratio`, then level; then `end`.
+
+    With tau = mod(t, ceil(T / M)) / (T / M): value = end * min(1, tau / R). The paper counts updates from 1, we from 0.
+
+    Source: Fu et al., Cyclical Annealing Schedule, 2019, https://arxiv.org/abs/1903.10145, equation 6.
+
+    >>> [Cyclical(updates=400, cycles=4)(t) for t in (0, 25, 50, 99, 100, 125, 400)]
+    [0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0]
+    """
+
+    end: float = 1.0
+    updates: int = 10_000
+    cycles: int = 4
+    ratio: float = 0.5
+
+    def __post_init__(self) -> None:
+        _positive(updates=self.updates, cycles=self.cycles, ratio=self.ratio)
+
+    def __call__(self, update: int) -> float:
+        """The value within the cycle that `update` falls in."""
+        if update >= self.updates:
+            return self.end
+        tau = (update % math.ceil(self.updates / self.cycles)) / (self.updates / self.cycles)
+        return self.end * min(1.0, tau / self.ratio)
+
+    @property
+    def settled(self) -> int:
+        """The top of the first cycle, where the full weight is first reached."""
+        return math.ceil(self.updates / self.cycles * self.ratio)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroLinear(Schedule):
+    """0 for `zero` updates (an autoencoder), then a straight line to `end` over `updates`.
+
+    Source: the shape in Li et al., Optimus, 2020, https://arxiv.org/abs/2004.04092 (half a cycle at 0, a quarter
+    rising, a quarter at 1).
+
+    >>> [ZeroLinear(end=1.0, zero=2, updates=4)(t) for t in (0, 2, 4, 6, 9)]
+    [0.0, 0.0, 0.5, 1.0, 1.0]
+    """
+
+    end: float = 1.0
+    zero: int = 2000
+    updates: int = 1000
+
+    def __post_init__(self) -> None:
+        _positive(updates=self.updates)
+
+    def __call__(self, update: int) -> float:
+        """end * clip((t - zero) / updates, 0, 1)."""
+        return self.end * min(1.0, max(0.0, (update - self.zero) / self.updates))
+
+    @property
+    def settled(self) -> int:
+        """After the line has reached its end."""
+        return self.zero + self.updates
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    "constant": Constant,
+    "linear": Linear,
+    "logistic": Logistic,
+    "cyclical": Cyclical,
+    "zero-linear": ZeroLinear,
+}

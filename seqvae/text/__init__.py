@@ -1,0 +1,1 @@
+"""Words and numbers: tokenizer, corpus, batching. Knows nothing of models."""

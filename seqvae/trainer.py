@@ -1,0 +1,173 @@
+"""The trainer: a generator that makes one update, yields its report, and makes the next."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from seqvae.batch import Batch
+from seqvae.config import Training
+from seqvae.errors import TrainingError
+from seqvae.objective import Objective, Report
+from seqvae.text.batching import Batches
+from seqvae.vae import SequenceVAE
+
+# Where the user names neither epochs nor minutes. Few sentences need many passes before z is used at all.
+EPOCHS, UPDATES, MINUTES = 20, 3000, 5.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update.
+
+    Attributes:
+        report: what the objective says of its batch.
+        update: how many updates have been made, this one included.
+        epoch: the pass over the training split that it belongs to, from 0.
+        learning_rate: of this update.
+        gradient_norm: before clipping.
+        progress: share of the training that is over, by updates or by minutes, whichever is further.
+    """
+
+    report: Report
+    update: int
+    epoch: int
+    learning_rate: float
+    gradient_norm: float
+    progress: float
+
+
+class Trainer:
+    """AdamW with warm-up and cool-down on an objective; everything that a resumed run needs is in `state`.
+
+    Args:
+        model: trained in place.
+        objective: gives the loss of a `Trace`.
+        batches: the training split, dealt out to this process.
+        training: the options.
+        accelerator: the device, the precision and the other processes.
+    """
+
+    def __init__(
+        self, model: SequenceVAE, objective: Objective, batches: Batches, training: Training, accelerator: Accelerator
+    ) -> None:
+        optimizer = torch.optim.AdamW(parameter_groups(model, training.weight_decay), betas=(0.9, 0.99), fused=True)
+        self.model = model
+        # What accelerate returns computes in the chosen precision and adds up gradients over processes.
+        self.prepared, self.optimizer = accelerator.prepare(model, optimizer)
+        self.objective = objective
+        self.batches = batches
+        self.training = training
+        self.epochs, self.minutes = length(training, batches.steps)
+        self.accelerator = accelerator
+        self.update = self.epoch = self.index = 0
+        self.seconds = 0.0  # by the wall clock, what the caller does between updates included, over all resumed parts
+
+    def steps(self) -> Iterator[Step]:
+        """Train until `max_epochs` or `max_minutes`, yielding after each update.
+
+        Raises:
+            TrainingError: when loss or gradient is no longer finite; the weights are those of the last good update.
+        """
+        last = time.perf_counter()
+        while self.epoch < self.epochs:
+            for batch in self.batches.epoch(self.epoch, start=self.index):
+                now = time.perf_counter()
+                self.seconds, last = self.seconds + now - last, now
+                progress = self._progress()
+                if progress >= 1:
+                    return
+                yield self._step(batch, progress)
+            self.epoch, self.index = self.epoch + 1, 0
+
+    def _step(self, batch: Batch, progress: float) -> Step:
+        rate = self.learning_rate(self.update, progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.prepared.train()
+        trace = self.prepared(batch.to(self.accelerator.device))
+        loss, report = self.objective(trace, self.update)
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        norm = float(self.accelerator.clip_grad_norm_(self.prepared.parameters(), self.training.clip))
+        if not math.isfinite(norm):  # the norm is the same in every process, so that all of them stop
+            raise TrainingError(self._cause(report, norm, rate))
+        self.optimizer.step()
+        self.update, self.index = self.update + 1, self.index + 1
+        return Step(report, self.update, self.epoch, rate, norm, progress)
+
+    def learning_rate(self, update: int, progress: float) -> float:
+        """Rises over `warm_up` updates, stays, and falls to 0 over the last `cool_down` of the training."""
+        t = self.training
+        rise = min(1.0, (update + 1) / (t.warm_up + 1))
+        fall = min(1.0, (1 - progress) / t.cool_down) if t.cool_down else 1.0
+        return t.learning_rate * rise * fall
+
+    def _progress(self) -> float:
+        """In [0, 1]. Minutes count only where they bite, so that a run that ends by epochs is reproducible.
+
+        While the learning rate is flat nothing depends on the progress; the clock can only start the cool-down.
+        """
+        by_updates = (self.epoch + self.index / self.batches.steps) / self.epochs
+        if self.minutes is None:
+            return by_updates
+        by_minutes = torch.tensor(self.seconds / 60 / self.minutes, dtype=torch.float64)
+        if self.accelerator.num_processes > 1:  # one clock for all, or their learning rates part
+            torch.distributed.broadcast(by_minutes, src=0)
+        return max(by_updates, float(by_minutes))
+
+    def _cause(self, report: Report, norm: float, rate: float) -> str:
+        terms = {"reconstruction": report.reconstruction, "KL": report.kl}
+        bad = [f"{name} = {value}" for name, value in terms.items() if not math.isfinite(value)]
+        cause = (
+            f"the {' and the '.join(bad)}" if bad else f"the gradient's norm = {norm} (the loss was {report.loss:.4g})"
+        )
+        return (
+            f"training stopped at update {self.update + 1}: {cause}, at learning rate {rate:.3g}; "
+            "the model before this update is kept: try a lower --learning-rate, a lower --clip or --precision fp32"
+        )
+
+    def state(self) -> dict[str, Any]:
+        """All that `load_state` needs to go on as if nothing had happened: tensors and plain values only."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": torch.get_rng_state(),
+            "counters": {"update": self.update, "epoch": self.epoch, "index": self.index, "seconds": self.seconds},
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from `state()`, bit for bit on a CPU in fp32."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["generator"])
+        for name, value in state["counters"].items():
+            setattr(self, name, value)
+
+
+def length(training: Training, steps: int) -> tuple[int, float | None]:
+    """Epochs and minutes, whichever ends first, for `steps` updates an epoch: what was asked, or else the defaults."""
+    epochs = training.max_epochs or max(EPOCHS, math.ceil(UPDATES / steps))
+    minutes = MINUTES if training.max_epochs is None and training.max_minutes is None else training.max_minutes
+    return epochs, minutes
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; biases, and whatever else has one axis, do not."""
+    matrices: list[Tensor] = [p for p in model.parameters() if p.dim() >= 2]
+    others: list[Tensor] = [p for p in model.parameters() if p.dim() < 2]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def precision(choice: str, device: torch.device) -> str:
+    """`fp32` or `bf16`, where `auto` means bf16 if the processor computes in it rather than emulating it."""
+    if choice != "auto":
+        return choice
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16") else "fp32"

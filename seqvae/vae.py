@@ -1,0 +1,99 @@
+"""The equation, nothing else:
+
+log p(x) >= E_q(z|x)[ log p(x|z) ] - KL( q(z|x) || p(z) )
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from seqvae.batch import Batch
+from seqvae.decoders import Decoder, State
+from seqvae.divergences import kl
+from seqvae.encoders import Encoder
+from seqvae.noise import Noise
+from seqvae.observations import Observation
+from seqvae.posteriors import Posterior
+from seqvae.priors import Prior
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One pass of a batch through the model, with one draw of z: all that the terms of an objective may look at.
+
+    Attributes:
+        batch: the sentences, without noise.
+        q: q(z|x), batch (B,), event (D,).
+        p: p(z), batch (), event (D,).
+        z: (B, D), a draw of q.
+        log_prob: (B, T) nats, log p(x_t | x_<t, z); 0 at padding.
+    """
+
+    batch: Batch
+    q: Distribution
+    p: Distribution
+    z: Tensor
+    log_prob: Tensor
+
+    @cached_property
+    def reconstruction(self) -> Tensor:
+        """(B,) nats: -log p(x|z)."""
+        return -self.log_prob.sum(1)
+
+    @cached_property
+    def kl(self) -> Tensor:
+        """(B,) nats: KL(q(z|x) || p(z)), raw."""
+        return kl(self.q, self.p, self.z)
+
+
+class SequenceVAE(nn.Module):
+    """q(z|x), p(z) and p(x|z), put together from one tenant of each room.
+
+    Args:
+        latent: D.
+        encoder, posterior, prior, decoder, observation, noise: see the room of that name.
+    """
+
+    def __init__(
+        self,
+        *,
+        latent: int,
+        encoder: Encoder,
+        posterior: Posterior,
+        prior: Prior,
+        decoder: Decoder,
+        observation: Observation,
+        noise: Noise,
+    ) -> None:
+        super().__init__()
+        self.latent = latent
+        self.noise = noise
+        self.encoder = encoder
+        self.posterior = posterior
+        self.prior = prior
+        self.decoder = decoder
+        self.observation = observation
+
+    def forward(self, batch: Batch) -> Trace:
+        """Encode, draw z once, and score the sentences under it; noise and dropout only while training."""
+        noisy = self.noise(batch)
+        q = self.encode(noisy)
+        z = q.rsample()
+        return Trace(batch=batch, q=q, p=self.prior(), z=z, log_prob=self.log_prob(noisy, z))
+
+    def encode(self, batch: Batch) -> Distribution:
+        """q(z|x): batch (B,), event (D,)."""
+        return self.posterior(self.encoder(batch))
+
+    def log_prob(self, batch: Batch, z: Tensor) -> Tensor:
+        """log p(x_t | x_<t, z) for z (B, D): (B, T) nats, 0 at padding."""
+        features, _ = self.decoder(self.observation.embed(batch.inputs), z)
+        return torch.where(batch.mask, self.observation.log_prob(features, batch.targets), 0.0)
+
+    def step(self, tokens: Tensor, z: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """One step of generation: (R,) last tokens, (R, D), state -> (R, V) logits of the next, new state."""
+        features, state = self.decoder(self.observation.embed(tokens[:, None]), z, state)
+        return self.observation.logits(features[:, 0]), state

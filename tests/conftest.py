@@ -1,0 +1,132 @@
+"""What every test shares: one thread, a cache of its own, no process-wide leftovers, and small models to try things on."""
+
+import os
+import shutil
+import sys
+import tempfile
+
+# `datasets` reads this when it is imported, so it is set before any test module is.
+os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="seqvae-tests-")
+
+import pytest
+import torch
+
+from seqvae.batch import Batch
+from seqvae.build import build_model
+from seqvae.config import Config
+
+torch.set_num_threads(1)
+
+VOCABULARY = 11
+
+
+def pytest_unconfigure():
+    shutil.rmtree(os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate():
+    """accelerate keeps device and precision in process-wide singletons, which one test would hand on to the next."""
+    yield
+    if "accelerate.state" in sys.modules:
+        from accelerate.state import AcceleratorState, GradientState, PartialState
+
+        AcceleratorState._reset_state(reset_partial_state=True)
+        PartialState._reset_state()
+        GradientState._reset_state()
+
+
+def _small_config(**options):
+    """A configuration of a tiny model; `encoder`, `decoder` ... are parts, the other options those of [model]."""
+    small = {
+        "encoder": {"name": "recurrent", "hidden": 4},
+        "decoder": {"name": "recurrent", "hidden": 5},
+        "observation": {"name": "tokens"},
+    }
+    for room, part in small.items():
+        given = options.pop(room, {})
+        # The small sizes are those of the default tenant; another one comes with its own.
+        options[room] = part | given if given.get("name", part["name"]) == part["name"] else given
+    return Config.from_dict({"model": {"latent": 3, "embedding": 6} | options})
+
+
+def _small_model(*, seed=0, spread=0.5, vocabulary=VOCABULARY, **options):
+    """A tiny model in float64 and evaluation mode, its weights drawn wide enough for everything to depend on everything."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = build_model(_small_config(**options), vocabulary).double().eval()
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=spread)
+    return model
+
+
+def _random_batch(lengths=(5, 1, 7, 3, 7), *, seed=0, vocabulary=VOCABULARY):
+    """Sentences of random words, each with its end; the last id of the vocabulary occurs."""
+    g = torch.Generator().manual_seed(seed)
+    sequences = [[*torch.randint(3, vocabulary, (n - 1,), generator=g).tolist(), 2] for n in lengths]
+    longest = max(sequences, key=len)
+    longest[0] = vocabulary - 1
+    return Batch.of(sequences)
+
+
+def _lengthen(batch, steps, fill=0):
+    """The same sentences in a wider batch; `fill` is what stands in the padding, the old padding included."""
+    width = batch.targets.shape[1] + steps
+    counts = torch.arange(width) < batch.lengths[:, None]
+
+    def wide(ids):
+        return torch.nn.functional.pad(ids, (0, steps)).masked_fill(~counts, fill)
+
+    return Batch(wide(batch.source), wide(batch.inputs), wide(batch.targets), batch.lengths)
+
+
+def _rows(batch, index):
+    """Some rows of a batch, in that order, as wide as before."""
+    return Batch(batch.source[index], batch.inputs[index], batch.targets[index], batch.lengths[index])
+
+
+@pytest.fixture
+def small_config():
+    return _small_config
+
+
+@pytest.fixture
+def small_model():
+    return _small_model
+
+
+@pytest.fixture
+def random_batch():
+    return _random_batch
+
+
+@pytest.fixture
+def lengthen():
+    return _lengthen
+
+
+@pytest.fixture
+def rows():
+    return _rows
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus():
+    """36 short sentences with a vocabulary of 14, in memory: 32 train, 2 valid, 2 test."""
+    from seqvae.text.corpus import load
+
+    subjects, verbs, places = ("a cat", "the dog", "one bird"), ("sat", "ran", "ate"), ("", "here", "there now", "at home")
+    sentences = [" ".join(f"{s} {v} {p} .".split()) for s in subjects for v in verbs for p in places]
+    return load(sentences, max_length=20)
+
+
+@pytest.fixture
+def training_config(small_config):
+    """A whole configuration of a short run, every option explicit that decides its length."""
+
+    def make(model=None, objective=None, **training):
+        config = small_config(**(model or {})).to_dict()
+        defaults = {"batch_size": 8, "max_epochs": 3, "precision": "fp32", "warm_up": 2, "learning_rate": 0.01}
+        return Config.from_dict(config | {"objective": objective or {}, "training": defaults | training})
+
+    return make

@@ -1,0 +1,192 @@
+"""Laws of decoders: (inputs, z, state) -> (features, state)."""
+
+from itertools import product
+
+import pytest
+import torch
+
+from seqvae.decoders import DECODERS
+from seqvae.errors import ConfigError
+
+ROUTES = ("initial_state", "every_step", "skip")
+SWITCHES = [dict(zip(ROUTES, on, strict=True)) for on in product((True, False), repeat=3) if any(on)]
+# All routes at every depth, each choice of routes at one depth, two layers where z sets their states.
+SHAPES = [(layers, SWITCHES[0]) for layers in (1, 2, 3)] + [(1 + s["initial_state"], s) for s in SWITCHES[1:]]
+VARIANTS = {
+    "recurrent": [
+        {"cell": cell, "layers": layers, **switches} for cell, (layers, switches) in product(("lstm", "gru"), SHAPES)
+    ]
+}
+CASES = [{"name": name, **options} for name in DECODERS for options in VARIANTS.get(name, [{}])]
+ROWS, STEPS, EMBEDDING, LATENT = 4, 6, 6, 3
+
+
+def names(part):
+    return "-".join(str(v) if v not in (True, False) or k == "layers" else f"{k[0]}{v:d}" for k, v in part.items())
+
+
+@pytest.fixture(params=CASES, ids=names)
+def decoder(request, small_model):
+    return small_model(decoder=request.param, seed=1).decoder
+
+
+def fed(seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return (
+        torch.randn(ROWS, STEPS, EMBEDDING, dtype=torch.float64, generator=g),
+        torch.randn(ROWS, LATENT, dtype=torch.float64, generator=g),
+    )
+
+
+def close(a, b):
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_one_vector_of_the_promised_size_for_each_step(decoder):
+    features, _ = decoder(*fed())
+    assert features.shape == (ROWS, STEPS, decoder.features) and features.isfinite().all()
+
+
+def test_changing_what_is_fed_at_a_step_changes_that_step_and_none_before(decoder):
+    x, z = fed()
+    before, _ = decoder(x, z)
+    for t in range(STEPS):
+        changed = x.clone()
+        changed[:, t] += 1
+        after, _ = decoder(changed, z)
+        assert torch.equal(after[:, :t], before[:, :t])
+        assert (after[:, t] != before[:, t]).any(-1).all()
+
+
+def test_step_by_step_is_all_at_once(decoder):
+    x, z = fed()
+    state, steps = None, []
+    for t in range(STEPS):
+        features, state = decoder(x[:, t : t + 1], z, state)
+        steps.append(features)
+    whole, last = decoder(x, z)
+    close(torch.cat(steps, dim=1), whole)
+    for a, b in zip(state, last, strict=True):
+        close(a, b)
+
+
+def test_the_state_has_one_row_for_each_sentence(decoder):
+    _, state = decoder(*fed())
+    assert len(state) and all(len(part) == ROWS for part in state)
+
+
+def test_rows_can_be_reordered_repeated_and_dropped_between_steps(decoder):
+    x, z = fed()
+    order = torch.tensor([2, 2, 0])
+    _, state = decoder(x[:, :3], z)
+    after, _ = decoder(x[order, 3:], z[order], tuple(part.index_select(0, order) for part in state))
+    close(after, decoder(x, z)[0][order, 3:])
+
+
+def test_a_batch_is_its_rows_one_by_one(decoder):
+    x, z = fed()
+    alone = torch.cat([decoder(x[row : row + 1], z[row : row + 1])[0] for row in range(ROWS)])
+    close(decoder(x, z)[0], alone)
+
+
+def test_z_matters_at_every_step(decoder):
+    x, z = fed()
+    z.requires_grad_()
+    features, _ = decoder(x, z)
+    for t in range(STEPS):
+        (gradient,) = torch.autograd.grad((features[:, t] ** 2).sum(), z, retain_graph=True)
+        assert (gradient.abs().sum(1) > 0).all(), t
+
+
+def test_every_parameter_receives_a_finite_gradient(decoder):
+    x, z = fed()
+    (decoder(x, z)[0] ** 2).sum().backward()
+    for name, parameter in decoder.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
+
+
+@pytest.mark.parametrize("part", CASES, ids=names)
+def test_a_saved_and_loaded_decoder_gives_the_same_features(part, small_model):
+    one, other = (small_model(decoder=part, seed=seed).decoder for seed in (1, 2))
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(other(*fed())[0], one(*fed())[0])
+
+
+@pytest.mark.parametrize("part", CASES, ids=names)
+def test_padding_changes_no_score(part, small_model, random_batch, lengthen):
+    model, batch = small_model(decoder=part), random_batch()
+    z = torch.randn(len(batch), LATENT, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    scores, wider = model.log_prob(batch, z), model.log_prob(lengthen(batch, 3, fill=7), z)
+    close(wider[:, : scores.shape[1]], scores)
+    assert not wider[:, scores.shape[1] :].any() and not scores[~batch.mask].any()
+
+
+@pytest.mark.parametrize("part", CASES, ids=names)
+def test_changing_a_word_changes_no_logits_at_or_before_it(part, small_model, random_batch):
+    model, batch = small_model(decoder=part), random_batch((7, 7, 7))
+    z = torch.zeros(3, LATENT, dtype=torch.float64)
+
+    def logits(inputs):
+        return model.observation.logits(model.decoder(model.observation.embed(inputs), z)[0])
+
+    before = logits(batch.inputs)
+    for t in range(6):  # the word said at step t is fed at step t + 1
+        inputs = batch.inputs.clone()
+        inputs[:, t + 1] = (inputs[:, t + 1] + 1) % 11
+        after = logits(inputs)
+        assert torch.equal(after[:, : t + 1], before[:, : t + 1])
+        assert (after[:, t + 1] != before[:, t + 1]).any(-1).all()
+
+
+# -- the three routes of z ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("switches", SWITCHES, ids=lambda s: "".join(str(int(v)) for v in s.values()))
+def test_once_there_is_a_state_z_is_heard_exactly_through_the_routes_of_each_step(cell, switches, small_model):
+    decoder = small_model(decoder={"cell": cell, **switches}).decoder
+    x, z = fed()
+    _, state = decoder(x[:, :1], z)
+    one, other = decoder(x[:, 1:], z, state)[0], decoder(x[:, 1:], -z, state)[0]
+    assert torch.equal(one, other) is not (switches["every_step"] or switches["skip"])
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("switches", SWITCHES, ids=lambda s: "".join(str(int(v)) for v in s.values()))
+def test_the_first_state_is_zero_exactly_where_z_does_not_set_it(cell, switches, small_model):
+    decoder = small_model(decoder={"cell": cell, "layers": 2, **switches}).decoder
+    x, z = fed()
+    features, state = decoder(x, z)
+    zero = tuple(torch.zeros_like(part) for part in state)
+    assert torch.equal(decoder(x, z, zero)[0], features) is not switches["initial_state"]
+
+
+def test_skip_hands_z_on_untouched_even_under_dropout(small_model):
+    decoder = small_model(decoder={"skip": True, "dropout": 0.9}).decoder.train()
+    x, z = fed()
+    assert torch.equal(decoder(x, z)[0][..., -LATENT:], z[:, None].expand(-1, STEPS, -1))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_every_layer_hears_the_initial_state(cell, small_model):
+    decoder = small_model(decoder={"cell": cell, "layers": 3, "every_step": False, "skip": False}).decoder
+    for parameter in decoder.rnn.parameters():
+        torch.nn.init.zeros_(parameter)  # now each layer only lets its own state fade
+    x, z = fed()
+    _, (h, *_) = decoder(x[:1, :1], z[:1])
+    rows = {tuple(row) for row in h[0].tolist()}
+    assert len(rows) == 3 and all(any(row) for row in rows)
+
+
+def test_a_decoder_without_any_route_of_z_is_refused(small_model):
+    with pytest.raises(ConfigError, match="initial_state, every_step and skip"):
+        small_model(decoder=dict.fromkeys(ROUTES, False))
+
+
+@pytest.mark.parametrize("locked", [True, False])
+@pytest.mark.parametrize("part", CASES[::5], ids=names)
+def test_dropout_acts_while_training_alone(part, locked, small_model):
+    decoder = small_model(decoder=part | {"dropout": 0.5, "locked": locked}).decoder
+    assert torch.equal(decoder(*fed())[0], decoder(*fed())[0])
+    decoder.train()
+    assert not torch.equal(decoder(*fed())[0], decoder(*fed())[0])

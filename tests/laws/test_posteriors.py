@@ -1,0 +1,101 @@
+"""Laws of posteriors: (B, H) -> q(z|x)."""
+
+import pytest
+import torch
+
+from seqvae.divergences import kl, kl_dimensions
+from seqvae.posteriors import POSTERIORS
+
+VARIANTS: dict[str, list[dict]] = {}
+CASES = [{"name": name, **options} for name in POSTERIORS for options in VARIANTS.get(name, [{}])]
+
+
+def names(part):
+    return "-".join(str(value) for value in part.values())
+
+
+@pytest.fixture(params=CASES, ids=names)
+def part(request):
+    return request.param
+
+
+@pytest.fixture
+def model(part, small_model):
+    return small_model(posterior=part)
+
+
+def vectors(model, rows=4, scale=1.0, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(rows, model.encoder.features, dtype=torch.float64, generator=g)
+
+
+def test_one_distribution_for_each_sentence(model):
+    q = model.posterior(vectors(model))
+    assert (q.batch_shape, q.event_shape) == ((4,), (3,))
+    z = q.rsample()
+    assert z.shape == (4, 3) and q.log_prob(z).shape == (4,)
+
+
+def test_a_draw_carries_gradient_to_the_sentence_and_to_every_parameter(model):
+    h = vectors(model).requires_grad_()
+    (model.posterior(h).rsample() ** 2).sum().backward()
+    for tensor in (h, *model.posterior.parameters()):
+        assert tensor.grad.isfinite().all() and tensor.grad.any()
+
+
+def test_each_row_depends_on_its_own_vector_alone(model):
+    h = vectors(model)
+    q, changed = model.posterior(h), model.posterior(torch.cat([h[:1], 2 * h[1:]]))
+    z = torch.zeros(4, 3, dtype=torch.float64)
+    assert torch.equal(q.log_prob(z)[0], changed.log_prob(z)[0])
+    assert (q.log_prob(z)[1:] != changed.log_prob(z)[1:]).all()
+
+
+def test_the_density_integrates_to_one(part, small_model):
+    model = small_model(posterior=part, latent=1, spread=0.2)
+    q = model.posterior(vectors(model, rows=3))
+    z = torch.linspace(-30, 30, 60_001, dtype=torch.float64)
+    mass = torch.trapezoid(q.log_prob(z[:, None, None]).exp(), z, dim=0)
+    torch.testing.assert_close(mass, torch.ones(3, dtype=torch.float64), rtol=0, atol=1e-6)
+
+
+def test_the_divergence_from_the_prior_is_never_negative(model):
+    # Where there is no closed form a single draw may be negative; a mean over many may not. Closed forms: no odds at all.
+    q = model.posterior(vectors(model, rows=200, scale=2.0))
+    torch.manual_seed(0)
+    divergence = torch.stack([kl(q, model.prior(), q.sample()) for _ in range(50)]).mean(0)
+    assert (divergence > 0).all()
+
+
+def test_the_divergence_from_itself_is_zero(model):
+    q = model.posterior(vectors(model))
+    torch.testing.assert_close(kl(q, q, q.sample()), torch.zeros(4, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_the_closed_form_lies_within_monte_carlo_error(model):
+    # 4 rows at 5 standard errors each: a false alarm once in 400,000 seeds; this seed is fixed.
+    torch.manual_seed(0)
+    q, p = model.posterior(vectors(model)), model.prior()
+    z = q.sample((20_000,))
+    draws = q.log_prob(z) - p.log_prob(z)
+    error = draws.std(0) / len(draws) ** 0.5
+    assert ((kl(q, p, z[0]) - draws.mean(0)).abs() < 5 * error).all()
+
+
+def test_the_divergence_is_the_sum_over_its_dimensions(model):
+    q, p = model.posterior(vectors(model)), model.prior()
+    torch.testing.assert_close(kl_dimensions(q, p).sum(1), kl(q, p), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e3, 1e6])
+def test_no_encoder_output_gives_an_infinite_or_zero_scale(model, scale):
+    q = model.posterior(vectors(model, scale=scale).float().double())
+    assert q.stddev.isfinite().all() and (q.stddev > 0).all() and kl(q, model.prior(), q.sample()).isfinite().all()
+
+
+def test_the_gaussian_divergence_is_the_formula_of_the_paper(small_model):
+    model = small_model(posterior={"name": "gaussian"})
+    q = model.posterior(vectors(model))
+    mu, s = q.mean, q.stddev
+    formula = 0.5 * (mu**2 + s**2 - 1 - (s**2).log()).sum(1)
+    torch.testing.assert_close(kl(q, model.prior()), formula, rtol=1e-12, atol=0)

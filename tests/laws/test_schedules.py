@@ -1,0 +1,97 @@
+"""Laws of schedules: update -> value."""
+
+import dataclasses
+import math
+
+import pytest
+
+from seqvae.errors import ConfigError
+from seqvae.schedules import SCHEDULES, Constant, Cyclical, Linear, Logistic, ZeroLinear
+
+VARIANTS = {
+    "constant": [{}, {"end": 0.0}],
+    "linear": [{}, {"start": 2.0, "end": 0.5, "updates": 7}],
+    "logistic": [{}, {"end": 0.3, "midpoint": 50, "steepness": 0.1}, {"midpoint": 0, "steepness": 5.0}],
+    "cyclical": [{}, {"updates": 10, "cycles": 3}, {"updates": 3, "cycles": 4}, {"ratio": 1.0}, {"end": 0.2}],
+    "zero-linear": [{}, {"zero": 0, "updates": 5, "end": 0.4}],
+}
+CASES = [SCHEDULES[name](**options) for name in SCHEDULES for options in VARIANTS.get(name, [{}])]
+
+
+@pytest.fixture(params=CASES, ids=str)
+def schedule(request):
+    return request.param
+
+
+# The formula at 0, inside, at the corners and beyond; worked out by hand.
+GOLDEN = [
+    (Constant(end=0.7), {0: 0.7, 1: 0.7, 10**9: 0.7}),
+    (Linear(end=1.0, updates=10), {0: 0, 1: 0.1, 5: 0.5, 9: 0.9, 10: 1, 11: 1, 10**9: 1}),
+    (Linear(start=0.2, end=0.6, updates=4), {0: 0.2, 1: 0.3, 4: 0.6, 5: 0.6}),
+    (Linear(start=1.0, end=0.0, updates=2), {0: 1, 1: 0.5, 2: 0, 3: 0}),
+    (
+        Logistic(midpoint=2500, steepness=0.0025),
+        {0: 1 / (1 + math.exp(6.25)), 2100: 1 / (1 + math.e), 2500: 0.5, 2900: 1 / (1 + math.exp(-1)), 10**9: 1},
+    ),
+    (Logistic(end=0.5, midpoint=10, steepness=100.0), {0: 0, 10: 0.25, 20: 0.5}),
+    (
+        Cyclical(updates=400, cycles=4, ratio=0.5),
+        {0: 0, 25: 0.5, 49: 0.98, 50: 1, 99: 1, 100: 0, 150: 1, 325: 0.5, 399: 1, 400: 1, 10**9: 1},
+    ),
+    (Cyclical(updates=100, cycles=1, ratio=1.0, end=2.0), {0: 0, 50: 1, 99: 1.98, 100: 2}),
+    (ZeroLinear(zero=3, updates=2), {0: 0, 3: 0, 4: 0.5, 5: 1, 6: 1}),
+    (ZeroLinear(zero=0, updates=4, end=0.2), {0: 0, 1: 0.05, 4: 0.2, 9: 0.2}),
+]
+
+
+@pytest.mark.parametrize(("schedule", "values"), GOLDEN, ids=str)
+def test_golden_values(schedule, values):
+    assert {update: schedule(update) for update in values} == pytest.approx(values, abs=1e-12)
+
+
+def test_every_schedule_has_golden_values():
+    assert {type(schedule) for schedule, _ in GOLDEN} == set(SCHEDULES.values())
+
+
+def test_it_is_a_pure_function_of_the_update(schedule):
+    updates = [5, 0, 3, 10**6, 3, 0]
+    fresh = dataclasses.replace(schedule)
+    assert [schedule(t) for t in updates] == [schedule(t) for t in updates] == [fresh(t) for t in updates]
+
+
+def test_it_cannot_be_changed(schedule):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        schedule.end = 3.0
+
+
+def test_it_stays_finite_and_between_its_ends(schedule):
+    ends = sorted([getattr(schedule, "start", 0.0), schedule.end])
+    for t in [*range(300), 10**4, 10**7, 10**12]:
+        assert ends[0] <= schedule(t) <= ends[1] or isinstance(schedule, Constant)
+
+
+def test_from_the_settled_update_on_it_first_has_its_full_value(schedule):
+    assert schedule(schedule.settled) == pytest.approx(schedule.end, rel=0.01 + 1e-9, abs=1e-12)
+    if schedule.settled > 1 and not isinstance(schedule, Logistic):
+        assert schedule(schedule.settled - 1) != schedule.end
+
+
+def test_in_the_end_every_schedule_rests_at_its_end(schedule):
+    assert schedule(10**9) == pytest.approx(schedule.end)
+
+
+BAD = [
+    ("linear", "updates", 0),
+    ("logistic", "steepness", -0.1),
+    ("cyclical", "updates", 0),
+    ("cyclical", "cycles", 0),
+    ("cyclical", "ratio", 0.0),
+    ("zero-linear", "updates", -3),
+    ("linear", "updates", math.nan),
+]
+
+
+@pytest.mark.parametrize(("name", "option", "value"), BAD)
+def test_a_length_that_is_not_above_zero_is_refused_by_name(name, option, value):
+    with pytest.raises(ConfigError, match=option):
+        SCHEDULES[name](**{option: value})

@@ -1,0 +1,112 @@
+"""Laws of terms: Trace -> (B,) nats."""
+
+from itertools import product
+
+import pytest
+import torch
+from torch.distributions import Independent, Normal
+
+from seqvae.build import make
+from seqvae.errors import ConfigError
+from seqvae.terms import DIVERGENCES, KL, Reconstruction
+from seqvae.vae import Trace
+
+FLOORS = ("total", "dimension", "batch")
+VARIANTS = {"kl": [{"free_bits": bits, "floor": floor} for bits, floor in product((0.0, 3.0), FLOORS)]}
+CASES = [{"name": name, **options} for name in DIVERGENCES for options in VARIANTS.get(name, [{}])]
+TERMS = ["reconstruction", *CASES]
+
+
+@pytest.fixture(params=TERMS, ids=str)
+def term(request):
+    return Reconstruction() if request.param == "reconstruction" else make("objective.divergence", request.param)
+
+
+def traced(model, batch, z=None):
+    q = model.encode(batch)
+    z = q.mean + q.stddev * torch.linspace(-1, 1, q.mean.numel()).view_as(q.mean).double() if z is None else z
+    return Trace(batch=batch, q=q, p=model.prior(), z=z, log_prob=model.log_prob(batch, z))
+
+
+def of(mean, scale=1.0):
+    """A trace of which only q matters; mean (B, D), prior N(0, I)."""
+    mean = torch.tensor(mean, dtype=torch.float64, requires_grad=True)
+    q, p = (Independent(Normal(m, scale * torch.ones_like(m)), 1) for m in (mean, torch.zeros_like(mean[0])))
+    return mean, Trace(batch=None, q=q, p=p, z=mean, log_prob=None)
+
+
+def test_one_finite_number_for_each_sentence(term, small_model, random_batch):
+    values = term(traced(small_model(), random_batch()))
+    assert values.shape == (5,) and values.isfinite().all()
+
+
+def test_gradient_reaches_the_encoder(term, small_model, random_batch):
+    model = small_model()
+    term(traced(model, random_batch())).sum().backward()
+    for name, parameter in model.encoder.named_parameters():
+        assert parameter.grad.isfinite().all() and parameter.grad.any(), name
+
+
+def test_permuting_the_sentences_permutes_the_values(term, small_model, random_batch, rows):
+    model, batch, order = small_model(), random_batch(), torch.tensor([3, 0, 4, 1, 2])
+    trace = traced(model, batch)
+    permuted = traced(model, rows(batch, order), trace.z[order])
+    torch.testing.assert_close(term(permuted), term(trace)[order], rtol=0, atol=1e-10)
+
+
+def test_padding_changes_nothing(term, small_model, random_batch, lengthen):
+    model, batch = small_model(), random_batch()
+    trace = traced(model, batch)
+    torch.testing.assert_close(term(traced(model, lengthen(batch, 4, fill=7), trace.z)), term(trace), rtol=0, atol=1e-10)
+
+
+def test_reconstruction_sums_over_the_words_and_the_one_end(small_model, random_batch):
+    trace = traced(small_model(), random_batch())
+    by_hand = [-sum(trace.log_prob[row, :n].tolist()) for row, n in enumerate(trace.batch.lengths.tolist())]
+    assert Reconstruction()(trace).tolist() == pytest.approx(by_hand, abs=1e-12)
+
+
+# One unit Gaussian with mean m against N(0, 1) costs m^2 / 2: (2, 0) -> 2 + 0, (4, 2) -> 8 + 2.
+TWO = [[2.0, 0.0], [4.0, 2.0]]
+
+
+@pytest.mark.parametrize(
+    ("options", "golden"),
+    [
+        ({}, [2.0, 10.0]),
+        ({"free_bits": 6.0, "floor": "total"}, [6.0, 10.0]),
+        ({"free_bits": 6.0, "floor": "dimension"}, [3.0 + 3.0, 8.0 + 3.0]),
+        ({"free_bits": 6.0, "floor": "batch"}, [5.0 + 3.0] * 2),  # means over the batch: 5 and 1
+        ({"free_bits": 1.0, "floor": "batch"}, [5.0 + 1.0] * 2),
+        ({"free_bits": 1.0, "floor": "dimension"}, [2.0 + 0.5, 10.0]),
+    ],
+    ids=str,
+)
+def test_free_bits_have_their_golden_values(options, golden):
+    assert KL(**options)(of(TWO)[1]).tolist() == pytest.approx(golden, abs=1e-12)
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_below_the_floor_nothing_is_pushed_further_down(floor):
+    mean, trace = of([[0.1, 0.2], [0.3, 0.1]])
+    KL(free_bits=5.0, floor=floor)(trace).sum().backward()
+    assert not mean.grad.any()
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_far_above_the_floor_the_gradient_is_that_of_the_plain_divergence(floor):
+    (floored, first), (plain, second) = of(TWO[1:] * 2), of(TWO[1:] * 2)
+    KL(free_bits=1.0, floor=floor)(first).sum().backward()
+    KL()(second).sum().backward()
+    torch.testing.assert_close(floored.grad, plain.grad)
+
+
+def test_a_floor_never_touches_the_raw_divergence_of_the_trace():
+    _, trace = of(TWO)
+    KL(free_bits=50.0)(trace)
+    assert trace.kl.tolist() == pytest.approx([2.0, 10.0])
+
+
+def test_a_negative_floor_is_refused():
+    with pytest.raises(ConfigError, match="free_bits"):
+        KL(free_bits=-1.0)

@@ -1,0 +1,318 @@
+"""Evaluation: the scores are what their definitions say, whatever the batches, the mode and the random state."""
+
+import copy
+import json
+import math
+
+import pytest
+import torch
+from torch.distributions import Independent, StudentT, kl_divergence
+
+from seqvae import evaluation
+from seqvae.batch import END, Batch
+from seqvae.decoders import RecurrentDecoder
+from seqvae.decoding import seeded
+from seqvae.encoders import RecurrentEncoder
+from seqvae.errors import ConfigError, CorpusError, TrainingError
+from seqvae.evaluation import Bound, definitions, evaluate, measure, validate
+from seqvae.metrics import keyed_normal
+from seqvae.noise import WordDropout
+from seqvae.observations import Tokens
+from seqvae.posteriors import DiagonalGaussian, Posterior
+from seqvae.priors import StandardNormal
+from seqvae.vae import SequenceVAE
+
+VOCABULARY, LATENT = 12, 3
+KEYS = ["sentences", "tokens", "reconstruction", "kl", "elbo", "nll", "nll_standard_error", "samples", "perplexity"]
+KEYS += ["perplexity_elbo", "bits_per_byte", "mutual_information_lower", "mutual_information_upper", "active_units"]
+KEYS += ["permuted_nll_increase"]
+
+
+class HeavyTailed(Posterior):
+    """A posterior that has neither a closed KL nor a fast path."""
+
+    def __init__(self, *, features, latent):
+        super().__init__()
+        self.linear = torch.nn.Linear(features, latent)
+
+    def forward(self, h):
+        mean = self.linear(h)
+        return Independent(StudentT(torch.full_like(mean, 5.0), mean, torch.full_like(mean, 0.5)), 1)
+
+
+def make(posterior=DiagonalGaussian, dropout=0.0, seed=0):
+    with seeded(seed):
+        observation = Tokens(vocabulary=VOCABULARY, embedding=6, features=10 + LATENT)
+        encoder = RecurrentEncoder(embed=observation.embedding, embedding=6, hidden=8, dropout=dropout)
+        model = SequenceVAE(
+            latent=LATENT,
+            encoder=encoder,
+            posterior=posterior(features=encoder.features, latent=LATENT),
+            prior=StandardNormal(latent=LATENT),
+            decoder=RecurrentDecoder(embedding=6, latent=LATENT, hidden=10, dropout=dropout),
+            observation=observation,
+            noise=WordDropout(rate=dropout),
+        ).double()
+        torch.nn.init.normal_(observation.embedding.weight)
+        model.posterior.linear.weight.data *= 4
+    return model
+
+
+def sentences(count, seed=0):
+    """Random sentences of 0 to 6 words; every fifth was cut and has no end."""
+    g = torch.Generator().manual_seed(seed)
+    found = []
+    for place in range(count):
+        words = torch.randint(3, VOCABULARY, (int(torch.randint(0, 7, (1,), generator=g)),), generator=g).tolist()
+        found.append([*words, 4] if place % 5 == 0 else [*words, END])
+    return found
+
+
+def batches(given, size, order=None):
+    order = list(range(len(given))) if order is None else order
+    for first in range(0, len(order), size):
+        places = order[first : first + size]
+        yield places, Batch.of([given[place] for place in places])
+
+
+def scores(model, given, size=8, order=None, samples=7, seed=0):
+    words = sum(len(ids) - (ids[-1] == END) for ids in given)
+    return evaluate(model, batches(given, size, order), words=words, bytes=5 * words, samples=samples, seed=seed)
+
+
+def values(found):
+    return torch.tensor([float(value) for value in vars(found).values()], dtype=torch.float64)
+
+
+def test_scores_have_exactly_the_promised_keys_each_with_a_definition_of_one_line():
+    found = scores(make(), sentences(9))
+    assert list(vars(found)) == KEYS
+    assert list(definitions()) == KEYS
+    assert all(line and "\n" not in line for line in definitions().values())
+    assert json.loads(json.dumps(vars(found))) == vars(found)
+
+
+def test_scores_agree_with_their_definitions():
+    given = sentences(23)
+    found = scores(make(), given)
+    words, ends = sum(len(ids) - (ids[-1] == END) for ids in given), sum(ids[-1] == END for ids in given)
+    assert (found.sentences, found.tokens, found.samples) == (23, words + ends, 7)
+    assert ends == 18  # the cut sentences have none to count
+    assert found.elbo == pytest.approx(-(found.reconstruction + found.kl))
+    assert found.perplexity == pytest.approx(math.exp(found.nll * 23 / (words + ends)))
+    assert found.perplexity_elbo == pytest.approx(math.exp(-found.elbo * 23 / (words + ends)))
+    assert found.bits_per_byte == pytest.approx(found.nll * 23 / (5 * words * math.log(2)))
+    assert found.nll < -found.elbo
+    table = measure(make(), batches(given, 8), samples=7)
+    assert found.nll_standard_error == pytest.approx(float(table.nll.var(correction=1) / 23) ** 0.5)
+    assert 0 <= found.mutual_information_lower <= found.mutual_information_upper <= found.kl
+
+
+def test_perplexity_counts_words_and_not_the_tokens_of_the_tokenizer():
+    given, model = sentences(10), make()
+    coarse, fine = (
+        evaluate(model, batches(given, 4), words=words, bytes=[3] * 10, samples=2) for words in ([2] * 10, [4] * 10)
+    )
+    ends = sum(ids[-1] == END for ids in given)
+    assert math.log(coarse.perplexity) * (20 + ends) == pytest.approx(math.log(fine.perplexity) * (40 + ends))
+    assert coarse.bits_per_byte == pytest.approx(coarse.nll * 10 / (30 * math.log(2)))
+
+
+def test_each_sentence_scores_what_an_explicit_loop_gives():
+    model, given, samples = make(), sentences(9), 5
+    table = measure(model, batches(given, 4), samples=samples, seed=3)
+    model.eval()
+    for place, ids in enumerate(given):
+        batch = Batch.of([ids])
+        with torch.no_grad():
+            q, p = model.encode(batch), model.prior()
+            said, weights = [], []
+            for draw in range(samples):
+                noise = keyed_normal(3, torch.tensor([place]), samples, LATENT)[:, draw]
+                z = q.base_dist.loc + q.base_dist.scale * noise
+                said.append(float(model.log_prob(batch, z).sum()))
+                weights.append(said[-1] + float(p.log_prob(z)) - float(q.log_prob(z)))
+            assert float(table.kl[place]) == pytest.approx(float(kl_divergence(q, p)), abs=1e-10)
+        assert float(table.reconstruction[place]) == pytest.approx(-sum(said) / samples, abs=1e-10)
+        assert float(table.first[place]) == pytest.approx(-said[0], abs=1e-10)
+        naive = -math.log(sum(math.exp(weight) for weight in weights) / samples)
+        assert float(table.nll[place]) == pytest.approx(naive, abs=1e-10)
+
+
+@pytest.mark.parametrize("posterior", [DiagonalGaussian, HeavyTailed])
+@pytest.mark.parametrize("size", [1, 4, 100])
+def test_one_batch_is_many_the_remainder_and_any_order_included(posterior, size):
+    model, given = make(posterior), sentences(30)
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(1)).tolist()
+    assert torch.allclose(values(scores(model, given, size, order)), values(scores(model, given, 7)), rtol=0, atol=1e-9)
+
+
+def test_limits_of_memory_change_nothing(monkeypatch):
+    model, given = make(), sentences(20)
+    expected = values(scores(model, given, samples=11))
+    for budget, draws in ((1, 10**6), (30, 10**6), (10**6, 1), (20, 40)):
+        monkeypatch.setattr(evaluation, "BUDGET", budget)
+        monkeypatch.setattr(evaluation, "DRAWS", draws)
+        assert torch.allclose(values(scores(model, given, samples=11)), expected, rtol=0, atol=1e-9)
+
+
+def test_no_call_of_the_decoder_carries_more_steps_than_the_budget(monkeypatch):
+    model, seen = make(), []
+    log_prob = model.log_prob
+    monkeypatch.setattr(evaluation, "BUDGET", 100)
+    model.log_prob = lambda batch, z: seen.append(batch.targets.numel()) or log_prob(batch, z)
+    scores(model, sentences(40), size=40, samples=30)
+    assert max(seen) <= 100
+    assert sum(seen) / len(seen) > 50  # and they are not one sentence at a time either
+
+
+def test_dropout_and_noise_are_off_and_each_mode_is_restored():
+    model, given = make(dropout=0.8), sentences(12)
+    model.train()
+    model.encoder.eval()
+    first = scores(model, given)
+    assert model.training
+    assert model.noise.training
+    assert not model.encoder.training
+    assert scores(model, given) == first
+    calm = make(dropout=0.0)
+    calm.load_state_dict(model.state_dict())
+    assert scores(calm, given) == first
+
+
+def test_the_seed_decides_and_the_global_random_state_is_left_alone():
+    model, given = make(), sentences(12)
+    before = torch.get_rng_state()
+    first = scores(model, given)
+    torch.rand(5)
+    assert scores(model, given) == first
+    other = scores(model, given, seed=1)
+    assert other.nll != first.nll
+    assert other.kl == first.kl
+    torch.set_rng_state(before)
+    scores(make(HeavyTailed), given)
+    validate(model, batches(given, 5))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_autocast_around_it_changes_nothing():
+    model, given = make().float(), sentences(12)
+    expected = scores(model, given)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert scores(model, given) == expected
+
+
+def test_a_model_in_single_precision_scores_as_in_double():
+    model, given = make(), sentences(30)
+    expected = values(scores(model, given))
+    assert torch.allclose(values(scores(copy.deepcopy(model).float(), given)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_permuting_z_costs_nothing_when_the_decoder_is_deaf_to_it():
+    deaf, given = make(), sentences(40)
+    deaf.decoder.initial.weight.data.zero_()
+    deaf.decoder.rnn.weight_ih_l0.data[:, -LATENT:] = 0
+    deaf.observation.project.weight.data[:, -LATENT:] = 0
+    assert scores(deaf, given).permuted_nll_increase == pytest.approx(0, abs=1e-10)
+
+
+def test_permuting_z_of_two_sentences_swaps_them():
+    model, given = make(), sentences(2)
+    table = measure(model, batches(given, 2), samples=7)
+    with torch.no_grad():
+        swapped = -model.eval().log_prob(Batch.of(given), table.z.flip(0)).sum(1)
+    assert scores(model, given).permuted_nll_increase == pytest.approx(float((swapped - table.first).mean()), abs=1e-10)
+
+
+@pytest.mark.parametrize("count", [2, 3, 50])
+def test_no_sentence_keeps_its_own_z_when_they_are_permuted(count, monkeypatch):
+    model, given = make(), sentences(count)
+    own, seen = measure(model, batches(given, count), samples=1), []
+    log_prob = model.log_prob
+    model.log_prob = lambda batch, z: seen.append(z) or log_prob(batch, z)
+    scores(model, given, size=count, samples=1)
+    assert (seen[-1] != own.z).any(1).all()
+    assert torch.equal(seen[-1].sort(0).values, own.z.sort(0).values)  # and each z is given to one sentence
+
+
+def test_mutual_information_of_a_large_set_looks_at_a_random_part_of_it(monkeypatch):
+    model, given = make(), sentences(60)
+    model.posterior.linear.weight.data *= 20
+    whole = scores(model, given)
+    monkeypatch.setattr(evaluation, "INFORMATION", 5)
+    part = scores(model, given)
+    assert part.mutual_information_lower <= math.log(5) < whole.mutual_information_lower
+    assert part.nll == whole.nll
+    assert scores(model, given, size=3, order=list(range(59, -1, -1))).mutual_information_lower == pytest.approx(
+        part.mutual_information_lower, abs=1e-9
+    )
+
+
+def test_a_kl_without_closed_form_is_estimated_from_all_draws():
+    # The mean over 20,000 draws of each sentence against a fine sum over each dimension, within 6 standard errors.
+    model, given, samples = make(HeavyTailed), sentences(3), 20_000
+    table = measure(model, batches(given, 3), samples=samples)
+    grid = torch.linspace(-60, 60, 60_001, dtype=torch.float64)
+    q, p = model.encode(Batch.of(given)).base_dist, model.prior().base_dist
+    log_q = StudentT(5.0, q.loc[..., None], 0.5).log_prob(grid)
+    log_ratio = log_q - p.expand((LATENT,)).log_prob(grid[:, None]).T
+    exact = (log_q.exp() * log_ratio).sum(-1).mul(grid[1] - grid[0])
+    spread = (log_q.exp() * log_ratio**2).sum(-1).mul(grid[1] - grid[0]) - exact**2
+    assert ((table.kl - exact.sum(-1)).abs() < 6 * (spread.sum(-1) / samples).sqrt()).all()
+
+
+# Validation
+
+
+def test_validation_gives_the_sums_of_the_true_bound_with_one_draw():
+    model, given = make(dropout=0.5), sentences(21)
+    table, found = measure(model, batches(given, 21), samples=1), validate(model.train(), batches(given, 4))
+    assert (found.sentences, found.tokens) == (21, sum(map(len, given)))
+    assert found.reconstruction == pytest.approx(float(table.reconstruction.sum()), abs=1e-9)
+    assert found.kl == pytest.approx(float(table.kl.sum()), abs=1e-9)
+    assert found.nll == pytest.approx((found.reconstruction + found.kl) / 21)
+    assert model.training
+
+
+def test_shares_of_two_processes_add_up_to_the_whole():
+    model, given = make(), sentences(21)
+    whole = validate(model, batches(given, 4))
+    shares = [validate(model, batches(given, 4, list(range(rank, 21, 2)))) for rank in (0, 1)]
+    for total in (shares[0] + shares[1], Bound.of(shares[0].tensor() + shares[1].tensor())):
+        assert (total.sentences, total.tokens) == (whole.sentences, whole.tokens)
+        assert total.nll == pytest.approx(whole.nll, abs=1e-9)
+    assert Bound().nll == 0
+
+
+# Trouble
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_is_named(value):
+    model, given = make(), sentences(6)
+    model.posterior.linear.bias.data[0] = value
+    with pytest.raises(TrainingError, match=r"the \w+ of sentence 0 is (nan|inf)"):
+        scores(model, given)
+    broken = validate(model, batches(given, 2))  # no error yet: the other processes wait for these sums
+    with pytest.raises(TrainingError, match="the bound is not finite"):
+        _ = broken.nll
+
+
+def test_too_few_sentences_or_draws_are_refused():
+    with pytest.raises(CorpusError, match="no sentence"):
+        scores(make(), [])
+    with pytest.raises(CorpusError, match="at least 2, got 1"):
+        scores(make(), sentences(1))
+    with pytest.raises(ConfigError, match="samples must be at least 1"):
+        scores(make(), sentences(3), samples=0)
+
+
+def test_a_split_of_a_corpus_can_be_scored_as_it_comes():
+    from seqvae.text.batching import ordered
+    from seqvae.text.corpus import load
+
+    split = load(["a b c", "d e", "a", "b c d e f g", "g f"], whole=True).test
+    found = evaluate(make(), ordered(split, batch_size=2), words=split.words, bytes=split.bytes, samples=3)
+    assert (found.sentences, found.tokens) == (5, 14 + 5)
+    assert found.perplexity == pytest.approx(math.exp(found.nll * 5 / 19))
+    assert found.bits_per_byte == pytest.approx(found.nll * 5 / (28 * math.log(2)))  # 23 characters and 5 line feeds

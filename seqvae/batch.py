@@ -5,9 +5,11 @@ no `END`, so nothing ever trains or scores an end that the text does not have.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,14 +40,14 @@ class Batch:
     @classmethod
     def of(cls, sequences: Sequence[Sequence[int]]) -> "Batch":
         """Pad `sequences` (each at least one id, ending in `END` unless cut) into a batch, rows in the given order."""
-        lengths = torch.tensor([len(ids) for ids in sequences])
-        targets = torch.full((len(sequences), int(lengths.max())), PADDING)
-        for row, ids in enumerate(sequences):
-            targets[row, : len(ids)] = torch.as_tensor(ids)
-        inputs = targets.roll(1, dims=1)
+        lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
+        within = np.arange(lengths.max()) < lengths[:, None]  # (B, T)
+        targets = np.full(within.shape, PADDING, np.int64)
+        targets[within] = np.fromiter(chain.from_iterable(sequences), np.int64, lengths.sum())
+        inputs = np.where(within, np.roll(targets, 1, axis=1), PADDING)
         inputs[:, 0] = START
-        batch = cls(source=targets, inputs=inputs, targets=targets, lengths=lengths)
-        return replace(batch, inputs=inputs.masked_fill(~batch.mask, PADDING))
+        said = torch.from_numpy(targets)
+        return cls(source=said, inputs=torch.from_numpy(inputs), targets=said, lengths=torch.from_numpy(lengths))
 
     def __len__(self) -> int:
         return len(self.lengths)

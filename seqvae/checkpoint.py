@@ -153,7 +153,7 @@ def load_state(folder: Path) -> dict[str, Any]:
 
 def write(path: Path, how: Callable[[Path], object]) -> None:
     """Let `how` write a file beside `path`, flush it to the disk, and move it there in one step."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         how(beside)
@@ -163,6 +163,18 @@ def write(path: Path, how: Callable[[Path], object]) -> None:
     except (OSError, SafetensorError, RuntimeError) as error:
         with suppress(OSError):
             beside.unlink()
+        raise CheckpointError(
+            f"cannot write {path} ({_first_line(error)}): is the disk full, the place writable?"
+        ) from None
+
+
+def append(path: Path, text: str) -> None:
+    """Add `text` to a file, which is made if missing."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
         raise CheckpointError(
             f"cannot write {path} ({_first_line(error)}): is the disk full, the place writable?"
         ) from None

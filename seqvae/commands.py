@@ -14,9 +14,10 @@ from accelerate.utils import broadcast_object_list
 from seqvae import fitting, runs, show
 from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
-from seqvae.config import Config, Data, Model, Objective, Training
+from seqvae.config import Config, Data, Model, Objective, Training, loading
 from seqvae.errors import ConfigError, CorpusError
 from seqvae.memory import keep_freed_memory
+from seqvae.processes import accelerator_for
 from seqvae.text.corpus import Corpus, Split, load
 from seqvae.text.sources import open_source
 from seqvae.textvae import TextVAE
@@ -47,7 +48,7 @@ def train(
     elif PartialState().is_main_process:
         runs.begin(runs.fresh(folder), config)
     with PartialState().main_process_first():  # the others find the tokenized corpus in the cache
-        read = load(config.corpus, seed=config.training.seed, **vars(config.data))
+        read = load(config.corpus, **loading(config))
     if PartialState().is_main_process:
         for note in read.notes:
             show.remark(note)
@@ -56,7 +57,7 @@ def train(
         read,
         folder,
         resume=resume and runs.has_state(folder),
-        accelerator=fitting.accelerator_for(config, folder),
+        accelerator=accelerator_for(config, folder),
     )
     show.training(run)
     run.accelerator.end_training()
@@ -207,7 +208,7 @@ def _split(model: TextVAE, corpus: str | None, split: str, column: str | None) -
         column=column or (config.data.column if own else None),
         tokenizer=model.tokenizer,
         max_length=config.data.max_length,
-        seed=config.training.seed,
+        seed=config.data.split_seed,
         whole=not own,
     )
     if own and facts.get("fingerprint", "") not in ("", fingerprint(read)):

@@ -31,6 +31,7 @@ class Data:
         lowercase: fold to lower case; default yes for words, no for bpe and char.
         split_punctuation: for words, make punctuation marks tokens of their own; no = split at white space alone.
         max_length: sentences of more tokens are cut, and then have no end.
+        split_seed: of the division into train, valid and test where there is none yet; runs of any --seed share it.
     """
 
     column: str | None = None
@@ -39,6 +40,7 @@ class Data:
     lowercase: bool | None = None
     split_punctuation: bool = True
     max_length: int = 128
+    split_seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,7 @@ class Objective:
     """
 
     divergence: Part = part("kl")
-    weight: Part = part("linear", end=0.15, updates=1000)
+    weight: Part = part("linear", end=0.2, updates=1000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,7 @@ class Training:
     """How long and how fast.
 
     Attributes:
-        seed: fixes the split, the initial weights, the order of the batches and all noise.
+        seed: fixes the initial weights, the order of the batches and all noise.
         batch_size: sentences per update, over all processes.
         exact_length: only sentences of equal length share a batch (the literature's way).
         learning_rate: of AdamW, after the warm-up.
@@ -106,7 +108,7 @@ class Training:
     seed: int = 0
     batch_size: int = 64
     exact_length: bool = False
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     weight_decay: float = 0.01
     warm_up: int = 200
     cool_down: float = 0.4
@@ -187,6 +189,12 @@ def to_toml(config: Config) -> str:
 def _assignments(values: dict[str, Any]) -> list[str]:
     # A JSON string, number, truth value or list of strings is also one of TOML.
     return [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+
+
+def loading(config: Config) -> dict[str, Any]:
+    """The options of `data` as `seqvae.text.corpus.load` names them."""
+    options = dict(vars(config.data))
+    return options | {"seed": options.pop("split_seed")}
 
 
 def completed(given: Part, default: Part) -> Part:

@@ -4,10 +4,7 @@
 """
 
 import json
-import signal
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,13 +14,14 @@ import torch
 from accelerate import Accelerator
 
 from seqvae.build import build_model, build_objective
-from seqvae.checkpoint import METRICS, Checkpoint, load_state, save_state
+from seqvae.checkpoint import METRICS, Checkpoint, append, load_state, save_state
 from seqvae.config import Config
 from seqvae.errors import ConfigError, CorpusError
 from seqvae.evaluation import Bound, validate
+from seqvae.processes import agreed, interruption
 from seqvae.text.batching import Batches, ordered
 from seqvae.text.corpus import Corpus, Split
-from seqvae.trainer import Step, Trainer, precision
+from seqvae.trainer import Step, Trainer
 
 LOG_EVERY = 50  # updates between two lines of metrics.jsonl
 LONGEST = 2000  # updates between two validations, unless the user says otherwise
@@ -113,6 +111,8 @@ class Run:
             torch.manual_seed(hash((training.seed, self.accelerator.process_index)) % 2**63)
         if self.resume:
             self._load()
+        elif self.folder is not None and self.accelerator.is_main_process:
+            keep_lines(self.folder / METRICS, 0)  # of a run that was killed before it saved anything
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -136,9 +136,7 @@ class Run:
     def log(self, **values: Any) -> None:
         """Add a line to metrics.jsonl and pass its numbers on to the trackers, in the main process."""
         if self.folder is not None and self.accelerator.is_main_process:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with open(self.folder / METRICS, "a", encoding="utf-8") as file:
-                file.write(json.dumps(values) + "\n")
+            append(self.folder / METRICS, json.dumps(values) + "\n")
         kind, update = values.pop("kind"), values.pop("update")
         self.accelerator.log({f"{kind}/{name}": value for name, value in values.items()}, step=update)
 
@@ -204,40 +202,13 @@ def ordered_some(split: Split | None) -> Iterator[Any]:
 
 
 def _restore(run: Run, kept: dict[str, torch.Tensor]) -> None:
-    """Put the best weights back into the model."""
+    """Put the best weights back into the model, and take accelerate's wrapping off it."""
+    run.accelerator.unwrap_model(run.trainer.prepared, keep_fp32_wrapper=False)
     if run.folder is None:
         run.model.load_state_dict(kept or run.model.state_dict())
         return
     run.accelerator.wait_for_everyone()
     run.model.load_state_dict(Checkpoint.load(run.folder).model.state_dict())
-
-
-def agreed(accelerator: Accelerator, mine: bool) -> bool:
-    """Whether any process wants to stop, so that all of them do."""
-    if accelerator.num_processes == 1:
-        return mine
-    wish = torch.tensor(float(mine), device=accelerator.device)
-    return bool(accelerator.reduce(wish, reduction="sum") > 0)
-
-
-@contextmanager
-def interruption() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets instead of breaking off; a second one breaks off as usual."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def handle(number: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def plain(step: Step) -> dict[str, Any]:
@@ -258,18 +229,3 @@ def keep_lines(path: Path, update: int) -> None:
         except ValueError:  # the line that the kill cut short
             break
     path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-
-
-def accelerator_for(config: Config, folder: Path | None) -> Accelerator:
-    """The device, precision, processes and trackers that the options ask for."""
-    from accelerate.state import PartialState
-
-    device = PartialState().device
-    mixed = {"fp32": "no", "bf16": "bf16"}[precision(config.training.precision, device)]
-    trackers = list(config.training.trackers)
-    accelerator = Accelerator(
-        mixed_precision=mixed, log_with=trackers or None, project_dir=folder if trackers else None
-    )
-    if trackers:
-        accelerator.init_trackers("seqvae", config={"corpus": config.corpus, "seed": config.training.seed})
-    return accelerator

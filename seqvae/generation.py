@@ -15,6 +15,8 @@ from seqvae.vae import SequenceVAE
 
 __all__ = ["PATHS", "linear", "path", "sample_prior", "seeded", "slerp"]
 
+STREAM = 0x9E3779B9  # sets the seeds of z apart from the seeds of words
+
 Path = Callable[[Tensor, Tensor, int], Tensor]
 
 
@@ -22,7 +24,8 @@ def sample_prior(model: SequenceVAE, n: int, *, seed: int | None = None) -> Tens
     """(n, D) draws from the model's prior; with a seed the same ones each time, the global random state untouched."""
     if n < 1:
         raise ConfigError(f"the number of draws must be at least 1, got {n}")
-    with torch.no_grad(), seeded(seed):
+    # Words are often drawn with the same seed: from the same stream they would depend on z twice.
+    with torch.no_grad(), seeded(None if seed is None else (seed + STREAM) % 2**63):
         return model.prior().sample((n,))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
-CELLS = 4_000_000  # float64 numbers that one block of a large table may hold: 32 MB
+CELLS = 1_000_000  # float64 numbers that one block of a large table may hold: 8 MB
 
 
 def perplexity(nll: float, words: int) -> float:

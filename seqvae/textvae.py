@@ -15,12 +15,13 @@ from seqvae.batch import END, Batch
 from seqvae.build import resolve_all
 from seqvae.card import card
 from seqvae.checkpoint import CARD, CONFIG, TOKENIZER, WEIGHTS, Checkpoint, write
-from seqvae.config import Config, Data, Model, Objective, Training
+from seqvae.config import Config, Data, Model, Objective, Training, loading
 from seqvae.decoding import decode, evaluating, seeded
 from seqvae.errors import CheckpointError, ConfigError, choose
 from seqvae.evaluation import Scores, evaluate, measure
 from seqvae.generation import path as path_named
 from seqvae.generation import sample_prior
+from seqvae.processes import accelerator_for
 from seqvae.runs import fresh
 from seqvae.text.batching import ordered
 from seqvae.text.corpus import Split, load
@@ -76,10 +77,10 @@ class TextVAE:
             CorpusError: if the sentences cannot be read, or are too few.
         """
         config = resolve_all(config_of(options))
-        data, folder = config.data, None if output is None else fresh(Path(output))
-        corpus = load(sentences, seed=config.training.seed, **vars(data))
+        folder = None if output is None else fresh(Path(output))
+        corpus = load(sentences, **loading(config))
         config = dataclasses.replace(config, corpus=corpus.name)
-        run = fitting.Run(config, corpus, folder, accelerator=fitting.accelerator_for(config, folder))
+        run = fitting.Run(config, corpus, folder, accelerator=accelerator_for(config, folder))
         for _ in fitting.fit(run):
             pass
         model = cls(run.checkpoint)

@@ -162,12 +162,3 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     matrices: list[Tensor] = [p for p in model.parameters() if p.dim() >= 2]
     others: list[Tensor] = [p for p in model.parameters() if p.dim() < 2]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-
-
-def precision(choice: str, device: torch.device) -> str:
-    """`fp32` or `bf16`, where `auto` means bf16 if the processor computes in it rather than emulating it."""
-    if choice != "auto":
-        return choice
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16") else "fp32"

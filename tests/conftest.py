@@ -85,27 +85,27 @@ def _rows(batch, index):
     return Batch(batch.source[index], batch.inputs[index], batch.targets[index], batch.lengths[index])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_config():
     return _small_config
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_model():
     return _small_model
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def random_batch():
     return _random_batch
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def lengthen():
     return _lengthen
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def rows():
     return _rows
 
@@ -120,7 +120,7 @@ def tiny_corpus():
     return load(sentences, max_length=20)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def training_config(small_config):
     """A whole configuration of a short run, every option explicit that decides its length."""
 

@@ -5,13 +5,16 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqvae.batch import Batch
 from seqvae.errors import ConfigError
 from seqvae.text.batching import Batches, ordered
 from seqvae.text.corpus import load
+
+settings.register_profile("calm", deadline=None)  # a busy machine is no failure
+settings.load_profile("calm")
 
 
 class Lengths:

@@ -192,6 +192,15 @@ def test_words_come_with_the_probabilities_of_the_model():
     assert counts[words].sum() == rows
 
 
+@pytest.mark.parametrize(("u", "word"), [(0.0, 1), (0.25, 1), (0.75, 3), (1 - 2**-53, 3)])
+def test_no_random_number_however_extreme_picks_a_word_of_probability_zero(u, word, monkeypatch):
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.full(shape, u, dtype=torch.float64))
+    model = make()
+    logits = torch.tensor([-torch.inf, 0.1, -torch.inf, 0.1, -torch.inf]).double()
+    model.step = lambda tokens, z, state: (torch.cat([torch.zeros(4), logits]).expand(len(tokens), -1), ())
+    assert decode(model, points(2), max_length=1, top_k=2).tokens == [[4 + word]] * 2
+
+
 @pytest.mark.parametrize("options", [{}, {"temperature": 0}, {"temperature": 50.0}, {"beam": 2}])
 def test_padding_and_start_are_never_said_and_unknown_only_on_request(options):
     model, z = make(), points(100)

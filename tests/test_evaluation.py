@@ -248,6 +248,31 @@ def test_mutual_information_of_a_large_set_looks_at_a_random_part_of_it(monkeypa
     )
 
 
+@pytest.mark.parametrize("size", [1, 4, 60])
+def test_the_posteriors_points_and_kl_of_that_part_belong_together(size, monkeypatch):
+    model, given, seen = make(), sentences(60), []
+    monkeypatch.setattr(evaluation, "INFORMATION", 20)
+    monkeypatch.setattr(evaluation, "mutual_information", lambda *given: seen.append(given) or (0.0, 0.0))
+    scores(model, given, size, samples=1)
+    ((q, z, p, kl),) = seen
+    table = measure(model, batches(given, size), samples=1)
+    assert len(kl) == 20
+    assert torch.allclose(kl_divergence(q, p), kl, rtol=0, atol=1e-10)
+    places = torch.cat([(table.z == point).all(1).nonzero()[:, 0] for point in z])
+    assert torch.allclose(table.kl[places], kl, rtol=0, atol=1e-10)
+    assert places.max() > 40  # not simply the first ones: 6 of 10^5 random parts of 20 stay there
+    assert len(places.unique()) == 20
+
+
+def test_sentences_do_not_share_their_noise_whatever_the_posterior():
+    for posterior in (DiagonalGaussian, HeavyTailed):
+        model, given = make(posterior), sentences(12)
+        table = measure(model, batches(given, 5), samples=1)
+        base = model.encode(Batch.of(given)).base_dist
+        noise = (table.z - base.loc) / base.scale
+        assert torch.cdist(noise, noise).fill_diagonal_(1.0).min() > 1e-3
+
+
 def test_a_kl_without_closed_form_is_estimated_from_all_draws():
     # The mean over 20,000 draws of each sentence against a fine sum over each dimension, within 6 standard errors.
     model, given, samples = make(HeavyTailed), sentences(3), 20_000

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
-from seqvae.decoding import decode
+from seqvae.decoding import decode, seeded
 from seqvae.errors import ConfigError
 from seqvae.generation import PATHS, linear, path, sample_prior, slerp
 
@@ -160,6 +160,12 @@ def test_prior_draws_follow_the_prior():
     scale = torch.tensor([1.0, 2.0])
     assert ((z.mean(0) - torch.tensor([0.0, 10.0])).abs() < 6 * scale / math.sqrt(count)).all()
     assert ((z.std(0) - scale).abs() < 6 * scale / math.sqrt(2 * count)).all()
+
+
+def test_points_are_not_made_of_the_random_numbers_that_draw_words_with_the_same_seed():
+    model = Shifted()
+    with seeded(7):
+        assert not torch.equal(model.prior().sample((5,)), sample_prior(model, 5, seed=7))
 
 
 def test_no_draws_are_refused():

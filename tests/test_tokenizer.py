@@ -12,6 +12,9 @@ from seqvae.errors import CheckpointError, ConfigError
 from seqvae.text.pipelines import NORMALIZERS, RESERVED, normalize, sound
 from seqvae.text.tokenizer import KINDS, Tokenizer
 
+settings.register_profile("calm", deadline=None)  # a busy machine is no failure
+settings.load_profile("calm")
+
 CORPUS = [
     "The cat sat on <unk> mat, and the dog <unk> it.",
     "a <s> b </s> c <pad> <eos> d",

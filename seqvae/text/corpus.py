@@ -10,7 +10,7 @@ import numpy as np
 
 from seqvae.batch import END
 from seqvae.errors import ConfigError
-from seqvae.text.encoding import encode
+from seqvae.text.encoding import encode, trained
 from seqvae.text.splitting import Rows, Texts, read
 from seqvae.text.tokenizer import Tokenizer
 
@@ -173,8 +173,8 @@ def load(
     if isinstance(tokenizer, Tokenizer):
         return prepare(texts, tokenizer, max_length)
     sentences = texts.splits["train" if "train" in texts.splits else "test"]
-    trained = Tokenizer.train(sentences, tokenizer, vocabulary_size, lowercase, split_punctuation)
-    return prepare(texts, trained, max_length)
+    make = trained if texts.on_disk else Tokenizer.train
+    return prepare(texts, make(sentences, tokenizer, vocabulary_size, lowercase, split_punctuation), max_length)
 
 
 def prepare(texts: Texts, tokenizer: Tokenizer, max_length: int = 128) -> Corpus:

@@ -1,14 +1,18 @@
 """Sentences to ids, once: on all cores through `datasets.map`, kept on disk under a name made of all they depend on."""
 
+import contextlib
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xxhash
 
 from seqvae.batch import END
-from seqvae.errors import CorpusError
+from seqvae.errors import CheckpointError, CorpusError
 from seqvae.text.faults import blame
 from seqvae.text.files import cache_folder, quiet
+from seqvae.text.pipelines import PIECES
+from seqvae.text.splitting import Rows
 from seqvae.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -51,6 +55,30 @@ def encode(dataset: "Dataset", column: str, tokenizer: Tokenizer, max_length: in
             )
     except OSError as error:
         raise CorpusError(blame("the tokenized corpus", "ids", error)) from None
+
+
+def trained(rows: Rows, kind: str, vocabulary_size: int, lowercase: bool, split_punctuation: bool) -> Tokenizer:
+    """`Tokenizer.train` on the rows, from the cache when it was done before.
+
+    Raises:
+        ConfigError: for an unknown kind or a vocabulary too small for it.
+        CorpusError: when the cache cannot be written.
+    """
+    options = f"{kind}|{vocabulary_size}|{lowercase}|{split_punctuation}|{PIECES}|{VERSION}"
+    key = xxhash.xxh3_128(f"{rows.dataset._fingerprint}|{rows.column}|{options}".encode())
+    key.update(rows.numbers.data)
+    try:
+        path = cache_folder() / f"tokenizer-{key.hexdigest()}.json"
+        if path.exists():
+            with contextlib.suppress(CheckpointError):  # left half written, or by another version of the library
+                return Tokenizer.load(path)
+        tokenizer = Tokenizer.train(rows, kind, vocabulary_size, lowercase, split_punctuation)
+        part = path.with_suffix(f".{os.getpid()}")
+        tokenizer.save(part)
+        os.replace(part, path)
+    except OSError as error:
+        raise CorpusError(blame("the tokenizer", "json", error)) from None
+    return tokenizer
 
 
 def encode_table(column: "pyarrow.ChunkedArray", tokenizer: Tokenizer, max_length: int) -> "pyarrow.Table":

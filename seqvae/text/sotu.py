@@ -11,7 +11,7 @@ from pathlib import Path
 
 from seqvae.errors import CorpusError
 
-FIRST_YEAR = 1900  # older addresses have another English: longer sentences, other spelling
+FIRST_YEAR = 1945  # older addresses have another English: longer sentences, other spelling
 FEWEST_WORDS, MOST_WORDS = 3, 25
 
 _PLAIN = str.maketrans({
@@ -34,7 +34,7 @@ _ODD = re.compile(r"[*|_=<>\[\]~^#\\]|(?<!\.)\.\.(?!\.)|\.{4}| -- -- ")
 
 
 def sentences() -> list[str]:
-    """The sentences of 3 to 25 words from 1900 on, in the order of the years; some stand in several addresses.
+    """The sentences of 3 to 25 words from `FIRST_YEAR` on, in the order of the years; some stand in several addresses.
 
     Raises:
         CorpusError: when the package is not installed.

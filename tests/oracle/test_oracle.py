@@ -43,4 +43,4 @@ def test_the_loss_is_that_of_the_loops(encoder, decoder, tied, shared, small_mod
     torch.manual_seed(3)
     eps = torch.randn(len(SENTENCES), 2, dtype=torch.float64).tolist()
     expected = loss(model, SENTENCES, eps, encoder=encoder, decoder=decoder, tied=tied, weight=0.7)
-    assert float(value) == pytest.approx(expected, abs=1e-10)
+    assert value.item() == pytest.approx(expected, abs=1e-10)

@@ -1,0 +1,72 @@
+"""The device, the precision and the other processes of a training, by way of accelerate."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import LoggerType
+
+from seqvae.config import Config
+from seqvae.errors import ConfigError, choose
+
+
+def accelerator_for(config: Config, folder: Path | None) -> Accelerator:
+    """The accelerator that the options ask for.
+
+    Raises:
+        ConfigError: for a tracker that is not known or not installed.
+    """
+    mixed = {"fp32": "no", "bf16": "bf16"}[precision(config.training.precision, PartialState().device)]
+    trackers = list(config.training.trackers)
+    installed = {tracker.value for tracker in get_available_trackers()}
+    for tracker in trackers:
+        choose("tracker", tracker, [kind.value for kind in LoggerType if kind.value != "all"])
+        if tracker not in installed:
+            raise ConfigError(f"--trackers {tracker}: its package is not installed: pip install {tracker}")
+    accelerator = Accelerator(mixed_precision=mixed, log_with=trackers or None, project_dir=folder)
+    if trackers:
+        accelerator.init_trackers("seqvae", config={"corpus": config.corpus, "seed": config.training.seed})
+    return accelerator
+
+
+def precision(choice: str, device: torch.device) -> str:
+    """`fp32` or `bf16`, where `auto` means bf16 if the processor computes in it rather than emulating it."""
+    if choice != "auto":
+        return choice
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16") else "fp32"
+
+
+def agreed(accelerator: Accelerator, mine: bool) -> bool:
+    """Whether any process wants to stop, so that all of them do."""
+    if accelerator.num_processes == 1:
+        return mine
+    wish = torch.tensor(float(mine), device=accelerator.device)
+    return bool(accelerator.reduce(wish, reduction="sum") > 0)
+
+
+@contextmanager
+def interruption() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets instead of breaking off; a second one breaks off as usual."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -75,5 +75,9 @@ class Batch:
         """(times * B, T): each row `times` times in a row, as for several draws of z of one sentence."""
         return Batch(**{name: t.repeat_interleave(times, dim=0) for name, t in self._tensors().items()})
 
+    def select(self, rows: Tensor) -> "Batch":
+        """Some rows, by number or by mask; none of the padding goes."""
+        return Batch(**{name: tensor[rows] for name, tensor in self._tensors().items()})
+
     def _tensors(self) -> dict[str, Tensor]:
         return {"source": self.source, "inputs": self.inputs, "targets": self.targets, "lengths": self.lengths}

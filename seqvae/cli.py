@@ -2,7 +2,10 @@
 so that `seqvae --help` answers without torch.
 """
 
+import errno
+import os
 import sys
+import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,25 +15,29 @@ from cyclopts import Parameter
 import seqvae
 from seqvae.config import Data, Model, Objective, Training
 from seqvae.errors import ConfigError, SeqVAEError
+from seqvae.machine import keep_freed_memory, share_cores
 
 FLAT = Parameter(name="*")
-WORD = Parameter(allow_leading_hyphen=True)  # `-` is standard input
+SEED = cyclopts.validators.Number(gte=0, lt=2**63)
 Folder = Annotated[str, Parameter(help="A model folder, or OWNER/NAME on the Hugging Face hub.")]
 Json = Annotated[bool, Parameter(negative="", help="One JSON object a line instead of plain text.")]
-Seed = Annotated[int | None, Parameter(help="The same seed gives the same text; by default a new one each time.")]
+Seed = Annotated[
+    int | None, Parameter(validator=SEED, help="The same seed gives the same text; by default a new one each time.")
+]
 
 app = cyclopts.App(
     name="seqvae",
     version=seqvae.__version__,
     help="Variational autoencoders of sentences: train on a text file, sample from the prior, interpolate, measure.",
-    help_format="plaintext",
+    help_format="markdown",
     result_action="return_value",
+    default_parameter=Parameter(consume_multiple=False, negative_iterable=()),
 )
 
 
-@app.command
+@app.command(sort_key=1)
 def train(
-    corpus: Annotated[str | None, WORD] = None,
+    corpus: str | None = None,
     /,
     *,
     config: Path | None = None,
@@ -67,7 +74,7 @@ def train(
     )
 
 
-@app.command
+@app.command(sort_key=2)
 def sample(
     model: Folder,
     /,
@@ -99,8 +106,8 @@ def sample(
     commands.sample(model, number, seed=seed, json=json, allow_unknown=allow_unknown, **options)
 
 
-@app.command
-def reconstruct(model: Folder, source: Annotated[str, WORD] = "-", /, *, beam: int = 0, json: Json = False) -> None:
+@app.command(sort_key=3)
+def reconstruct(model: Folder, source: str = "-", /, *, beam: int = 0, json: Json = False) -> None:
     """Each sentence of a file decoded from its posterior mean, one a line.
 
     Args:
@@ -112,7 +119,7 @@ def reconstruct(model: Folder, source: Annotated[str, WORD] = "-", /, *, beam: i
     commands.reconstruct(model, source, beam=beam, json=json)
 
 
-@app.command
+@app.command(sort_key=4)
 def interpolate(
     model: Folder,
     start: str | None = None,
@@ -137,10 +144,10 @@ def interpolate(
     commands.interpolate(model, start, end, steps=steps, path=path, seed=seed, json=json)
 
 
-@app.command
+@app.command(sort_key=5)
 def encode(
     model: Folder,
-    source: Annotated[str, WORD],
+    source: str,
     /,
     *,
     output: Path,
@@ -158,7 +165,7 @@ def encode(
     commands.encode(model, source, output=output, scale=scale)
 
 
-@app.command
+@app.command(sort_key=6)
 def decode(
     model: Folder,
     latents: Path,
@@ -181,17 +188,17 @@ def decode(
     commands.decode(model, latents, temperature=temperature, beam=beam, seed=seed, json=json)
 
 
-@app.command
+@app.command(sort_key=7)
 def evaluate(
     model: Folder,
-    corpus: Annotated[str | None, WORD] = None,
+    corpus: str | None = None,
     /,
     *,
     split: Literal["train", "valid", "test"] = "test",
     column: str | None = None,
     samples: int = 100,
     limit: int | None = None,
-    seed: int = 0,
+    seed: Annotated[int, Parameter(validator=SEED)] = 0,
     json: Path | None = None,
 ) -> None:
     """Held-out scores with their definitions.
@@ -210,7 +217,7 @@ def evaluate(
     commands.evaluate(model, corpus, split=split, column=column, samples=samples, limit=limit, seed=seed, json=json)
 
 
-@app.command
+@app.command(sort_key=8)
 def describe(model: Folder, /) -> None:
     """What a model is: its size, its parts, its corpus and its scores."""
     from seqvae import commands
@@ -222,26 +229,49 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command; a user's mistake is one line on standard error and exit code 2."""
     try:
         _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
     except SeqVAEError as error:
         print(f"seqvae: {error}", file=sys.stderr)
         sys.exit(2)
     except cyclopts.CycloptsError as error:
-        print(f"seqvae: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"seqvae: {_sentence(error)}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # `seqvae sample ... | head`
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  or Python tries once more to write what is left
+        print("seqvae: no space left on the disk for the output", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
+def _sentence(error: cyclopts.CycloptsError) -> str:
+    """What is wrong with the arguments, in one line."""
+    if isinstance(error, cyclopts.UnusedCliTokensError) and error.unused_tokens:
+        return f"unexpected argument {error.unused_tokens[0]!r}: write text that has spaces between quotes"
+    return " ".join(str(error).split())
+
+
 def _run(arguments: list[str]) -> None:
+    share_cores()
+    keep_freed_memory()
     app.config = _recipe(arguments)
-    app(arguments, exit_on_error=False, print_error=False)
+    app(_stream_last(arguments), exit_on_error=False, print_error=False)
     if arguments[:1] == ["train"] and {"--help", "-h"} & set(arguments):
         from seqvae.build import parts_help
 
         print(parts_help())
+
+
+def _stream_last(arguments: list[str]) -> list[str]:
+    """`-` (standard input) behind a `--`, for elsewhere it would be taken for an option."""
+    if "-" not in arguments or "--" in arguments:
+        return arguments
+    return [*(argument for argument in arguments if argument != "-"), "--", "-"]
 
 
 def _recipe(arguments: list[str]) -> tuple[cyclopts.config.Toml, ...]:
@@ -249,8 +279,14 @@ def _recipe(arguments: list[str]) -> tuple[cyclopts.config.Toml, ...]:
     for i, argument in enumerate(arguments):
         name, _, value = argument.partition("=")
         if name == "--config":
-            path = Path(value or "".join(arguments[i + 1 : i + 2]))
+            if not (value := value or "".join(arguments[i + 1 : i + 2])):
+                continue  # cyclopts says that the option needs a value
+            path = Path(value)
             if not path.is_file():
                 raise ConfigError(f"--config {path}: there is no such file; expected a TOML file with options")
+            try:
+                tomllib.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"--config {path} cannot be read as TOML: {error}") from None
             return (cyclopts.config.Toml(path, use_commands_as_keys=False),)
     return ()

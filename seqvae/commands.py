@@ -2,6 +2,7 @@
 
 import dataclasses
 import json as json_
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from seqvae import fitting, runs, show
 from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
 from seqvae.config import Config, Data, Model, Objective, Training, loading
+from seqvae.decoding import check_options
 from seqvae.errors import ConfigError, CorpusError
-from seqvae.memory import keep_freed_memory
 from seqvae.processes import accelerator_for
 from seqvae.text.corpus import Corpus, Split, load
 from seqvae.text.sources import open_source
@@ -40,29 +41,32 @@ def train(
     """Train, then show what the model can do."""
     given = Config(corpus=corpus or "sotu", data=data, model=model, objective=objective, training=training)
     config = resolve_all(given)
-    keep_freed_memory()
     show.quiet()
+    PartialState(cpu=not torch.accelerator.is_available())  # or accelerate would not join processes on a CPU
     folder = _agreed(output or (runs.newest() if resume else runs.new(config.corpus)))
     if resume:
         config = _resumed(folder, config, corpus)
-    elif PartialState().is_main_process:
-        runs.begin(runs.fresh(folder), config)
-    with PartialState().main_process_first():  # the others find the tokenized corpus in the cache
-        read = load(config.corpus, **loading(config))
-    if PartialState().is_main_process:
-        for note in read.notes:
-            show.remark(note)
-    run = fitting.Run(
-        config,
-        read,
-        folder,
-        resume=resume and runs.has_state(folder),
-        accelerator=accelerator_for(config, folder),
-    )
+    begins = PartialState().is_main_process and not resume
+    with runs.claimed(folder) if begins else nullcontext():
+        run = _prepared(config, folder, resume)
+    if begins:
+        runs.begin(folder, config)
     show.training(run)
     run.accelerator.end_training()
     if run.accelerator.is_main_process:
-        _finish(TextVAE(Checkpoint.load(folder)), read, folder)
+        _finish(TextVAE(Checkpoint.load(folder)), run.corpus, folder)
+
+
+def _prepared(config: Config, folder: Path, resume: bool) -> fitting.Run:
+    """Read the corpus and build what is trained."""
+    with PartialState().main_process_first():  # the others find the tokenized corpus in the cache
+        read = load(config.corpus, **loading(config))
+    accelerator = accelerator_for(config, folder)
+    run = fitting.Run(config, read, folder, resume=resume and runs.has_state(folder), accelerator=accelerator)
+    if accelerator.is_main_process:
+        for note in read.notes:
+            show.remark(note)
+    return run
 
 
 def _agreed(folder: Path) -> Path:
@@ -93,12 +97,17 @@ def _finish(model: TextVAE, corpus: Corpus, folder: Path) -> None:
     """Score and show the trained model, and write its card."""
     split = corpus.test or corpus.valid
     assert split is not None
-    scores = model.evaluate(_some(split, SHOWN), samples=SHOWN_SAMPLES)
-    facts = model.checkpoint.facts | {"scores": vars(scores), "fingerprint": fingerprint(corpus)}
-    model = TextVAE(replace(model.checkpoint, facts=facts))
+    scores = model.evaluate(split.at_most(SHOWN), samples=SHOWN_SAMPLES) if len(split) > 1 else None
+    known = {"fingerprint": fingerprint(corpus)} | ({"scores": vars(scores)} if scores else {})
+    model = TextVAE(replace(model.checkpoint, facts=model.checkpoint.facts | known))
     model.checkpoint.save(folder)
     model.write_card(folder, scores)
-    show.scores(scores)
+    if scores:
+        show.scores(scores)
+    else:
+        show.remark(
+            "one held-out sentence is too few for scores: give more text, or a folder with train, valid and test"
+        )
     show.tour(model, split)
     print(f"\nmodel folder: {folder}   (try: seqvae sample {folder} --temperature 0.5)")
 
@@ -109,6 +118,7 @@ def sample(
     """Sentences from the prior."""
     if number < 1:
         raise ConfigError(f"--number {number}: expected 1 or more sentences")
+    check_options(temperature=temperature, **options)
     model = TextVAE.from_pretrained(name)
     said = model.samples(number, seed=seed, temperature=temperature, allow_unknown=allow_unknown, **options)
     show.sentences(said, json)
@@ -148,6 +158,7 @@ def encode(name: str, source: str, *, output: Path, scale: bool) -> None:
     """Sentences to a NumPy array."""
     if output.suffix != ".npy":
         raise ConfigError(f"--output {output}: expected a name that ends in .npy")
+    _expect_folder("--output", output)
     model = TextVAE.from_pretrained(name)
     q = model.encode(lines_of(source))
     try:
@@ -159,9 +170,12 @@ def encode(name: str, source: str, *, output: Path, scale: bool) -> None:
 
 def decode(name: str, latents: Path, *, temperature: float, beam: int, seed: int | None, json: bool) -> None:
     """A NumPy array to sentences."""
+    check_options(temperature=temperature or float(beam > 0), beam=beam)
     model = TextVAE.from_pretrained(name)
     try:
         z = np.load(latents, allow_pickle=False)
+    except FileNotFoundError:
+        raise ConfigError(f"there is no file {latents}: expected a .npy file as `seqvae encode` writes it") from None
     except (OSError, ValueError, EOFError):
         raise ConfigError(
             f"{latents} is not a NumPy array: expected a .npy file as `seqvae encode` writes it"
@@ -185,10 +199,12 @@ def evaluate(
     json: Path | None,
 ) -> None:
     """Scores with their definitions."""
-    model = TextVAE.from_pretrained(name)
     if limit is not None and limit < 2:
         raise ConfigError(f"--limit {limit}: expected 2 or more sentences")
-    scores = model.evaluate(_some(_split(model, corpus, split, column), limit), samples=samples, seed=seed)
+    if json is not None:
+        _expect_folder("--json", json)
+    model = TextVAE.from_pretrained(name)
+    scores = model.evaluate(_split(model, corpus, split, column).at_most(limit), samples=samples, seed=seed)
     show.scores(scores)
     if json is not None:
         try:
@@ -245,8 +261,7 @@ def fingerprint(corpus: Corpus) -> str:
     return digest.hexdigest()[:16]
 
 
-def _some(split: Split, limit: int | None) -> Split:
-    """At most `limit` sentences, evenly spread over the split."""
-    if limit is None or len(split) <= limit:
-        return split
-    return split.select(np.linspace(0, len(split) - 1, limit).astype(np.int64))
+def _expect_folder(option: str, path: Path) -> None:
+    """Refuse a file whose folder is not there before any work is done for it."""
+    if not path.parent.is_dir():
+        raise ConfigError(f"{option} {path}: there is no folder {path.parent}")

@@ -36,7 +36,7 @@ class Data:
 
     column: str | None = None
     tokenizer: Literal["word", "bpe", "char"] = "word"
-    vocabulary_size: int = 10_000
+    vocabulary_size: int = 8_000
     lowercase: bool | None = None
     split_punctuation: bool = True
     max_length: int = 128

@@ -9,18 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 
+from seqvae.bounds import Bound, validate
 from seqvae.build import build_model, build_objective
 from seqvae.checkpoint import METRICS, Checkpoint, append, load_state, save_state
 from seqvae.config import Config
 from seqvae.errors import ConfigError, CorpusError
-from seqvae.evaluation import Bound, validate
 from seqvae.processes import agreed, interruption
 from seqvae.text.batching import Batches, ordered
-from seqvae.text.corpus import Corpus, Split
+from seqvae.text.corpus import Corpus
 from seqvae.trainer import Step, Trainer
 
 LOG_EVERY = 50  # updates between two lines of metrics.jsonl
@@ -91,9 +90,10 @@ class Run:
     best: Best = field(default_factory=Best)
 
     def __post_init__(self) -> None:
-        train, training = self.corpus.train, self.config.training
-        if train is None or self.corpus.valid is None:
+        train, valid, training = self.corpus.train, self.corpus.valid, self.config.training
+        if train is None or valid is None:
             raise CorpusError(f"{self.corpus.name} has no training or no validation sentences")
+        self.valid = valid
         torch.manual_seed(training.seed)
         self.model = build_model(self.config, len(self.corpus.tokenizer))
         self.objective = build_objective(self.config)
@@ -186,19 +186,13 @@ def _validate(run: Run, kept: dict[str, torch.Tensor]) -> Validation:
 def bound_of(run: Run) -> Bound:
     """The bound on the validation sentences, each process measuring its share of the batches."""
     rank, world = run.accelerator.process_index, run.accelerator.num_processes
-    batches = (pair for i, pair in enumerate(ordered_some(run.corpus.valid)) if i % world == rank)
+    batches = (
+        pair for i, pair in enumerate(ordered(run.valid.at_most(VALIDATED), batch_size=128)) if i % world == rank
+    )
     sums = validate(run.model, batches, seed=run.config.training.seed).tensor()
     if world > 1:
         torch.distributed.all_reduce(sums)
     return Bound.of(sums)
-
-
-def ordered_some(split: Split | None) -> Iterator[Any]:
-    """Batches of at most `VALIDATED` sentences of a split, evenly spread over it: always the same ones."""
-    assert split is not None
-    if len(split) > VALIDATED:
-        split = split.select(np.linspace(0, len(split) - 1, VALIDATED).astype(np.int64))
-    yield from ordered(split, batch_size=128)
 
 
 def _restore(run: Run, kept: dict[str, torch.Tensor]) -> None:

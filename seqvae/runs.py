@@ -2,11 +2,14 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seqvae.checkpoint import CONFIG, STATE, write
 from seqvae.config import Config, to_toml
 from seqvae.errors import CheckpointError, ConfigError
+from seqvae.text.files import FORMATS, bare
 
 RUNS = Path("runs")
 RECIPE = "recipe.toml"
@@ -28,7 +31,9 @@ def fresh(folder: Path) -> Path:
 
 def new(corpus: str) -> Path:
     """The next free `runs/NAME-N` for a corpus."""
-    name = re.sub(r"[^\w.-]+", "-", Path(corpus).stem if "/" in corpus else corpus).strip("-.") or "corpus"
+    name = bare(Path(corpus).name)
+    name = Path(name).stem if Path(name).suffix.lower() in FORMATS else name
+    name = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "corpus"
     taken = [int(m[1]) for p in RUNS.glob(f"{name}-*") if (m := re.fullmatch(rf"{re.escape(name)}-(\d+)", p.name))]
     return RUNS / f"{name}-{max(taken, default=0) + 1}"
 
@@ -43,6 +48,27 @@ def newest() -> Path:
     if not folders:
         raise CheckpointError(f"nothing to resume below {RUNS}: name the folder of the run with --output")
     return folders[-1].parent.parent
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Make the folder of a run, and remove it if what follows fails before anything stands in it.
+
+    Raises:
+        ConfigError: if something stands there already, or the folder cannot be made.
+    """
+    try:
+        fresh(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"--output {folder} cannot be made ({error.strerror}): name a folder in a place that can be written"
+        ) from None
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            folder.rmdir()
+        raise
 
 
 def begin(folder: Path, config: Config) -> None:

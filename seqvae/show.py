@@ -2,6 +2,7 @@
 
 import json as json_
 import sys
+import time
 from collections import deque
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ from seqvae.textvae import Sentence, TextVAE
 from seqvae.trainer import Step
 
 RECENT = 50  # updates that the progress bar averages over
+PAUSE = 20  # seconds between two lines of progress where there is no terminal to draw a bar on
 
 
 def remark(text: str) -> None:
@@ -34,25 +36,29 @@ def quiet() -> None:
 
 def training(run: Run) -> None:
     """Train with a progress bar on standard error; one process of several draws it."""
-    terminal = sys.stderr.isatty()
+    main, terminal = run.accelerator.is_main_process, sys.stderr.isatty()
     bar = tqdm(
         total=1.0,
-        disable=not run.accelerator.is_main_process,
+        disable=not (main and terminal),
         bar_format="{percentage:3.0f}% |{bar:16}| {elapsed} < {remaining}{postfix}",
-        mininterval=0.2 if terminal else 20,
+        mininterval=0.2,
         file=sys.stderr,
         dynamic_ncols=True,
     )
     recent: deque[tuple[Step, float]] = deque(maxlen=RECENT)
+    due = time.monotonic() + PAUSE
     with bar:
         for event in fit(run):
             if isinstance(event, Validation):
-                if not bar.disable:
+                if main:
                     bar.write(validation(event), file=sys.stderr)
                 continue
             recent.append((event, run.trainer.seconds))
             bar.set_postfix_str(figures(recent), refresh=False)
             bar.update(event.progress - bar.n)
+            if main and not terminal and time.monotonic() > due:
+                remark(f"{event.progress:.0%}{figures(recent)}")
+                due = time.monotonic() + PAUSE
 
 
 def figures(recent: Sequence[tuple[Step, float]]) -> str:

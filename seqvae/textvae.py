@@ -12,13 +12,14 @@ from torch.distributions import Distribution
 
 from seqvae import fitting
 from seqvae.batch import END, Batch
+from seqvae.bounds import measure
 from seqvae.build import resolve_all
 from seqvae.card import card
 from seqvae.checkpoint import CARD, CONFIG, TOKENIZER, WEIGHTS, Checkpoint, write
 from seqvae.config import Config, Data, Model, Objective, Training, loading
 from seqvae.decoding import decode, evaluating, seeded
 from seqvae.errors import CheckpointError, ConfigError, choose
-from seqvae.evaluation import Scores, evaluate, measure
+from seqvae.evaluation import Scores, evaluate
 from seqvae.generation import path as path_named
 from seqvae.generation import sample_prior
 from seqvae.processes import accelerator_for

@@ -1,4 +1,4 @@
-"""What every test shares: one thread, a cache of its own, no process-wide leftovers, and small models to try things on."""
+"""What every test shares: one thread, a cache of its own, no leftovers of other tests, and small models."""
 
 import os
 import shutil
@@ -51,7 +51,7 @@ def _small_config(**options):
 
 
 def _small_model(*, seed=0, spread=0.5, vocabulary=VOCABULARY, **options):
-    """A tiny model in float64 and evaluation mode, its weights drawn wide enough for everything to depend on everything."""
+    """A tiny model in float64 and evaluation mode, its weights wide enough for all to depend on all."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = build_model(_small_config(**options), vocabulary).double().eval()
@@ -115,7 +115,11 @@ def tiny_corpus():
     """36 short sentences with a vocabulary of 14, in memory: 32 train, 2 valid, 2 test."""
     from seqvae.text.corpus import load
 
-    subjects, verbs, places = ("a cat", "the dog", "one bird"), ("sat", "ran", "ate"), ("", "here", "there now", "at home")
+    subjects, verbs, places = (
+        ("a cat", "the dog", "one bird"),
+        ("sat", "ran", "ate"),
+        ("", "here", "there now", "at home"),
+    )
     sentences = [" ".join(f"{s} {v} {p} .".split()) for s in subjects for v in verbs for p in places]
     return load(sentences, max_length=20)
 

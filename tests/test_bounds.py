@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from seqvae.batch import END, Batch
+from seqvae.bounds import measure
 from seqvae.decoders import RecurrentDecoder
 from seqvae.decoding import seeded
 from seqvae.encoders import RecurrentEncoder
-from seqvae.evaluation import evaluate, measure
+from seqvae.evaluation import evaluate
 from seqvae.metrics import mutual_information
 from seqvae.noise import WordDropout
 from seqvae.observations import Tokens

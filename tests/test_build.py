@@ -40,7 +40,7 @@ def test_every_entry_survives_the_way_through_plain_values(place, name, small_co
 
 @pytest.mark.parametrize(("place", "name"), ENTRIES)
 def test_every_entry_tells_all_its_options(place, name):
-    """A resolved part holds each option at its default, so that a stored configuration does not change with the code."""
+    """A resolved part holds each option, so that a stored configuration does not change with the code."""
     part = resolve(place, {"name": name})
     cls = CATALOGUES[place][name]
     if dataclasses.is_dataclass(cls):
@@ -136,7 +136,7 @@ def test_the_latent_size_reaches_every_part(latent, small_config, random_batch):
     assert trace.z.shape == trace.q.mean.shape == (5, latent) and trace.p.event_shape == (latent,)
 
 
-# -- one line in a catalogue is all that a new class needs --------------------------------------------------------------
+# -- one line in a catalogue is all that a new class needs ------------------------------------------------------------
 
 
 class BagOfWords(Encoder):

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch.distributions import Independent, StudentT, kl_divergence
 
-from seqvae import evaluation
+from seqvae import bounds, evaluation
 from seqvae.batch import END, Batch
+from seqvae.bounds import Bound, measure, validate
 from seqvae.decoders import RecurrentDecoder
 from seqvae.decoding import seeded
 from seqvae.encoders import RecurrentEncoder
 from seqvae.errors import ConfigError, CorpusError, TrainingError
-from seqvae.evaluation import Bound, definitions, evaluate, measure, validate
+from seqvae.evaluation import definitions, evaluate
 from seqvae.metrics import keyed_normal
 from seqvae.noise import WordDropout
 from seqvae.observations import Tokens
@@ -151,15 +152,15 @@ def test_limits_of_memory_change_nothing(monkeypatch):
     model, given = make(), sentences(20)
     expected = values(scores(model, given, samples=11))
     for budget, draws in ((1, 10**6), (30, 10**6), (10**6, 1), (20, 40)):
-        monkeypatch.setattr(evaluation, "BUDGET", budget)
-        monkeypatch.setattr(evaluation, "DRAWS", draws)
+        monkeypatch.setattr(bounds, "BUDGET", budget)
+        monkeypatch.setattr(bounds, "DRAWS", draws)
         assert torch.allclose(values(scores(model, given, samples=11)), expected, rtol=0, atol=1e-9)
 
 
 def test_no_call_of_the_decoder_carries_more_steps_than_the_budget(monkeypatch):
     model, seen = make(), []
     log_prob = model.log_prob
-    monkeypatch.setattr(evaluation, "BUDGET", 100)
+    monkeypatch.setattr(bounds, "BUDGET", 100)
     model.log_prob = lambda batch, z: seen.append(batch.targets.numel()) or log_prob(batch, z)
     scores(model, sentences(40), size=40, samples=30)
     assert max(seen) <= 100

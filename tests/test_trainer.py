@@ -182,7 +182,7 @@ def test_the_model_is_trained_with_dropout_and_noise_on(trainer):
     assert modes == [True, True]
 
 
-# -- a loss that is no longer finite ------------------------------------------------------------------------------------
+# -- a loss that is no longer finite ----------------------------------------------------------------------------------
 
 
 def poison(trainer, how):

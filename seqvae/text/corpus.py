@@ -51,6 +51,12 @@ class Split:
         """A split of some of the sentences, in the given order."""
         return replace(self, rows=replace(self.rows, numbers=self.rows.numbers[np.asarray(indices, np.int64)]))
 
+    def at_most(self, limit: int | None) -> "Split":
+        """The split, or `limit` of its sentences evenly spread over it, always the same ones; None = no limit."""
+        if limit is None or len(self) <= limit:
+            return self
+        return self.select(np.linspace(0, len(self) - 1, limit).astype(np.int64))
+
     @cached_property
     def lengths(self) -> np.ndarray:
         """(N,) int32, the number of ids of each sentence, `END` included."""

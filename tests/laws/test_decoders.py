@@ -138,7 +138,7 @@ def test_changing_a_word_changes_no_logits_at_or_before_it(part, small_model, ra
         assert (after[:, t + 1] != before[:, t + 1]).any(-1).all()
 
 
-# -- the three routes of z ----------------------------------------------------------------------------------------------
+# -- the three routes of z --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

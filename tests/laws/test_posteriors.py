@@ -6,7 +6,7 @@ import torch
 from seqvae.divergences import kl, kl_dimensions
 from seqvae.posteriors import POSTERIORS
 
-VARIANTS: dict[str, list[dict]] = {}
+VARIANTS: dict[str, list[dict]] = {}  # options worth a look of tenants to come
 CASES = [{"name": name, **options} for name in POSTERIORS for options in VARIANTS.get(name, [{}])]
 
 
@@ -60,7 +60,7 @@ def test_the_density_integrates_to_one(part, small_model):
 
 
 def test_the_divergence_from_the_prior_is_never_negative(model):
-    # Where there is no closed form a single draw may be negative; a mean over many may not. Closed forms: no odds at all.
+    # A single draw may be negative where there is no closed form, a mean over many is not. No odds for closed forms.
     q = model.posterior(vectors(model, rows=200, scale=2.0))
     torch.manual_seed(0)
     divergence = torch.stack([kl(q, model.prior(), q.sample()) for _ in range(50)]).mean(0)

@@ -57,7 +57,9 @@ def test_permuting_the_sentences_permutes_the_values(term, small_model, random_b
 def test_padding_changes_nothing(term, small_model, random_batch, lengthen):
     model, batch = small_model(), random_batch()
     trace = traced(model, batch)
-    torch.testing.assert_close(term(traced(model, lengthen(batch, 4, fill=7), trace.z)), term(trace), rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        term(traced(model, lengthen(batch, 4, fill=7), trace.z)), term(trace), rtol=0, atol=1e-10
+    )
 
 
 def test_reconstruction_sums_over_the_words_and_the_one_end(small_model, random_batch):

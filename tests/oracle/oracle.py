@@ -104,7 +104,9 @@ def loss(model, sentences, eps, *, encoder, decoder, tied, weight=1.0):
     weights = {name: tensor.tolist() for name, tensor in model.state_dict().items()}
     total = 0.0
     for ids, noise in zip(sentences, eps, strict=True):
-        out = affine(weights["posterior.linear.weight"], weights["posterior.linear.bias"], encode(weights, ids, encoder))
+        out = affine(
+            weights["posterior.linear.weight"], weights["posterior.linear.bias"], encode(weights, ids, encoder)
+        )
         mu, log_variance = out[: len(noise)], out[len(noise) :]
         z = [m + exp(v / 2) * e for m, v, e in zip(mu, log_variance, noise, strict=True)]
         kl = sum(m * m + exp(v) - 1 - v for m, v in zip(mu, log_variance, strict=True)) / 2

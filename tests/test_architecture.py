@@ -1,0 +1,124 @@
+"""The layers: a module imports only from lower ones, or from siblings of its own without going round in a circle."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import seqvae
+
+ROOT = Path(seqvae.__file__).parent
+
+# Every module has its place here; a new one fails until somebody has thought about where it belongs.
+LAYERS = [
+    "batch divergences schedules errors config machine",
+    "dropout noise encoders posteriors priors decoders observations text text.batching text.corpus text.encoding "
+    "text.faults text.files text.grammar text.lexicon text.pipelines text.sotu text.sources text.splitting "
+    "text.tokenizer",
+    "vae",
+    "terms objective",
+    "trainer processes metrics decoding bounds",
+    "evaluation generation",
+    "build checkpoint card",
+    "fitting runs textvae show commands cli",
+]
+LAYER = {module: layer for layer, modules in enumerate(LAYERS) for module in modules.split()}
+SPEAKERS = {"cli", "commands", "show"}
+LIGHT = ["seqvae", "seqvae.config", "seqvae.errors", "seqvae.cli"]
+HEAVY = ["torch", "datasets", "accelerate", "transformers", "pandas", "pyarrow", "numpy", "matplotlib"]
+
+
+def name_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+MODULES = [name for name in FILES if name]  # all but the front door, which only names what it opens on demand
+
+
+def imports(tree):
+    """The modules of the package that a module imports, wherever in the file, annotations' ones too."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are absolute"
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name.removeprefix("seqvae.") in FILES else node.module for name in whole}
+    return {name.removeprefix("seqvae.") for name in found if name.startswith("seqvae.")}
+
+
+GRAPH = {name: imports(ast.parse(FILES[name].read_text())) for name in MODULES}
+
+
+def test_every_module_has_its_layer_and_every_place_its_module():
+    assert set(MODULES) == set(LAYER)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_from_no_higher_layer(module):
+    upward = {other for other in GRAPH[module] if LAYER.get(other, -1) > LAYER.get(module, -1)}
+    assert not upward, f"{module} (layer {LAYER.get(module)}) imports {upward}"
+
+
+def test_no_module_imports_itself_by_a_detour():
+    def reachable(module, seen):
+        for other in GRAPH.get(module, ()):
+            if other not in seen:
+                seen.add(other)
+                reachable(other, seen)
+        return seen
+
+    assert not [module for module in MODULES if module in reachable(module, set())]
+
+
+def test_the_graph_sees_the_imports_that_there_are():
+    assert GRAPH["vae"] >= {"batch", "encoders", "decoders"} and GRAPH["text.corpus"] >= {"text.tokenizer", "batch"}
+    assert imports(ast.parse("from seqvae.text import sotu\ndef f():\n    import seqvae.cli")) == {"text.sotu", "cli"}
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("text.") or LAYER.get(m) == 1])
+def test_text_and_the_rooms_know_no_model(module):
+    assert not GRAPH[module] & {"vae", "objective", "trainer", "checkpoint", "build"}
+
+
+def calls(tree):
+    return {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+
+
+@pytest.mark.parametrize("module", sorted(set(FILES) - SPEAKERS))
+def test_the_library_never_prints(module):
+    assert "print" not in calls(ast.parse(FILES[module].read_text()))
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_nothing_is_pickled_or_executed(module):
+    tree = ast.parse(FILES[module].read_text())
+    modules = {alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names}
+    modules |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    assert not modules & {"pickle", "cloudpickle", "dill", "joblib", "marshal"}
+    assert not calls(tree) & {"eval", "exec"}
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_files_of_torch_are_read_with_weights_only(module):
+    for node in ast.walk(ast.parse(FILES[module].read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+            assert ("weights_only", "True") in {(k.arg, ast.unparse(k.value)) for k in node.keywords}
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_what_answers_help_imports_nothing_heavy(module):
+    code = f"import sys, {module}; print(*[m for m in {HEAVY} if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent, check=True)
+    assert run.stdout.split() == []
+
+
+def test_the_public_names_are_there():
+    assert all(hasattr(seqvae, name) for name in seqvae.__all__)
+    with pytest.raises(AttributeError, match="TextVEA"):
+        seqvae.TextVEA  # noqa: B018

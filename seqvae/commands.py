@@ -105,9 +105,7 @@ def _finish(model: TextVAE, corpus: Corpus, folder: Path) -> None:
     if scores:
         show.scores(scores)
     else:
-        show.remark(
-            "one held-out sentence is too few for scores: give more text, or a folder with train, valid and test"
-        )
+        show.remark("one held-out sentence is too few for scores: give more text, or a folder with a test file")
     show.tour(model, split)
     print(f"\nmodel folder: {folder}   (try: seqvae sample {folder} --temperature 0.5)")
 
@@ -180,8 +178,9 @@ def decode(name: str, latents: Path, *, temperature: float, beam: int, seed: int
         raise ConfigError(
             f"{latents} is not a NumPy array: expected a .npy file as `seqvae encode` writes it"
         ) from None
-    if z.dtype.kind not in "fiu" or z.ndim != 2:
-        raise ConfigError(f"{latents} holds {z.dtype} of shape {z.shape}: expected numbers (sentences, latent)")
+    if z.dtype.kind not in "fiu" or z.ndim != 2 or z.shape[1] != model.config.model.latent:
+        wanted = f"numbers (sentences, {model.config.model.latent})"
+        raise ConfigError(f"{latents} holds {z.dtype} of shape {z.shape}: expected {wanted}")
     if not np.isfinite(z).all():
         raise ConfigError(f"{latents} holds values that are not finite")
     show.sentences(model.sentences(torch.from_numpy(z), temperature=temperature, beam=beam, seed=seed), json)
@@ -216,9 +215,9 @@ def evaluate(
 def _split(model: TextVAE, corpus: str | None, split: str, column: str | None) -> Split:
     """The sentences to score, divided as they were for training if they are those of the training."""
     config, facts = model.config, model.checkpoint.facts
-    own = corpus is None or corpus == config.corpus
-    if corpus is None and facts.get("corpus") == "sentences":
-        raise ConfigError("the model was trained on a list in memory: name the corpus to score")
+    if corpus is None and (config.corpus == "-" or facts.get("corpus") == "sentences"):
+        raise ConfigError("the model was trained on standard input or a list in memory: name the corpus to score")
+    own = corpus is None or _same(corpus, config.corpus)
     read = load(
         corpus or config.corpus,
         column=column or (config.data.column if own else None),
@@ -232,6 +231,13 @@ def _split(model: TextVAE, corpus: str | None, split: str, column: str | None) -
     if split not in read.splits:
         raise CorpusError(f"{read.name} has no {split} sentences; it has: {', '.join(read.splits)}")
     return read.splits[split]
+
+
+def _same(corpus: str, other: str) -> bool:
+    """Whether two names mean one corpus; standard input is never the same twice."""
+    if Path(corpus).exists() and Path(other).exists():
+        return Path(corpus).samefile(other)
+    return corpus == other != "-"
 
 
 def describe(name: str) -> None:

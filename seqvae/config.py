@@ -61,7 +61,7 @@ class Model:
 
     latent: int = 32
     embedding: int = 256
-    share_embedding: bool = False
+    share_embedding: bool = True
     encoder: Part = part("recurrent")
     posterior: Part = part("gaussian")
     prior: Part = part("normal")
@@ -80,7 +80,7 @@ class Objective:
     """
 
     divergence: Part = part("kl")
-    weight: Part = part("linear", end=0.2, updates=1000)
+    weight: Part = part("linear", end=0.25, updates=1500)
 
 
 @dataclass(frozen=True, kw_only=True)

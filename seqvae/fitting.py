@@ -6,6 +6,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -186,13 +187,9 @@ def _validate(run: Run, kept: dict[str, torch.Tensor]) -> Validation:
 def bound_of(run: Run) -> Bound:
     """The bound on the validation sentences, each process measuring its share of the batches."""
     rank, world = run.accelerator.process_index, run.accelerator.num_processes
-    batches = (
-        pair for i, pair in enumerate(ordered(run.valid.at_most(VALIDATED), batch_size=128)) if i % world == rank
-    )
+    batches = islice(ordered(run.valid.at_most(VALIDATED), batch_size=128), rank, None, world)
     sums = validate(run.model, batches, seed=run.config.training.seed).tensor()
-    if world > 1:
-        torch.distributed.all_reduce(sums)
-    return Bound.of(sums)
+    return Bound.of(run.accelerator.reduce(sums.to(run.accelerator.device), reduction="sum"))
 
 
 def _restore(run: Run, kept: dict[str, torch.Tensor]) -> None:

@@ -87,6 +87,8 @@ def options_of(folder: Path) -> Config:
         return Config.from_dict(json.loads((folder / RESOLVED).read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise CheckpointError(f"nothing to resume in {folder}: no run was started there") from None
+    except ConfigError as error:
+        raise CheckpointError(f"{folder / RESOLVED} is damaged or of another version: {error}") from None
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         raise CheckpointError(f"{folder / RESOLVED} is damaged: the run cannot be resumed") from None
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from seqvae.batch import Batch
@@ -118,7 +119,7 @@ class Trainer:
             return by_updates
         by_minutes = torch.tensor(self.seconds / 60 / self.minutes, dtype=torch.float64)
         if self.accelerator.num_processes > 1:  # one clock for all, or their learning rates part
-            torch.distributed.broadcast(by_minutes, src=0)
+            by_minutes = broadcast(by_minutes.to(self.accelerator.device))
         return max(by_updates, float(by_minutes))
 
     def _cause(self, report: Report, norm: float, rate: float) -> str:

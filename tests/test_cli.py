@@ -72,7 +72,7 @@ def test_help_comes_without_importing_torch(arguments):
 
 
 def test_help_lists_all_commands_in_the_order_of_their_use(shown):
-    text = shown("--help").partition(" Commands ")[2]
+    text = shown("--help").partition("Commands")[2]
     places = [text.find(f" {command} ") for command in COMMANDS]
     assert -1 not in places and places == sorted(places)
     assert {name for name in app if not name.startswith("-")} == set(COMMANDS)
@@ -130,7 +130,7 @@ def test_help_of_train_documents_every_part_and_its_options(shown, place):
 )
 def test_an_unknown_name_is_refused_with_the_nearest_one(refused, arguments, given, nearest):
     line = refused(*arguments)
-    assert given in line and nearest in line.replace(given, "")
+    assert given in line and re.search(rf"(?<![-\w]){nearest}(?![-\w])", line)
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,10 @@ def test_an_option_given_twice_is_refused(refused):
 
 @pytest.mark.parametrize(
     "option",
-    """model.latent max-epochs learning-rate seed model.encoder.hidden model.noise.rate precision max-minutes tokenizer
-    model.encoder.bidirectional objective.weight.end""".split(),
+    [
+        *("model.latent", "max-epochs", "learning-rate", "seed", "precision", "max-minutes", "tokenizer"),
+        *("model.encoder.hidden", "model.encoder.bidirectional", "model.noise.rate", "objective.weight.end"),
+    ],
 )
 def test_a_value_of_the_wrong_type_is_refused_with_option_and_value(refused, option):
     line = refused("train", f"--{option}", "many")
@@ -194,8 +196,10 @@ def test_a_value_of_the_wrong_type_in_a_file_is_refused_with_option_and_value(re
 
 @pytest.mark.parametrize(
     "given",
-    """batch-size=0 learning-rate=nan clip=-1 cool-down=2 max-epochs=0 max-minutes=0 validate-every=0 warm-up=-1
-    patience=-1 model.latent=0 model.embedding=-1""".split(),
+    [
+        *("batch-size=0", "learning-rate=nan", "clip=-1", "cool-down=2", "max-epochs=0", "max-minutes=0", "warm-up=-1"),
+        *("validate-every=0", "patience=-1", "model.latent=0", "model.embedding=-1"),
+    ],
 )
 def test_a_value_out_of_range_is_refused_with_option_and_value(refused, given):
     option, _, value = given.partition("=")
@@ -214,6 +218,12 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_default(train
     assert config["model"]["encoder"]["layers"] == 2
     assert config["training"]["batch_size"] == Training().batch_size
     assert config["model"]["noise"] == Model().noise
+
+
+def test_another_part_on_the_command_line_leaves_the_options_of_the_one_in_the_file(trained):
+    toml = "[objective.weight]\nname = 'cyclical'\ncycles = 2\nend = 0.5"
+    weight = trained(*SIZE, "--objective.weight.name", "constant", toml=toml)["objective"]["weight"]
+    assert weight == {"name": "constant", "end": 1.0}
 
 
 def test_another_part_from_a_file_brings_its_own_defaults(trained):

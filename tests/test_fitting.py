@@ -27,10 +27,15 @@ def run(tiny_corpus, training_config):
     return make
 
 
-def finish(run, spoil=False):
-    """All that a training yields; if told to, one whose weights are shaken after update 8 and never get well again."""
+def finish(run, spoil=False, killed=None):
+    """All that a training yields; if told to, one whose weights are shaken after update 8 and never get well again.
+
+    `killed` is the update in the midst of which it ends as by kill -9: nothing more is written.
+    """
     events = []
     for event in fit(run):
+        if isinstance(event, Step) and event.update == killed:
+            break
         events.append(event)
         if spoil and isinstance(event, Validation) and event.update == SPOILT:
             with torch.no_grad():
@@ -83,9 +88,7 @@ def uninterrupted(tmp_path_factory, tiny_corpus, training_config):
 def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(killed, uninterrupted, run, tmp_path):
     whole, _, folder = uninterrupted
     options = {**LONG, "weight": {"name": "linear", "end": 0.5, "updates": 20}}
-    for event in fit(run(tmp_path, **options)):
-        if isinstance(event, Step) and event.update == killed + 1:
-            break  # as by kill -9: nothing more is written
+    finish(run(tmp_path, **options), killed=killed + 1)
     torch.manual_seed(12345)
     again = run(tmp_path, resume=True, **options)
     finish(again)
@@ -95,12 +98,26 @@ def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(killed, uninterru
     assert lines(tmp_path) == lines(folder)
 
 
+def test_a_resumed_run_keeps_the_best_model_from_before_it_was_killed(run, tmp_path):
+    finish(run(tmp_path, **SHORT), spoil=True, killed=14)
+    again = run(tmp_path, resume=True, **SHORT)
+    told = validations(finish(again))
+    assert [validation.update for validation in told][:2] == [16, 20] and not any(v.kept for v in told)
+    assert again.best.update == SPOILT
+    assert bound(again, again.model) == pytest.approx(again.best.elbo, abs=1e-4)
+
+
+def test_patience_goes_on_counting_in_a_resumed_run(run, tmp_path):
+    finish(run(tmp_path, patience=2, **SHORT), spoil=True, killed=14)
+    again = run(tmp_path, resume=True, patience=2, **SHORT)
+    finish(again)
+    assert again.trainer.update == 16
+
+
 def test_a_line_that_the_kill_cut_short_is_dropped(uninterrupted, run, tmp_path):
     _, _, folder = uninterrupted
     options = {**LONG, "weight": {"name": "linear", "end": 0.5, "updates": 20}}
-    for event in fit(run(tmp_path, **options)):
-        if isinstance(event, Step) and event.update == 8:
-            break
+    finish(run(tmp_path, **options), killed=8)
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"kind": "valid", "upd')
     finish(run(tmp_path, resume=True, **options))

@@ -45,10 +45,11 @@ def test_log_prob_stays_finite_where_a_probability_vanishes(observation):
     assert observation.log_prob(1e4 * f, x).isfinite().all()
 
 
-def test_probabilities_are_normalized_in_single_precision_under_autocast(observation):
+@pytest.mark.parametrize(("weights", "autocast"), [(torch.float32, True), (torch.bfloat16, False)])
+def test_probabilities_are_normalized_in_single_precision_at_least(weights, autocast, observation):
     f, x = everything(3, 1)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        said = observation.float().log_prob(f.float(), x)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        said = observation.to(weights).log_prob(f.to(weights), x)
     assert said.dtype == torch.float32
     torch.testing.assert_close(said.exp().sum(1), torch.ones(3), rtol=0, atol=1e-5)
 

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file
 
 from seqvae.checkpoint import Checkpoint
 from seqvae.errors import SeqVAEError, TrainingError
@@ -84,7 +85,7 @@ def uninterrupted(tmp_path_factory, tiny_corpus, training_config):
     return run, events, folder
 
 
-@pytest.mark.parametrize("killed", [3, 4, 29, 52, 55])
+@pytest.mark.parametrize("killed", [3, 4, 50, 55])
 def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(killed, uninterrupted, run, tmp_path):
     whole, _, folder = uninterrupted
     options = {**LONG, "weight": {"name": "linear", "end": 0.5, "updates": 20}}
@@ -93,7 +94,7 @@ def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(killed, uninterru
     again = run(tmp_path, resume=True, **options)
     finish(again)
     assert same(weights(again.model), weights(whole.model))
-    assert (tmp_path / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    assert same(load_file(tmp_path / "model.safetensors"), load_file(folder / "model.safetensors"))
     assert vars(again.best) == vars(whole.best)
     assert lines(tmp_path) == lines(folder)
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, Union, get_args, get_origin
 
+import torch
+
 from seqvae.config import Config, Part
 from seqvae.decoders import DECODERS
 from seqvae.encoders import ENCODERS
@@ -38,20 +40,8 @@ CATALOGUES: dict[str, Mapping[str, type]] = {
 
 def options(cls: type) -> dict[str, inspect.Parameter]:
     """The options of a class: the keyword arguments of its constructor that have a default."""
-    if cls.__init__ is object.__init__ or "__init__" not in _constructor(cls):
-        return {}
     parameters = inspect.signature(cls).parameters
     return {name: p for name, p in parameters.items() if p.default is not inspect.Parameter.empty}
-
-
-def _constructor(cls: type) -> dict[str, Any]:
-    """The attributes that the class or its bases of this package define, so that torch's own `*args` are no options."""
-    return {
-        name: value
-        for base in cls.__mro__
-        if base.__module__.startswith("seqvae")
-        for name, value in vars(base).items()
-    }
 
 
 def make(place: str, part: Part, **sizes: Any) -> Any:
@@ -84,15 +74,16 @@ def resolve(place: str, part: Part) -> Part:
 
 def resolve_all(config: Config) -> Config:
     """The configuration with every part resolved, so that a wrong name or value is found before any work."""
-    groups: dict[str, dict[str, Part]] = {"model": {}, "objective": {}}
+    groups: dict[str, dict[str, Any]] = {"model": {}, "objective": {}}
     for place in CATALOGUES:
         group, field = place.split(".")
         groups[group][field] = resolve(place, getattr(getattr(config, group), field))
-    return replace(
-        config,
-        model=replace(config.model, **groups["model"]),
-        objective=replace(config.objective, **groups["objective"]),
-    )
+    model, objective = replace(config.model, **groups["model"]), replace(config.objective, **groups["objective"])
+    resolved = replace(config, model=model, objective=objective)
+    with torch.device("meta"):  # without memory: only to see whether each class takes its values
+        build_model(resolved, vocabulary=8)
+    build_objective(resolved)
+    return resolved
 
 
 def converted(value: Any, annotation: Any, place: str) -> Any:

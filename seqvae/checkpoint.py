@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_file, save_file
 
 from seqvae.build import build_model
 from seqvae.config import Config
@@ -57,7 +57,7 @@ class Checkpoint:
             "facts": self.facts,
         }
         write(folder / TOKENIZER, lambda path: self.tokenizer.save(path))
-        write(folder / WEIGHTS, lambda path: save_model(self.model, str(path)))
+        write(folder / WEIGHTS, lambda path: save_file(_stored_once(self.model), str(path)))
         write(folder / CONFIG, lambda path: path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8"))
 
     @classmethod
@@ -109,7 +109,7 @@ def _weights(path: Path, config: Config, vocabulary: int) -> SequenceVAE:
             expected = build_model(config, vocabulary)
         _compare(path, found, expected.state_dict(keep_vars=True))
         model = build_model(config, vocabulary)
-        load_model(model, str(path))
+        model.load_state_dict(load_file(str(path)), strict=False)  # the other names of tied weights are not stored
     except FileNotFoundError:
         raise CheckpointError(f"{path.parent} has no {path.name}: the folder is incomplete") from None
     except (SafetensorError, OSError, RuntimeError) as error:
@@ -117,6 +117,12 @@ def _weights(path: Path, config: Config, vocabulary: int) -> SequenceVAE:
     except SeqVAEError as error:
         raise error if isinstance(error, CheckpointError) else CheckpointError(f"{path.parent}: {error}") from None
     return model.eval()
+
+
+def _stored_once(model: SequenceVAE) -> dict[str, torch.Tensor]:
+    """The weights by name; tied ones under the first of their names, so that a file is the same each time."""
+    names = {id(tensor): name for name, tensor in reversed(model.state_dict(keep_vars=True).items())}
+    return {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name in names.values()}
 
 
 def _compare(path: Path, found: dict[str, tuple[int, ...]], expected: dict[str, torch.Tensor]) -> None:

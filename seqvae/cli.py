@@ -5,18 +5,16 @@ so that `seqvae --help` answers without torch.
 import errno
 import os
 import sys
-import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import cyclopts
-from cyclopts import Parameter, Token
+from cyclopts import Parameter
 
 import seqvae
-from seqvae.config import Data, Model, Objective, Part, Training, completed
-from seqvae.errors import ConfigError, SeqVAEError
+from seqvae.arguments import recipe, stream_last
+from seqvae.config import Data, Model, Objective, Training
+from seqvae.errors import SeqVAEError
 from seqvae.machine import keep_freed_memory, share_cores
 
 FLAT = Parameter(name="*")
@@ -63,9 +61,9 @@ def train(
         model: sizes and parts.
         objective: what is minimized.
     """
-    from seqvae import commands
+    from seqvae import training as command
 
-    commands.train(
+    command.train(
         corpus,
         output=output,
         resume=resume,
@@ -261,56 +259,9 @@ def _sentence(error: cyclopts.CycloptsError) -> str:
 def _run(arguments: list[str]) -> None:
     share_cores()
     keep_freed_memory()
-    app.config = _recipe(arguments)
-    app(_stream_last(arguments), exit_on_error=False, print_error=False)
+    app.config = recipe(arguments)
+    app(stream_last(arguments), exit_on_error=False, print_error=False)
     if arguments[:1] == ["train"] and {"--help", "-h"} & set(arguments):
         from seqvae.build import parts_help
 
         print(parts_help())
-
-
-def _stream_last(arguments: list[str]) -> list[str]:
-    """`-` (standard input) behind a `--`, for elsewhere it would be taken for an option."""
-    if "-" not in arguments or "--" in arguments:
-        return arguments
-    return [*(argument for argument in arguments if argument != "-"), "--", "-"]
-
-
-def _recipe(arguments: list[str]) -> tuple[Callable[..., None], ...]:
-    """The file that --config names, as further arguments that yield to those of the command line."""
-    for i, argument in enumerate(arguments):
-        name, _, value = argument.partition("=")
-        if name == "--config":
-            if not (value := value or "".join(arguments[i + 1 : i + 2])):
-                continue  # cyclopts says that the option needs a value
-            path = Path(value)
-            if not path.is_file():
-                raise ConfigError(f"--config {path}: there is no such file; expected a TOML file with options")
-            try:
-                values = tomllib.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise ConfigError(f"--config {path} cannot be read as TOML: {error}") from None
-            return _Parts(values, str(path)), cyclopts.config.Toml(path, use_commands_as_keys=False)
-    return ()
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """The options of a file for parts of which the command line names others; cyclopts alone would drop them."""
-
-    values: dict[str, Any]
-    source: str
-
-    def __call__(self, app: cyclopts.App, commands: tuple[str, ...], arguments: cyclopts.ArgumentCollection) -> None:
-        for group, defaults in (("model", Model()), ("objective", Objective())):
-            for part, default in vars(defaults).items():
-                argument, tables = arguments.get(f"--{group}.{part}"), self.values.get(group)
-                table = tables.get(part) if isinstance(tables, dict) else None
-                if argument is not None and isinstance(default, dict) and isinstance(table, dict):
-                    self._merge(argument, table, default)
-
-    def _merge(self, argument: cyclopts.Argument, table: Part, default: Part) -> None:
-        given = {token.keys[0]: token.value for token in argument.tokens if token.keys}
-        whole = completed(given, completed(table, default))
-        for key in (key for key in table if given and key in whole and key not in given):
-            argument.append(Token(keyword=key, value=str(table[key]), source=self.source, keys=(key,)))

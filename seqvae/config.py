@@ -7,6 +7,7 @@ names and options there are, the rooms' catalogues say (`seqvae.build`).
 
 import dataclasses
 import json
+import shlex
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -41,6 +42,9 @@ class Data:
     split_punctuation: bool = True
     max_length: int = 128
     split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        _expect_seed("split_seed", self.split_seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +129,7 @@ class Training:
             _expect(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
         for name in ("weight_decay", "warm_up", "patience"):
             _expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        _expect_seed("seed", self.seed)
         _expect(0 <= self.cool_down <= 1, "cool_down", self.cool_down, "a share between 0 and 1")
         for name in ("max_epochs", "max_minutes", "validate_every"):
             value = getattr(self, name)
@@ -176,10 +181,10 @@ def to_toml(config: Config) -> str:
     """The configuration as a recipe for `--config`: the names are those of the command line."""
     values = config.to_dict()
     top = {k: v for group in ("data", "training") for k, v in values[group].items() if v is not None and v != ()}
-    lines = [f"# seqvae train {config.corpus} --config recipe.toml", *_assignments(top)]
+    lines = [f"# seqvae train {shlex.quote(config.corpus)} --config recipe.toml", *_assignments(top)]
     for group in ("model", "objective"):
         plain = {k: v for k, v in values[group].items() if not isinstance(v, dict)}
-        lines += ["", f"[{group}]", *_assignments(plain)]
+        lines += ["", f"[{group}]", *_assignments(plain)] if plain else []
         for name, options in values[group].items():
             if isinstance(options, dict):
                 lines += ["", f"[{group}.{name}]", *_assignments(options)]
@@ -205,6 +210,7 @@ def completed(given: Part, default: Part) -> Part:
     >>> completed({"name": "constant"}, {"name": "linear", "updates": 9})
     {'name': 'constant'}
     """
+    given = {name.replace("-", "_"): value for name, value in given.items()}  # as on the command line
     same = given.get("name", default["name"]) == default["name"]
     return {**default, **given} if same else dict(given)
 
@@ -215,6 +221,10 @@ def _group(kind: type, name: str, values: dict[str, Any]) -> Any:
         choose(f"option of {name}", option, known)
     # JSON and TOML have no tuples
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _expect_seed(name: str, seed: int) -> None:
+    _expect(0 <= seed < 2**63, name, seed, "a whole number of at least 0 and below 2^63")
 
 
 def _expect(holds: bool, name: str, given: object, expected: str) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from seqvae.dropout import SequenceDropout
-from seqvae.errors import ConfigError
+from seqvae.errors import ConfigError, at_least_one
 
 State = tuple[Tensor, ...]
 
@@ -64,6 +64,7 @@ class RecurrentDecoder(Decoder):
         super().__init__()
         if not (initial_state or every_step or skip):
             raise ConfigError("decoder without z: set at least one of initial_state, every_step and skip to true")
+        at_least_one(layers=layers, hidden=hidden)
         rnn = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
         self.rnn = rnn(
             embedding + latent * every_step,

@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqvae.batch import Batch
 from seqvae.dropout import SequenceDropout
+from seqvae.errors import at_least_one
 
 
 class Encoder(nn.Module, ABC):
@@ -54,6 +55,7 @@ class RecurrentEncoder(Encoder):
         locked: bool = True,
     ) -> None:
         super().__init__()
+        at_least_one(layers=layers, hidden=hidden)
         self.embed = embed
         self.dropout = SequenceDropout(dropout, locked=locked)
         rnn = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]

@@ -42,5 +42,18 @@ def choose(kind: str, given: str, known: Iterable[str]) -> str:
     if given in known:
         return given
     near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ";"
+    hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ConfigError(f"unknown {kind} {given!r}{hint} (known: {', '.join(known) or 'none'})")
+
+
+def at_least_one(**sizes: int) -> None:
+    """Raise a `ConfigError` for a size below 1.
+
+    >>> at_least_one(layers=0)
+    Traceback (most recent call last):
+    ...
+    seqvae.errors.ConfigError: layers = 0: expected 1 or more
+    """
+    for name, size in sizes.items():
+        if size < 1:
+            raise ConfigError(f"{name} = {size}: expected 1 or more")

@@ -36,7 +36,7 @@ class Scores:
     kl: float = _score("KL(q(z|x) || p(z)), nats per sentence, weight 1 and no floor")
     elbo: float = _score("-(reconstruction + kl), nats per sentence: a lower bound of log p(x)")
     nll: float = _score(
-        "-log p(x), nats per sentence, importance weighted over `samples` draws: an upper bound below -elbo"
+        "-log p(x), nats per sentence, importance weighted over `samples` draws: an upper bound, tighter the more draws"
     )
     nll_standard_error: float = _score("standard error of nll over the sentences, nats per sentence")
     samples: int = _score("draws of z for each sentence")

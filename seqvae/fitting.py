@@ -5,6 +5,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,7 @@ from seqvae.bounds import Bound, validate
 from seqvae.build import build_model, build_objective
 from seqvae.checkpoint import METRICS, Checkpoint, append, load_state, save_state
 from seqvae.config import Config
-from seqvae.errors import ConfigError, CorpusError
+from seqvae.errors import ConfigError, CorpusError, TrainingError
 from seqvae.processes import agreed, interruption
 from seqvae.text.batching import Batches, ordered
 from seqvae.text.corpus import Corpus
@@ -151,22 +152,34 @@ def fit(run: Run) -> Iterator[Step | Validation]:
     training, trainer = run.config.training, run.trainer
     every = training.validate_every or min(LONGEST, trainer.batches.steps)
     kept: dict[str, torch.Tensor] = {}
-    with interruption() as asked:
+    validated = trainer.update
+    with interruption() as asked, _keeping(run):
         for step in trainer.steps():
             if step.update % LOG_EVERY == 0:
                 run.log(kind="train", **plain(step))
             yield step
             stop = agreed(run.accelerator, asked.is_set())
             if stop or step.update % every == 0:
+                validated = step.update
                 yield _validate(run, kept)
                 run.save_state()
                 if stop or (training.patience and run.best.waited >= training.patience):
                     break
-        else:
-            if run.best.update != trainer.update:
-                yield _validate(run, kept)
+        if validated != trainer.update:
+            yield _validate(run, kept)
             run.save_state()
     _restore(run, kept)
+
+
+@contextmanager
+def _keeping(run: Run) -> Iterator[None]:
+    """When training breaks down before its first validation, save the weights of the last good update."""
+    try:
+        yield
+    except TrainingError:
+        if run.folder is not None and not run.best.update and run.accelerator.is_main_process:
+            run.checkpoint.save(run.folder)
+        raise
 
 
 def _validate(run: Run, kept: dict[str, torch.Tensor]) -> Validation:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -59,9 +60,7 @@ class Tokens(Observation):
 
 def embedding_table(vocabulary: int, embedding: int) -> nn.Embedding:
     """A (V, E) table of small weights, so that tied logits start near 0. No row is frozen: padding is masked."""
-    table = nn.Embedding(vocabulary, embedding)
-    nn.init.normal_(table.weight, std=0.05)
-    return table
+    return nn.Embedding.from_pretrained(torch.empty(vocabulary, embedding).uniform_(-0.1, 0.1), freeze=False)
 
 
 OBSERVATIONS: dict[str, type[Observation]] = {"tokens": Tokens}

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -32,7 +32,7 @@ class Step:
         epoch: the pass over the training split that it belongs to, from 0.
         learning_rate: of this update.
         gradient_norm: before clipping.
-        progress: share of the training that is over, by updates or by minutes, whichever is further.
+        progress: share of the training that is over after it, by updates or by minutes, whichever is further.
     """
 
     report: Report
@@ -75,15 +75,16 @@ class Trainer:
         Raises:
             TrainingError: when loss or gradient is no longer finite; the weights are those of the last good update.
         """
-        last = time.perf_counter()
+        last, progress = time.perf_counter(), self._progress()
         while self.epoch < self.epochs:
             for batch in self.batches.epoch(self.epoch, start=self.index):
+                if progress >= 1:
+                    return
+                step = self._step(batch, progress)
                 now = time.perf_counter()
                 self.seconds, last = self.seconds + now - last, now
                 progress = self._progress()
-                if progress >= 1:
-                    return
-                yield self._step(batch, progress)
+                yield replace(step, progress=progress)
             self.epoch, self.index = self.epoch + 1, 0
 
     def _step(self, batch: Batch, progress: float) -> Step:

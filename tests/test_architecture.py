@@ -22,7 +22,7 @@ LAYERS = [
     "trainer processes metrics decoding bounds",
     "evaluation generation",
     "build checkpoint card",
-    "fitting runs textvae show commands cli",
+    "fitting runs textvae show commands training arguments cli",
 ]
 LAYER = {module: layer for layer, modules in enumerate(LAYERS) for module in modules.split()}
 SPEAKERS = {"cli", "commands", "show"}

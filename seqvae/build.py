@@ -12,13 +12,14 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import torch
 
-from seqvae.config import Config, Part
+from seqvae.config import Config
 from seqvae.decoders import DECODERS
 from seqvae.encoders import ENCODERS
 from seqvae.errors import ConfigError, choose
 from seqvae.noise import NOISES
 from seqvae.objective import Objective
 from seqvae.observations import OBSERVATIONS, embedding_table
+from seqvae.options import Part
 from seqvae.posteriors import POSTERIORS
 from seqvae.priors import PRIORS
 from seqvae.schedules import SCHEDULES
@@ -63,7 +64,7 @@ def resolve(place: str, part: Part) -> Part:
     {'name': 'word-dropout', 'rate': 0.5}
     """
     catalogue = CATALOGUES[place]
-    known = options(catalogue[choose(f"{place}.name", part["name"], catalogue)])
+    known = options(catalogue[choose(f"{place}.name", str(part["name"]), catalogue)])
     for option in part.keys() - {"name"}:
         choose(f"option of {place} {part['name']!r}", option, known)
     return {"name": part["name"]} | {

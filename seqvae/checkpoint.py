@@ -96,7 +96,7 @@ def _config(path: Path) -> tuple[int, Config, dict[str, Any]]:
         raise
     except SeqVAEError as error:
         raise CheckpointError(f"{path} describes a model that this version cannot build: {error}") from None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise CheckpointError(f"{path} is damaged or was not written by seqvae") from None
 
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from seqvae.errors import ConfigError, choose
-
-Part = dict[str, Any]
+from seqvae.options import Part, completed, typed
 
 
 def part(name: str, **options: Any) -> Any:
@@ -159,7 +158,7 @@ class Config:
                     object.__setattr__(values, f.name, completed(getattr(values, f.name), f.default_factory()))
         for name in ("latent", "embedding"):
             value = getattr(self.model, name)
-            _expect(value > 0, f"model.{name}", value, "more than 0")
+            _expect(1 <= value <= 2**16, f"model.{name}", value, "1 to 65536")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as config.json holds them."""
@@ -202,25 +201,13 @@ def loading(config: Config) -> dict[str, Any]:
     return options | {"seed": options.pop("split_seed")}
 
 
-def completed(given: Part, default: Part) -> Part:
-    """`given` over the default part; the default's options count only for the tenant that they belong to.
-
-    >>> completed({"rate": 0.5}, {"name": "word-dropout", "rate": 0.3})
-    {'name': 'word-dropout', 'rate': 0.5}
-    >>> completed({"name": "constant"}, {"name": "linear", "updates": 9})
-    {'name': 'constant'}
-    """
-    given = {name.replace("-", "_"): value for name, value in given.items()}  # as on the command line
-    same = given.get("name", default["name"]) == default["name"]
-    return {**default, **given} if same else dict(given)
-
-
 def _group(kind: type, name: str, values: dict[str, Any]) -> Any:
+    if not isinstance(values, dict):
+        raise ConfigError(f"section {name} = {values!r}: expected a table of options")
     known = {f.name: f for f in dataclasses.fields(kind)}
     for option in values:
         choose(f"option of {name}", option, known)
-    # JSON and TOML have no tuples
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    return kind(**{k: typed(v, known[k].type, k) for k, v in values.items()})
 
 
 def _expect_seed(name: str, seed: int) -> None:

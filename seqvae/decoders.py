@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from seqvae.dropout import SequenceDropout
-from seqvae.errors import ConfigError, at_least_one
+from seqvae.errors import ConfigError, check_size
 
 State = tuple[Tensor, ...]
+
+MOST_LAYERS = 64
 
 
 class Decoder(nn.Module, ABC):
@@ -64,7 +66,8 @@ class RecurrentDecoder(Decoder):
         super().__init__()
         if not (initial_state or every_step or skip):
             raise ConfigError("decoder without z: set at least one of initial_state, every_step and skip to true")
-        at_least_one(layers=layers, hidden=hidden)
+        check_size(hidden=hidden)
+        check_size(MOST_LAYERS, layers=layers)
         rnn = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
         self.rnn = rnn(
             embedding + latent * every_step,

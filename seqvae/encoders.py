@@ -9,7 +9,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqvae.batch import Batch
 from seqvae.dropout import SequenceDropout
-from seqvae.errors import at_least_one
+from seqvae.errors import check_size
+
+MOST_LAYERS = 64
 
 
 class Encoder(nn.Module, ABC):
@@ -55,7 +57,8 @@ class RecurrentEncoder(Encoder):
         locked: bool = True,
     ) -> None:
         super().__init__()
-        at_least_one(layers=layers, hidden=hidden)
+        check_size(hidden=hidden)
+        check_size(MOST_LAYERS, layers=layers)
         self.embed = embed
         self.dropout = SequenceDropout(dropout, locked=locked)
         rnn = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]

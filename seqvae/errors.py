@@ -46,14 +46,14 @@ def choose(kind: str, given: str, known: Iterable[str]) -> str:
     raise ConfigError(f"unknown {kind} {given!r}{hint} (known: {', '.join(known) or 'none'})")
 
 
-def at_least_one(**sizes: int) -> None:
-    """Raise a `ConfigError` for a size below 1.
+def check_size(most: int = 2**16, **sizes: int) -> None:
+    """Raise a `ConfigError` for a size below 1 or above `most`, which keeps a damaged file from filling the memory.
 
-    >>> at_least_one(layers=0)
+    >>> check_size(layers=0)
     Traceback (most recent call last):
     ...
-    seqvae.errors.ConfigError: layers = 0: expected 1 or more
+    seqvae.errors.ConfigError: layers = 0: expected 1 to 65536
     """
     for name, size in sizes.items():
-        if size < 1:
-            raise ConfigError(f"{name} = {size}: expected 1 or more")
+        if not 1 <= size <= most:
+            raise ConfigError(f"{name} = {size}: expected 1 to {most}")

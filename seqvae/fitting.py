@@ -16,9 +16,9 @@ from accelerate import Accelerator
 
 from seqvae.bounds import Bound, validate
 from seqvae.build import build_model, build_objective
-from seqvae.checkpoint import METRICS, Checkpoint, append, load_state, save_state
+from seqvae.checkpoint import METRICS, STATE, Checkpoint, append, load_state, save_state
 from seqvae.config import Config
-from seqvae.errors import ConfigError, CorpusError, TrainingError
+from seqvae.errors import CheckpointError, ConfigError, CorpusError, TrainingError
 from seqvae.processes import agreed, interruption
 from seqvae.text.batching import Batches, ordered
 from seqvae.text.corpus import Corpus
@@ -126,8 +126,11 @@ class Run:
         if self.folder is None:
             raise ConfigError("resume = True without a folder: name the folder of the run to go on with")
         state = load_state(self.folder)
-        self.best = Best(**state.pop("best"))
-        self.trainer.load_state(state)
+        try:
+            self.best = Best(**state["best"])
+            self.trainer.load_state(state)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):
+            raise CheckpointError(f"{self.folder / STATE} is not of this run: it cannot be resumed") from None
         keep_lines(self.folder / METRICS, self.trainer.update)
 
     def save_state(self) -> None:

@@ -132,8 +132,9 @@ class Cyclical(Schedule):
 
     @property
     def settled(self) -> int:
-        """The top of the first cycle, where the full weight is first reached."""
-        return math.ceil(self.updates / self.cycles * self.ratio)
+        """The top of the first cycle, where the full weight is first reached; the end if cycles have no room for it."""
+        top = math.ceil(self.updates / self.cycles * self.ratio)
+        return top if top < math.ceil(self.updates / self.cycles) else self.updates
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,12 @@
 """What the commands print."""
 
 import json as json_
+import shlex
 import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -105,6 +107,11 @@ def tour(model: TextVAE, split: Split) -> None:
     print("\nFrom the first of them to the last in 7 steps")
     for text in model.interpolate(chosen[0], chosen[-1], steps=7):
         print(f"  {text}")
+
+
+def place(folder: Path) -> None:
+    """Where the model lies."""
+    print(f"\nmodel folder: {folder}   (try: seqvae sample {shlex.quote(str(folder))} --temperature 0.5)")
 
 
 def examples(model: TextVAE, split: Split, count: int = 3) -> list[str]:

@@ -102,4 +102,4 @@ def _finish(model: TextVAE, corpus: Corpus, folder: Path) -> None:
     else:
         show.remark("one held-out sentence is too few for scores: give more text, or a folder with a test file")
     show.tour(model, split)
-    print(f"\nmodel folder: {folder}   (try: seqvae sample {folder} --temperature 0.5)")
+    show.place(folder)

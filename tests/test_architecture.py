@@ -13,7 +13,7 @@ ROOT = Path(seqvae.__file__).parent
 
 # Every module has its place here; a new one fails until somebody has thought about where it belongs.
 LAYERS = [
-    "batch divergences schedules errors config machine",
+    "batch divergences schedules errors options config machine",
     "dropout noise encoders posteriors priors decoders observations text text.batching text.corpus text.encoding "
     "text.faults text.files text.grammar text.lexicon text.pipelines text.sotu text.sources text.splitting "
     "text.tokenizer",

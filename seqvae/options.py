@@ -1,0 +1,45 @@
+"""What an option may hold, and how a part that is given in part is completed."""
+
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin
+
+from seqvae.errors import ConfigError
+
+Part = dict[str, Any]  # `name` of a tenant of a room, and its options
+
+
+def completed(given: Part, default: Part) -> Part:
+    """`given` over the default part; the default's options count only for the tenant that they belong to.
+
+    >>> completed({"rate": 0.5}, {"name": "word-dropout", "rate": 0.3})
+    {'name': 'word-dropout', 'rate': 0.5}
+    >>> completed({"name": "constant"}, {"name": "linear", "updates": 9})
+    {'name': 'constant'}
+    """
+    given = {name.replace("-", "_"): value for name, value in given.items()}  # as on the command line
+    same = given.get("name", default["name"]) == default["name"]
+    return {**default, **given} if same else dict(given)
+
+
+def typed(value: Any, annotation: Any, name: str) -> Any:
+    """`value`, if it has the type of the option `name`; a list stands for a tuple, which JSON and TOML do not have."""
+    options = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    for kind in options:
+        origin = get_origin(kind)
+        if origin is Literal and value in get_args(kind):
+            return value
+        if origin is tuple and isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        plain: Any = {float: (int, float), dict: dict}.get(origin or kind, kind)
+        if origin in (None, dict) and isinstance(value, plain) and (kind is bool or not isinstance(value, bool)):
+            return value
+    shown = " or ".join(_named(kind) for kind in options)
+    raise ConfigError(f"option {name} = {value!r}: expected {shown}")
+
+
+def _named(kind: Any) -> str:
+    """A type as a user would say it."""
+    if get_origin(kind) is Literal:
+        return " or ".join(map(str, get_args(kind)))
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "none"}
+    return words.get(kind, "a list of texts" if get_origin(kind) is tuple else "a table such as {name: recurrent}")

@@ -24,7 +24,7 @@ from seqvae.vae import SequenceVAE
 Places = Sequence[int] | Tensor | np.ndarray
 Indexed = Iterable[tuple[Places, Batch]]
 
-BUDGET = 4096  # steps (rows * T) that one call of the decoder carries
+BUDGET = 2048  # steps (rows * T) that one call of the decoder carries
 DRAWS = 4_000_000  # numbers (B * S * D) of latent noise held at once
 
 

@@ -15,7 +15,7 @@ import seqvae
 from seqvae.arguments import recipe, stream_last
 from seqvae.config import Data, Model, Objective, Training
 from seqvae.errors import SeqVAEError
-from seqvae.machine import keep_freed_memory, share_cores
+from seqvae.machine import share_cores
 
 FLAT = Parameter(name="*")
 SEED = cyclopts.validators.Number(gte=0, lt=2**63)
@@ -258,7 +258,6 @@ def _sentence(error: cyclopts.CycloptsError) -> str:
 
 def _run(arguments: list[str]) -> None:
     share_cores()
-    keep_freed_memory()
     app.config = recipe(arguments)
     app(stream_last(arguments), exit_on_error=False, print_error=False)
     if arguments[:1] == ["train"] and {"--help", "-h"} & set(arguments):

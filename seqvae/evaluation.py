@@ -150,7 +150,7 @@ def _information(
             places.append(place[rows])
     place, device = torch.cat(places), device_of(model)
     q = model.posterior(torch.cat(states))
-    return mutual_information(q, table.z[place].to(device), model.prior(), table.kl[place].to(device))
+    return mutual_information(q, table.z[place].to(device), table.kl[place].to(device))
 
 
 def _sum(given: int | Iterable[int]) -> int:

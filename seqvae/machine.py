@@ -1,4 +1,4 @@
-"""How this process uses the machine; nothing here changes a result. Torch must not be imported yet, nor is it here."""
+"""How this process uses the machine; nothing here changes a result, and nothing here imports torch."""
 
 import ctypes
 import os
@@ -7,6 +7,8 @@ import sys
 
 def share_cores() -> None:
     """Let a thread that waits for the others sleep rather than spin, unless the user's environment says otherwise.
+
+    To be called before torch is imported.
 
     Spinning is meant for a machine that nobody else uses: with one other busy process on two cores, training was 15
     times as slow with it as without (docs/log.md).

@@ -3,7 +3,7 @@
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
-from seqvae.errors import ConfigError
+from seqvae.errors import ConfigError, choose
 
 Part = dict[str, Any]  # `name` of a tenant of a room, and its options
 
@@ -26,8 +26,8 @@ def typed(value: Any, annotation: Any, name: str) -> Any:
     options = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
     for kind in options:
         origin = get_origin(kind)
-        if origin is Literal and value in get_args(kind):
-            return value
+        if origin is Literal:
+            return choose(f"value of {name}", str(value), get_args(kind))
         if origin is tuple and isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
             return tuple(value)
         plain: Any = {float: (int, float), dict: dict}.get(origin or kind, kind)
@@ -39,7 +39,5 @@ def typed(value: Any, annotation: Any, name: str) -> Any:
 
 def _named(kind: Any) -> str:
     """A type as a user would say it."""
-    if get_origin(kind) is Literal:
-        return " or ".join(map(str, get_args(kind)))
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "none"}
     return words.get(kind, "a list of texts" if get_origin(kind) is tuple else "a table such as {name: recurrent}")

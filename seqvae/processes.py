@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import LoggerType
 
@@ -29,6 +30,7 @@ def accelerator_for(config: Config, folder: Path | None) -> Accelerator:
         choose("tracker", tracker, [kind.value for kind in LoggerType if kind.value != "all"])
         if tracker not in installed:
             raise ConfigError(f"--trackers {tracker}: its package is not installed: pip install {tracker}")
+    AcceleratorState._reset_state()  # another training of this process may have had another precision
     accelerator = Accelerator(mixed_precision=mixed, log_with=trackers or None, project_dir=folder)
     if trackers:
         accelerator.init_trackers("seqvae", config={"corpus": config.corpus, "seed": config.training.seed})

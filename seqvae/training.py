@@ -14,6 +14,7 @@ from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
 from seqvae.config import Config, Data, Model, Objective, Training, loading
 from seqvae.errors import ConfigError
+from seqvae.machine import keep_freed_memory
 from seqvae.processes import accelerator_for
 from seqvae.text.corpus import Corpus, load
 from seqvae.textvae import TextVAE
@@ -46,6 +47,7 @@ def train(
         run = _prepared(config, folder, resume)
     if begins:
         runs.begin(folder, config)
+    keep_freed_memory()  # only now, since what was freed while reading would be kept too
     show.training(run)
     run.accelerator.end_training()
     if run.accelerator.is_main_process:

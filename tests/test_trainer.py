@@ -164,7 +164,7 @@ def test_minutes_end_the_training_and_the_learning_rate_with_it(trainer, monkeyp
     clock = iter(range(0, 10**6, 6))  # each reading of the clock is 6 seconds after the last
     monkeypatch.setattr("seqvae.trainer.time.perf_counter", lambda: float(next(clock)))
     steps = list(trainer(max_minutes=1.0, max_epochs=1000, cool_down=0.5, warm_up=0, learning_rate=1e-3).steps())
-    assert [step.progress for step in steps] == pytest.approx([0.1 * n for n in range(1, 10)])
+    assert [step.progress for step in steps] == pytest.approx([0.1 * n for n in range(1, 11)])
     assert steps[-1].learning_rate == pytest.approx(2e-4)
 
 

@@ -6,14 +6,13 @@ import sys
 
 
 def share_cores() -> None:
-    """Let a thread that waits for the others sleep rather than spin, unless the user's environment says otherwise.
+    """Let a thread that waits for the others spin only briefly before it sleeps, unless the environment says otherwise.
 
-    To be called before torch is imported.
-
-    Spinning is meant for a machine that nobody else uses: with one other busy process on two cores, training was 15
-    times as slow with it as without (docs/log.md).
+    To be called before torch is imported. Long spinning is meant for a machine that nobody else uses: with one other
+    busy process on two cores, training was more than ten times as slow with it as without (docs/log.md).
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
 def keep_freed_memory() -> None:

@@ -36,8 +36,14 @@ def card(checkpoint: Checkpoint, samples: list[str], scores: Scores | None = Non
     if scores is not None:
         meaning = definitions()
         lines += ["", "## Held-out scores", "", "| score | value | meaning |", "|---|---|---|"]
-        lines += [f"| {name} | {show(value)} | {meaning[name]} |" for name, value in vars(scores).items()]
+        for name, value in vars(scores).items():
+            lines.append(f"| {name} | {show(value)} | {escaped(meaning[name])} |")
     return "\n".join(lines) + "\n"
+
+
+def escaped(text: str) -> str:
+    """`text` as a cell of a Markdown table."""
+    return text.replace("|", r"\|")
 
 
 def show(value: float) -> str:

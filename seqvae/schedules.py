@@ -33,6 +33,9 @@ def _positive(**values: float) -> None:
 class Constant(Schedule):
     """The same value throughout: value(t) = end.
 
+    Args:
+        end: the value.
+
     >>> Constant(end=0.5)(123)
     0.5
     """
@@ -52,6 +55,11 @@ class Constant(Schedule):
 @dataclass(frozen=True, kw_only=True)
 class Linear(Schedule):
     """A straight line from `start` to `end` over `updates`, then `end`.
+
+    Args:
+        start: the value at the first update.
+        end: the value from `updates` on.
+        updates: how long the line is.
 
     >>> [Linear(end=1.0, updates=4)(t) for t in (0, 1, 4, 9)]
     [0.0, 0.25, 1.0, 1.0]
@@ -77,6 +85,11 @@ class Linear(Schedule):
 @dataclass(frozen=True, kw_only=True)
 class Logistic(Schedule):
     """An S-curve: value(t) = end / (1 + exp(-k (t - x0))).
+
+    Args:
+        end: the value that it approaches.
+        midpoint: x0, the update at which half of it is reached.
+        steepness: k, per update.
 
     Source: Bowman et al., Generating Sentences from a Continuous Space, 2016, https://arxiv.org/abs/1511.06349,
     figure 2.
@@ -109,6 +122,12 @@ class Cyclical(Schedule):
 
     With tau = mod(t, ceil(T / M)) / (T / M): value = end * min(1, tau / R). The paper counts updates from 1, we from 0.
 
+    Args:
+        end: the value at the top of each cycle, and after the last.
+        updates: T, the length of all cycles together.
+        cycles: M.
+        ratio: R, the share of a cycle in which the value rises.
+
     Source: Fu et al., Cyclical Annealing Schedule, 2019, https://arxiv.org/abs/1903.10145, equation 6.
 
     >>> [Cyclical(updates=400, cycles=4)(t) for t in (0, 25, 50, 99, 100, 125, 400)]
@@ -140,6 +159,11 @@ class Cyclical(Schedule):
 @dataclass(frozen=True, kw_only=True)
 class ZeroLinear(Schedule):
     """0 for `zero` updates (an autoencoder), then a straight line to `end` over `updates`.
+
+    Args:
+        end: the value after the line.
+        zero: updates at 0.
+        updates: how long the line is.
 
     Source: the shape in Li et al., Optimus, 2020, https://arxiv.org/abs/2004.04092 (half a cycle at 0, a quarter
     rising, a quarter at 1).

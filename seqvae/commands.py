@@ -11,7 +11,7 @@ from seqvae import show
 from seqvae.decoding import check_options
 from seqvae.errors import ConfigError, CorpusError
 from seqvae.text.corpus import Split, load
-from seqvae.text.sources import open_source
+from seqvae.text.sources import located, open_source
 from seqvae.textvae import TextVAE
 
 
@@ -122,7 +122,7 @@ def _split(model: TextVAE, corpus: str | None, split: str, column: str | None) -
     config, facts = model.config, model.checkpoint.facts
     if corpus is None and (config.corpus == "-" or facts.get("corpus") == "sentences"):
         raise ConfigError("the model was trained on standard input or a list in memory: name the corpus to score")
-    own = corpus is None or _same(corpus, config.corpus)
+    own = corpus is None or (corpus != "-" and located(corpus) == config.corpus)
     read = load(
         corpus or config.corpus,
         column=column or (config.data.column if own else None),
@@ -138,13 +138,6 @@ def _split(model: TextVAE, corpus: str | None, split: str, column: str | None) -
     return read.splits[split]
 
 
-def _same(corpus: str, other: str) -> bool:
-    """Whether two names mean one corpus; standard input is never the same twice."""
-    if Path(corpus).exists() and Path(other).exists():
-        return Path(corpus).samefile(other)
-    return corpus == other != "-"
-
-
 def describe(name: str) -> None:
     """What a model is."""
     show.description(TextVAE.from_pretrained(name))
@@ -156,9 +149,14 @@ def lines_of(source: str) -> list[str]:
     if len(opened.datasets) > 1:
         raise CorpusError(f"{source} has several splits: name one file")
     ((split, dataset),) = opened.datasets.items()
-    texts = [text for text in dataset[opened.columns[split]] if text and text.strip()]
+    lines = dataset[opened.columns[split]]
+    texts = [text for text in lines if text and text.strip()]
     if not texts:
         raise CorpusError(f"{source} holds only blank lines")
+    if len(texts) < len(lines):
+        show.remark(
+            f"{len(lines) - len(texts):,} blank lines skipped: results follow the other {len(texts):,} in order"
+        )
     return texts
 
 

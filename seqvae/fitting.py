@@ -5,7 +5,6 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -16,7 +15,7 @@ from accelerate import Accelerator
 
 from seqvae.bounds import Bound, validate
 from seqvae.build import build_model, build_objective
-from seqvae.checkpoint import METRICS, STATE, Checkpoint, append, load_state, save_state
+from seqvae.checkpoint import METRICS, STATE, Checkpoint, append, load_state, save_state, write
 from seqvae.config import Config
 from seqvae.errors import CheckpointError, ConfigError, CorpusError, TrainingError
 from seqvae.processes import agreed, interruption
@@ -109,8 +108,7 @@ class Run:
             exact_length=training.exact_length,
         )
         self.trainer = Trainer(self.model, self.objective, batches, training, self.accelerator)
-        if self.accelerator.process_index:  # the same weights everywhere, but not the same noise
-            torch.manual_seed(hash((training.seed, self.accelerator.process_index)) % 2**63)
+        self._part_ways()
         if self.resume:
             self._load()
         elif self.folder is not None and self.accelerator.is_main_process:
@@ -119,24 +117,37 @@ class Run:
     @property
     def checkpoint(self) -> Checkpoint:
         """The model as it is now."""
-        facts = {"corpus": self.corpus.name, "notes": self.corpus.notes, "update": self.trainer.update}
+        corpus, update = self.corpus, self.trainer.update
+        facts = {"corpus": corpus.name, "notes": corpus.notes, "fingerprint": corpus.fingerprint, "update": update}
         return Checkpoint(self.config, self.model, self.corpus.tokenizer, facts)
 
     def _load(self) -> None:
         if self.folder is None:
             raise ConfigError("resume = True without a folder: name the folder of the run to go on with")
         state = load_state(self.folder)
+        if isinstance(state, dict) and state.get("corpus", self.corpus.fingerprint) != self.corpus.fingerprint:
+            raise CheckpointError(
+                f"{self.corpus.name} has changed since the run in {self.folder} began: start a new run"
+            )
         try:
             self.best = Best(**state["best"])
             self.trainer.load_state(state)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):
             raise CheckpointError(f"{self.folder / STATE} is not of this run: it cannot be resumed") from None
-        keep_lines(self.folder / METRICS, self.trainer.update)
+        if self.accelerator.is_main_process:
+            keep_lines(self.folder / METRICS, self.trainer.update)
+        self._part_ways()  # the state holds the random stream of the main process alone
+
+    def _part_ways(self) -> None:
+        """Give each process but the main one a random stream of its own; all have the same weights."""
+        rank = self.accelerator.process_index
+        if rank:
+            torch.manual_seed(hash((self.config.training.seed, rank, self.trainer.update)) % 2**63)
 
     def save_state(self) -> None:
         """Write what `resume` needs, in the main process."""
         if self.folder is not None and self.accelerator.is_main_process:
-            save_state(self.folder, self.trainer.state() | {"best": vars(self.best)})
+            save_state(self.folder, self.trainer.state() | {"best": vars(self.best), "corpus": self.corpus.fingerprint})
 
     def log(self, **values: Any) -> None:
         """Add a line to metrics.jsonl and pass its numbers on to the trackers, in the main process."""
@@ -156,29 +167,33 @@ def fit(run: Run) -> Iterator[Step | Validation]:
     every = training.validate_every or min(LONGEST, trainer.batches.steps)
     kept: dict[str, torch.Tensor] = {}
     validated = trainer.update
-    with interruption() as asked, _keeping(run):
-        for step in trainer.steps():
+    with interruption() as asked:
+        for step in _steps(run):
             if step.update % LOG_EVERY == 0:
                 run.log(kind="train", **plain(step))
             yield step
-            stop = agreed(run.accelerator, asked.is_set())
-            if stop or step.update % every == 0:
+            if step.update % every == 0:
                 validated = step.update
                 yield _validate(run, kept)
                 run.save_state()
-                if stop or (training.patience and run.best.waited >= training.patience):
+                if training.patience and run.best.waited >= training.patience:
                     break
+            if agreed(run.accelerator, asked.is_set()):
+                run.save_state()
+                if run.best.update:  # else what follows sees to it that a model is kept
+                    validated = step.update
+                break
         if validated != trainer.update:
             yield _validate(run, kept)
-            run.save_state()
+            if not asked.is_set():
+                run.save_state()
     _restore(run, kept)
 
 
-@contextmanager
-def _keeping(run: Run) -> Iterator[None]:
-    """When training breaks down before its first validation, save the weights of the last good update."""
+def _steps(run: Run) -> Iterator[Step]:
+    """The trainer's; if they break down before the first validation, the weights of the last good update are saved."""
     try:
-        yield
+        yield from run.trainer.steps()
     except TrainingError:
         if run.folder is not None and not run.best.update and run.accelerator.is_main_process:
             run.checkpoint.save(run.folder)
@@ -211,6 +226,7 @@ def bound_of(run: Run) -> Bound:
 def _restore(run: Run, kept: dict[str, torch.Tensor]) -> None:
     """Put the best weights back into the model, and take accelerate's wrapping off it."""
     run.accelerator.unwrap_model(run.trainer.prepared, keep_fp32_wrapper=False)
+    run.model.to("cpu")
     if run.folder is None:
         run.model.load_state_dict(kept or run.model.state_dict())
         return
@@ -235,4 +251,4 @@ def keep_lines(path: Path, update: int) -> None:
                 lines.append(line)
         except ValueError:  # the line that the kill cut short
             break
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    write(path, lambda beside: beside.write_text("".join(line + "\n" for line in lines), encoding="utf-8"))

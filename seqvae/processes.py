@@ -23,7 +23,7 @@ def accelerator_for(config: Config, folder: Path | None) -> Accelerator:
     Raises:
         ConfigError: for a tracker that is not known or not installed.
     """
-    mixed = {"fp32": "no", "bf16": "bf16"}[precision(config.training.precision, PartialState().device)]
+    mixed = {"fp32": "no", "bf16": "bf16"}[precision(config.training.precision, PartialState(cpu=on_cpu()).device)]
     trackers = list(config.training.trackers)
     installed = {tracker.value for tracker in get_available_trackers()}
     for tracker in trackers:
@@ -31,10 +31,19 @@ def accelerator_for(config: Config, folder: Path | None) -> Accelerator:
         if tracker not in installed:
             raise ConfigError(f"--trackers {tracker}: its package is not installed: pip install {tracker}")
     AcceleratorState._reset_state()  # another training of this process may have had another precision
-    accelerator = Accelerator(mixed_precision=mixed, log_with=trackers or None, project_dir=folder)
+    accelerator = Accelerator(cpu=on_cpu(), mixed_precision=mixed, log_with=trackers or None, project_dir=folder)
     if trackers:
         accelerator.init_trackers("seqvae", config={"corpus": config.corpus, "seed": config.training.seed})
     return accelerator
+
+
+def on_cpu() -> bool:
+    """Whether to compute on the processor: there is no accelerator, or one without the double precision of the scores.
+
+    Told to accelerate, which would not join several processes on a CPU of itself.
+    """
+    device = torch.accelerator.current_accelerator()
+    return device is None or device.type == "mps"
 
 
 def precision(choice: str, device: torch.device) -> str:

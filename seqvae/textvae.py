@@ -26,6 +26,7 @@ from seqvae.processes import accelerator_for
 from seqvae.runs import fresh
 from seqvae.text.batching import ordered
 from seqvae.text.corpus import Split, load
+from seqvae.text.sources import located
 
 ROWS = 256  # sentences encoded at a time
 
@@ -80,13 +81,16 @@ class TextVAE:
         config = resolve_all(config_of(options))
         folder = None if output is None else fresh(Path(output))
         corpus = load(sentences, **loading(config))
-        config = dataclasses.replace(config, corpus=corpus.name)
+        origin = str(sentences.resolve()) if isinstance(sentences, Path) else sentences
+        config = dataclasses.replace(config, corpus=located(origin) if isinstance(origin, str) else corpus.name)
         run = fitting.Run(config, corpus, folder, accelerator=accelerator_for(config, folder))
         for _ in fitting.fit(run):
             pass
-        model = cls(run.checkpoint)
-        if folder is not None:
-            model.write_card(folder)
+        if folder is None:
+            facts = run.checkpoint.facts | {"update": run.best.update}
+            return cls(dataclasses.replace(run.checkpoint, facts=facts))
+        model = cls(Checkpoint.load(folder))
+        model.write_card(folder)
         return model
 
     @classmethod
@@ -114,8 +118,10 @@ class TextVAE:
 
         api = HfApi(token=token)
         api.create_repo(name, private=private, exist_ok=True)
+        config = dataclasses.replace(self.config, corpus=self.checkpoint.facts.get("corpus", "sentences"))
+        public = TextVAE(dataclasses.replace(self.checkpoint, config=config))  # without the paths of this machine
         with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder)
+            public.save_pretrained(folder)
             return str(api.upload_folder(repo_id=name, folder_path=folder))
 
     def write_card(self, folder: Path, scores: Scores | None = None) -> None:

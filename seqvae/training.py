@@ -5,7 +5,6 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
@@ -15,8 +14,9 @@ from seqvae.checkpoint import Checkpoint
 from seqvae.config import Config, Data, Model, Objective, Training, loading
 from seqvae.errors import ConfigError
 from seqvae.machine import keep_freed_memory
-from seqvae.processes import accelerator_for
+from seqvae.processes import accelerator_for, on_cpu
 from seqvae.text.corpus import Corpus, load
+from seqvae.text.sources import located
 from seqvae.textvae import TextVAE
 
 SHOWN = 1000  # held-out sentences scored at the end of a training, at most; `seqvae evaluate` takes all
@@ -35,10 +35,10 @@ def train(
     objective: Objective,
 ) -> None:
     """Train, then show what the model can do."""
-    given = Config(corpus=corpus or "sotu", data=data, model=model, objective=objective, training=training)
+    given = Config(corpus=located(corpus or "sotu"), data=data, model=model, objective=objective, training=training)
     config = resolve_all(given)
     show.quiet()
-    PartialState(cpu=not torch.accelerator.is_available())  # or accelerate would not join processes on a CPU
+    PartialState(cpu=on_cpu())
     folder = _agreed(output or (runs.newest() if resume else runs.new(config.corpus)))
     if resume:
         config = _resumed(folder, config, corpus)
@@ -79,8 +79,8 @@ def _resumed(folder: Path, given: Config, corpus: str | None) -> Config:
     changes = {name: getattr(given.training, name) for name in EXTENDABLE}
     changes = {k: v for k, v in changes.items() if v != getattr(default.training, k)}
     config = replace(stored, training=replace(stored.training, **changes))
-    if corpus is not None and corpus != stored.corpus:
-        raise ConfigError(f"--resume goes on with corpus {stored.corpus}, not {corpus}: leave the corpus out")
+    if corpus is not None and given.corpus != stored.corpus:
+        raise ConfigError(f"--resume goes on with corpus {stored.corpus}, not {given.corpus}: leave the corpus out")
     for group in ("data", "model", "objective", "training"):
         ours, theirs, usual = (getattr(c, group) for c in (given, config, default))
         for field in dataclasses.fields(ours):
@@ -95,8 +95,8 @@ def _finish(model: TextVAE, corpus: Corpus, folder: Path) -> None:
     split = corpus.test or corpus.valid
     assert split is not None
     scores = model.evaluate(split.at_most(SHOWN), samples=SHOWN_SAMPLES) if len(split) > 1 else None
-    known = {"fingerprint": corpus.fingerprint} | ({"scores": vars(scores)} if scores else {})
-    model = TextVAE(replace(model.checkpoint, facts=model.checkpoint.facts | known))
+    known = model.checkpoint.facts | ({"scores": vars(scores)} if scores else {})
+    model = TextVAE(replace(model.checkpoint, facts=known))
     model.checkpoint.save(folder)
     model.write_card(folder, scores)
     if scores:

@@ -136,12 +136,14 @@ class Corpus:
         """The splits there are, by name."""
         return {name: split for name in ("train", "valid", "test") if (split := getattr(self, name)) is not None}
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """A few letters that change when the sentences, or the way they were divided, do."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(self.tokenizer.to_json().encode())
         for name, split in self.splits.items():
+            some = split.at_most(1000)  # reading all the ids of a large corpus would take a while
             digest.update(f"{name} {len(split)} ".encode() + split.lengths.tobytes())
+            digest.update(repr(some.sequences(range(len(some)))).encode())
         return digest.hexdigest()[:16]
 
 

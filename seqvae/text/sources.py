@@ -56,6 +56,12 @@ def open_source(source: str | os.PathLike | Sequence[str], column: str | None = 
     return _open_path(Path(source), column)
 
 
+def located(source: str) -> str:
+    """The name of a corpus as it is understood from anywhere: a file or a folder by its full path."""
+    named = source in BUILT_IN or source == "-" or source.startswith("hub:") or not Path(source).exists()
+    return source if named else str(Path(source).resolve())
+
+
 def _sentences(given: Sequence[str]) -> list[str]:
     sentences = list(given)
     for number, sentence in enumerate(sentences):

@@ -83,7 +83,7 @@ class Objective:
     """
 
     divergence: Part = part("kl")
-    weight: Part = part("linear", end=0.25, updates=1500)
+    weight: Part = part("linear", end=0.5, updates=1500)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """What every test shares: one thread, a cache of its own, no leftovers of other tests, and small models."""
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -13,6 +14,7 @@ import torch
 
 from seqvae.batch import Batch
 from seqvae.build import build_model
+from seqvae.cli import main
 from seqvae.config import Config
 
 torch.set_num_threads(1)
@@ -134,3 +136,32 @@ def training_config(small_config):
         return Config.from_dict(config | {"objective": objective or {}, "training": defaults | training})
 
     return make
+
+
+@pytest.fixture
+def refused(capsys):
+    """The one line on standard error of a command that ends with code 2 without a result."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert (stop.value.code, out) == (2, "")
+        assert re.fullmatch(r"seqvae: [^\n]+\n", err), err
+        return err
+
+    return run
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Write a file of this name and content, and return its path."""
+
+    def write(name, content):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    return write

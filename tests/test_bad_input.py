@@ -29,22 +29,6 @@ ON_A_MODEL = {
 }
 
 
-@pytest.fixture
-def refused(capsys):
-    """The one line on standard error of a command that ends with code 2 without a result."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert (stop.value.code, out) == (2, "")
-        assert re.fullmatch(r"seqvae: [^\n]+\n", err), err
-        return err
-
-    return run
-
-
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
     """An empty folder to work in, with a small corpus."""

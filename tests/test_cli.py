@@ -20,21 +20,6 @@ SIZE = ["--model.latent", "2", "--model.embedding", "4", "--model.decoder.hidden
 
 
 @pytest.fixture
-def refused(capsys):
-    """The one line on standard error of a command that ends with code 2 before anything is printed."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert (stop.value.code, out) == (2, "")
-        assert re.fullmatch(r"seqvae: [^\n]+\n", err), err
-        return err
-
-    return run
-
-
-@pytest.fixture
 def shown(capsys):
     """What a command prints, in words, without the frame."""
 

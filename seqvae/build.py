@@ -6,6 +6,7 @@ without one (sizes that the neighbours decide) are filled in here.
 
 import inspect
 import types
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, Union, get_args, get_origin
@@ -14,7 +15,7 @@ import torch
 
 from seqvae.config import Config
 from seqvae.decoders import DECODERS
-from seqvae.encoders import ENCODERS
+from seqvae.encoders import ENCODERS, Encoder, NoEncoder
 from seqvae.errors import ConfigError, choose
 from seqvae.noise import NOISES
 from seqvae.objective import Objective
@@ -111,19 +112,25 @@ def build_model(config: Config, vocabulary: int) -> SequenceVAE:
     """The model that `config` describes, for `vocabulary` tokens, with new weights from torch's global generator."""
     m = config.model
     sizes: dict[str, Any] = {"latent": m.latent, "embedding": m.embedding, "vocabulary": vocabulary}
-    decoder = make("model.decoder", m.decoder, **sizes)
-    observation = make("model.observation", m.observation, **sizes, features=decoder.features)
-    embed = observation.embedding if m.share_embedding else embedding_table(vocabulary, m.embedding)
-    encoder = make("model.encoder", m.encoder, **sizes, embed=embed)
-    return SequenceVAE(
-        latent=m.latent,
-        encoder=encoder,
-        posterior=make("model.posterior", m.posterior, **sizes, features=encoder.features),
-        prior=make("model.prior", m.prior, **sizes),
-        decoder=decoder,
-        observation=observation,
-        noise=make("model.noise", m.noise),
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Initializing zero-element tensors"
+        )  # what hears of z, where it has no dimensions
+        decoder = make("model.decoder", m.decoder, **sizes)
+        observation = make("model.observation", m.observation, **sizes, features=decoder.features)
+        encoder: Encoder = NoEncoder()
+        if m.latent:
+            embed = observation.embedding if m.share_embedding else embedding_table(vocabulary, m.embedding)
+            encoder = make("model.encoder", m.encoder, **sizes, embed=embed)
+        return SequenceVAE(
+            latent=m.latent,
+            encoder=encoder,
+            posterior=make("model.posterior", m.posterior, **sizes, features=encoder.features),
+            prior=make("model.prior", m.prior, **sizes),
+            decoder=decoder,
+            observation=observation,
+            noise=make("model.noise", m.noise),
+        )
 
 
 def build_objective(config: Config) -> Objective:

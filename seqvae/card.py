@@ -1,7 +1,7 @@
 """The model card: README.md of a model folder."""
 
 from seqvae.checkpoint import Checkpoint
-from seqvae.evaluation import Scores, definitions
+from seqvae.measures.scores import Scores, rows
 
 
 def card(checkpoint: Checkpoint, samples: list[str], scores: Scores | None = None) -> str:
@@ -34,18 +34,11 @@ def card(checkpoint: Checkpoint, samples: list[str], scores: Scores | None = Non
         *[f"- {text}" for text in samples],
     ]
     if scores is not None:
-        meaning = definitions()
         lines += ["", "## Held-out scores", "", "| score | value | meaning |", "|---|---|---|"]
-        for name, value in vars(scores).items():
-            lines.append(f"| {name} | {show(value)} | {escaped(meaning[name])} |")
+        lines += [f"| {row.name} | {row.value} | {escaped(row.definition)} |" for row in rows(scores)]
     return "\n".join(lines) + "\n"
 
 
 def escaped(text: str) -> str:
     """`text` as a cell of a Markdown table."""
     return text.replace("|", r"\|")
-
-
-def show(value: float) -> str:
-    """Whole numbers with separators, others with three decimals."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"

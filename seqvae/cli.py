@@ -4,6 +4,7 @@ so that `seqvae --help` answers without torch.
 
 import errno
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,6 +20,7 @@ from seqvae.machine import share_cores
 
 FLAT = Parameter(name="*")
 SEED = cyclopts.validators.Number(gte=0, lt=2**63)
+AT_LEAST_ONE = Parameter(validator=cyclopts.validators.Number(gte=1))
 Folder = Annotated[str, Parameter(help="A model folder, or OWNER/NAME on the Hugging Face hub.")]
 Json = Annotated[bool, Parameter(negative="", help="One JSON object a line instead of plain text.")]
 Seed = Annotated[
@@ -40,6 +42,7 @@ def train(
     corpus: str | None = None,
     /,
     *,
+    kind: Literal["vae", "ae", "lm"] = "vae",
     config: Path | None = None,
     output: Path | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
@@ -53,6 +56,7 @@ def train(
     Args:
         corpus: `sotu` (the default) or `grammar`, built in; a file with a sentence a line (also .gz), `-` for standard
             input, .csv, .tsv, .jsonl or .parquet, a folder with train/valid/test files, or `hub:NAME`.
+        kind: `vae`; `ae`, the same with a KL of weight 0; `lm`, the same decoder without a latent, as a baseline.
         config: a TOML file with options, named as here; the command line wins.
         output: the model folder; by default a new one below `runs`.
         resume: go on with the run in --output (by default the newest one below `runs`) after it was killed or stopped.
@@ -65,6 +69,7 @@ def train(
 
     command.train(
         corpus,
+        kind=kind,
         output=output,
         resume=resume,
         data=data or Data(),
@@ -197,27 +202,104 @@ def evaluate(
     split: Literal["train", "valid", "test"] = "test",
     column: str | None = None,
     samples: int = 100,
+    seeds: Annotated[int, AT_LEAST_ONE] = 1,
+    refine: Annotated[int, Parameter(validator=cyclopts.validators.Number(gte=0))] = 100,
+    text: Annotated[bool, Parameter(negative="")] = False,
+    label_column: list[str] | None = None,
+    language_model: str | None = None,
     limit: int | None = None,
     seed: Annotated[int, Parameter(validator=SEED)] = 0,
     json: Path | None = None,
 ) -> None:
-    """Held-out scores with their definitions.
+    """Held-out scores with their definitions and standard errors, and the doctor's line.
 
     Args:
         corpus: what to score; by default the corpus that the model was trained on.
         split: which part of it. A single file that is not the training corpus is scored whole.
         column: the column of a table that holds the sentences.
         samples: draws of z for each sentence, for the importance-weighted likelihood.
+        seeds: how often that likelihood is estimated, with seeds of its own each.
+        refine: sentences whose q(z|x) is refined by gradient, for the inference gap; 0 = none.
+        text: also score what the model writes: reconstructions, samples from the prior, interpolations. Needs the
+            extra `eval`: `pip install "seqvae[eval]"`.
+        label_column: a column of labels to be told from the posterior means by a linear classifier; may be repeated.
+        language_model: a model folder of kind `lm`, to score the samples with in place of an n-gram model.
         limit: score only so many sentences, evenly spread over the split.
         seed: of the draws.
         json: also write the scores to this file.
     """
     from seqvae import commands
 
-    commands.evaluate(model, corpus, split=split, column=column, samples=samples, limit=limit, seed=seed, json=json)
+    options = {"samples": samples, "seeds": seeds, "refined": refine, "seed": seed}
+    commands.evaluate(
+        model,
+        commands.Held(corpus, split, column, limit),
+        text=text,
+        labels=label_column or [],
+        language_model=language_model,
+        json=json,
+        **options,
+    )
 
 
 @app.command(sort_key=8)
+def diagnose(
+    model: Folder,
+    corpus: str | None = None,
+    /,
+    *,
+    split: Literal["train", "valid", "test"] = "test",
+    column: str | None = None,
+    limit: int = 1000,
+    seed: Annotated[int, Parameter(validator=SEED)] = 0,
+    json: Json = False,
+) -> None:
+    """Name a model's state (healthy, collapsed, lagging encoder ...), say why, and what to try.
+
+    Args:
+        corpus: what to look at; by default the corpus that the model was trained on.
+        split: which part of it.
+        column: the column of a table that holds the sentences.
+        limit: look at so many sentences at most.
+        seed: of all draws.
+    """
+    from seqvae import commands
+
+    commands.diagnose(model, commands.Held(corpus, split, column, limit), seed=seed, json=json)
+
+
+@app.command(sort_key=9)
+def compare(
+    first: str,
+    /,
+    *others: str,
+    seeds: Annotated[int, AT_LEAST_ONE] = 3,
+    minutes: float | None = None,
+    samples: Annotated[int, AT_LEAST_ONE] = 50,
+    limit: int = 2000,
+    text: Annotated[bool, Parameter(negative="")] = False,
+    output: Path | None = None,
+) -> None:
+    """Compare trained models, or train recipes and compare those: one table, plots, an HTML report.
+
+    Args:
+        first: a model folder, or a TOML file with a table of options for each recipe.
+        others: further model folders; after a TOML file, the corpus to train on.
+        seeds: trainings of each recipe, with seeds 0, 1, ...
+        minutes: of each training, at most; by default what the recipes say.
+        samples: draws of z for each sentence.
+        limit: score so many test sentences at most.
+        text: also score what the models write. Needs the extra `eval`.
+        output: the folder for trainings, tables, plots and report; by default a new one below `comparisons`. One that
+            an interrupted comparison left is gone on with.
+    """
+    from seqvae import comparing
+
+    sources, terms = [first, *others], comparing.Terms(samples, limit, text)
+    comparing.compare(sources, seeds=seeds, minutes=minutes, terms=terms, output=output, command=shlex.join(sys.argv))
+
+
+@app.command(sort_key=10)
 def describe(model: Folder, /) -> None:
     """What a model is: its size, its parts, its corpus and its scores."""
     from seqvae import commands

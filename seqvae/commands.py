@@ -1,6 +1,7 @@
 """The commands: results go to standard output, progress and remarks to standard error."""
 
 import json as json_
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,15 @@ import torch
 from seqvae import show
 from seqvae.decoding import check_options
 from seqvae.errors import ConfigError, CorpusError
+from seqvae.examination import examine
+from seqvae.machine import keep_freed_memory
+from seqvae.measures.probes import probes
 from seqvae.text.corpus import Split, load
 from seqvae.text.sources import located, open_source
+from seqvae.text_evaluation import evaluate_text
 from seqvae.textvae import TextVAE
+
+SAMPLES = 20  # draws of z for each sentence that a diagnosis is made from
 
 
 def sample(
@@ -91,51 +98,95 @@ def decode(name: str, latents: Path, *, temperature: float, beam: int, seed: int
     show.sentences(model.sentences(torch.from_numpy(z), temperature=temperature, beam=beam, seed=seed), json)
 
 
+@dataclass(frozen=True)
+class Held:
+    """Which sentences to look at: those of `corpus` (None: that of the training) in its `split`, at most `limit`."""
+
+    corpus: str | None
+    split: str
+    column: str | None
+    limit: int | None
+
+    def read(self, model: TextVAE) -> tuple[Split, Split | None]:
+        """The sentences, divided as they were for training if they are those of the training; then also its own."""
+        config, facts = model.config, model.checkpoint.facts
+        if self.limit is not None and self.limit < 2:
+            raise ConfigError(f"--limit {self.limit}: expected 2 or more sentences")
+        if self.corpus is None and (config.corpus == "-" or facts.get("corpus") == "sentences"):
+            raise ConfigError("the model was trained on standard input or a list in memory: name the corpus to score")
+        own = self.corpus is None or (self.corpus != "-" and located(self.corpus) == config.corpus)
+        read = load(
+            self.corpus or config.corpus,
+            column=self.column or (config.data.column if own else None),
+            tokenizer=model.tokenizer,
+            max_length=config.data.max_length,
+            seed=config.data.split_seed,
+            whole=not own,
+        )
+        if own and facts.get("fingerprint", "") not in ("", read.fingerprint):
+            show.remark(f"{config.corpus} has changed since the training: what is scored may have been trained on")
+        if self.split not in read.splits:
+            raise CorpusError(f"{read.name} has no {self.split} sentences; it has: {', '.join(read.splits)}")
+        return read.splits[self.split].at_most(self.limit), read.train if own and self.split != "train" else None
+
+
 def evaluate(
     name: str,
-    corpus: str | None,
+    held: Held,
     *,
-    split: str,
-    column: str | None,
     samples: int,
-    limit: int | None,
+    seeds: int,
+    refined: int,
     seed: int,
+    text: bool,
+    labels: list[str],
+    language_model: str | None,
     json: Path | None,
 ) -> None:
-    """Scores with their definitions."""
-    if limit is not None and limit < 2:
-        raise ConfigError(f"--limit {limit}: expected 2 or more sentences")
+    """Scores with their definitions, floors, probes and the doctor's line."""
     if json is not None:
         _expect_folder("--json", json)
     model = TextVAE.from_pretrained(name)
-    scores = model.evaluate(_split(model, corpus, split, column).at_most(limit), samples=samples, seed=seed)
-    show.scores(scores)
+    judge = None if language_model is None else TextVAE.from_pretrained(language_model)
+    if labels and not model.model.latent:
+        raise ConfigError("--label-column needs posterior means: a model of kind lm has none")
+    split, train = held.read(model)
+    for label in labels:
+        split.column(label, [0])  # refuses a column that is not there before any work
+    keep_freed_memory()
+    options = {"samples": samples, "seeds": seeds, "refined": refined, "seed": seed}
+    found = examine(model, split, train, folder=name, **options)
+    results: dict[str, Any] = vars(found.scores) | {"floors": found.floors, "diagnosis": vars(found.diagnosis)}
+    show.scores(found.scores)
+    show.floors(found.floors)
+    if labels:
+        probed = probes(
+            found.table.mean, split.sequences(range(len(split))), {label: split.column(label) for label in labels}
+        )
+        show.probes(probed)
+        results["probes"] = [vars(probe) for probe in probed]
+    if text:
+        told = evaluate_text(model, split, train, seed=seed, language_model=judge)
+        show.scores(told)
+        results["text"] = vars(told)
+    show.diagnosis(found.diagnosis, at_length=False)
     if json is not None:
         try:
-            json.write_text(json_.dumps(vars(scores), indent=2) + "\n", encoding="utf-8")
+            json.write_text(json_.dumps(results, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"--json {json} cannot be written: {error.strerror}") from None
 
 
-def _split(model: TextVAE, corpus: str | None, split: str, column: str | None) -> Split:
-    """The sentences to score, divided as they were for training if they are those of the training."""
-    config, facts = model.config, model.checkpoint.facts
-    if corpus is None and (config.corpus == "-" or facts.get("corpus") == "sentences"):
-        raise ConfigError("the model was trained on standard input or a list in memory: name the corpus to score")
-    own = corpus is None or (corpus != "-" and located(corpus) == config.corpus)
-    read = load(
-        corpus or config.corpus,
-        column=column or (config.data.column if own else None),
-        tokenizer=model.tokenizer,
-        max_length=config.data.max_length,
-        seed=config.data.split_seed,
-        whole=not own,
-    )
-    if own and facts.get("fingerprint", "") not in ("", read.fingerprint):
-        show.remark(f"{config.corpus} has changed since the training: what is scored may have been trained on")
-    if split not in read.splits:
-        raise CorpusError(f"{read.name} has no {split} sentences; it has: {', '.join(read.splits)}")
-    return read.splits[split]
+def diagnose(name: str, held: Held, *, seed: int, json: bool) -> None:
+    """The doctor's diagnosis with its evidence and advice."""
+    model = TextVAE.from_pretrained(name)
+    split, train = held.read(model)
+    keep_freed_memory()
+    found = examine(model, split, train, samples=SAMPLES, seed=seed, folder=name).diagnosis
+    if json:
+        show.json(vars(found))
+    else:
+        show.diagnosis(found, at_length=True)
 
 
 def describe(name: str) -> None:

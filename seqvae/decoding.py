@@ -192,10 +192,13 @@ def _say(
     token, state = torch.full_like(alive, START), None
     for step in range(max_length):
         logits, state = model.step(token, z[alive], state)
-        chances = filter_logits(_speakable(logits, allow_unknown), **options)
-        token = chances.argmax(-1) if u is None else _inverse(chances.exp(), u[alive, step])
+        speakable = _speakable(logits, allow_unknown)
+        if u is None:
+            token = speakable.argmax(-1)
+        else:
+            token = _inverse(filter_logits(speakable, **options).exp(), u[alive, step])
         said[alive, step] = token
-        log_prob[alive] += logits.double().log_softmax(-1).gather(-1, token[:, None])[:, 0]
+        log_prob[alive] += logits.log_softmax(-1).gather(-1, token[:, None])[:, 0].double()
         going = (token != END).nonzero()[:, 0]
         if not len(going):
             break

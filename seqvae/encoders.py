@@ -100,4 +100,18 @@ class RecurrentEncoder(Encoder):
         return torch.cat([forward, backward], dim=-1)
 
 
+class NoEncoder(Encoder):
+    """Reads nothing: the encoder of a language model, whose z has no dimensions; not in the catalogue.
+
+    >>> NoEncoder()(Batch.of([[7, 2], [8, 2]])).shape
+    torch.Size([2, 0])
+    """
+
+    features = 0
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(B, 0)."""
+        return torch.zeros(len(batch), 0, device=batch.lengths.device)
+
+
 ENCODERS: dict[str, type[Encoder]] = {"recurrent": RecurrentEncoder}

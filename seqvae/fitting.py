@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from seqvae.bounds import Bound, validate
 from seqvae.build import build_model, build_objective
 from seqvae.checkpoint import METRICS, STATE, Checkpoint, append, load_state, save_state, write
 from seqvae.config import Config
 from seqvae.errors import CheckpointError, ConfigError, CorpusError, TrainingError
+from seqvae.measures.bounds import Bound, validate
+from seqvae.measures.vitals import Vitals, vitals
 from seqvae.processes import agreed, interruption
 from seqvae.text.batching import Batches, ordered
 from seqvae.text.corpus import Corpus
@@ -26,6 +27,7 @@ from seqvae.trainer import Step, Trainer
 LOG_EVERY = 50  # updates between two lines of metrics.jsonl
 LONGEST = 2000  # updates between two validations, unless the user says otherwise
 VALIDATED = 5000  # sentences that a validation looks at, at most
+WATCHED = 1000  # sentences of these whose use of z is looked at
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,21 @@ class Validation:
         update: after how many updates.
         reconstruction, kl: its two parts.
         kept: whether the model of this moment is the best so far and stands in the folder.
+        weight, learning_rate: of the last update.
+        seconds: that the training has taken, validations included, over all resumed parts.
+        tokens_per_second: since the run began or went on.
+        vitals: whether z is used; None in other processes than the main one, and for a model without z.
     """
 
     update: int
     reconstruction: float
     kl: float
     kept: bool
+    weight: float
+    learning_rate: float
+    seconds: float
+    tokens_per_second: float
+    vitals: Vitals | None
 
     @property
     def elbo(self) -> float:
@@ -53,21 +64,24 @@ class Validation:
 class Best:
     """The best validation so far.
 
-    A bound counts only once the schedule has reached its full weight: before, the latest model is the best, since a
-    model that has not been asked to compress, or not yet to use z, would win with a bound that means little.
+    One counts only once the schedule has reached its full weight: before, the latest model is the best, since a model
+    that has not been asked to compress, or not yet to use z, would win with a bound that means little.
+
+    Attributes:
+        value: the true bound (for an autoencoder, which has none, -reconstruction), nats per sentence.
     """
 
-    elbo: float = -float("inf")
+    value: float = -float("inf")
     settled: bool = False
     update: int = 0
     waited: int = 0  # validations since then
 
-    def offer(self, elbo: float, update: int, settled: bool) -> bool:
+    def offer(self, value: float, update: int, settled: bool) -> bool:
         """Whether this one is better; if so it takes the place."""
-        if self.settled and not elbo > self.elbo:
+        if self.settled and not value > self.value:
             self.waited += 1
             return False
-        self.elbo, self.settled, self.update, self.waited = elbo, settled, update, 0
+        self.value, self.settled, self.update, self.waited = value, settled, update, 0
         return True
 
 
@@ -81,6 +95,7 @@ class Run:
         folder: where the model goes; None keeps the best weights in memory alone.
         resume: go on from the state in `folder`.
         accelerator: made from the options if not given.
+        interrupted: whether the user stopped it.
     """
 
     config: Config
@@ -89,6 +104,7 @@ class Run:
     resume: bool = False
     accelerator: Accelerator = field(default_factory=lambda: Accelerator(mixed_precision="no"))
     best: Best = field(default_factory=Best)
+    interrupted: bool = False
 
     def __post_init__(self) -> None:
         train, valid, training = self.corpus.train, self.corpus.valid, self.config.training
@@ -166,25 +182,28 @@ def fit(run: Run) -> Iterator[Step | Validation]:
     training, trainer = run.config.training, run.trainer
     every = training.validate_every or min(LONGEST, trainer.batches.steps)
     kept: dict[str, torch.Tensor] = {}
-    validated = trainer.update
+    validated, tokens, before = trainer.update, 0, trainer.seconds
     with interruption() as asked:
         for step in _steps(run):
+            tokens += step.report.tokens * run.accelerator.num_processes
+            speed = tokens / max(trainer.seconds - before, 1e-9)
             if step.update % LOG_EVERY == 0:
                 run.log(kind="train", **plain(step))
             yield step
             if step.update % every == 0:
                 validated = step.update
-                yield _validate(run, kept)
+                yield _validate(run, kept, step, speed)
                 run.save_state()
                 if training.patience and run.best.waited >= training.patience:
                     break
             if agreed(run.accelerator, asked.is_set()):
+                run.interrupted = True
                 run.save_state()
                 if run.best.update:  # else what follows sees to it that a model is kept
                     validated = step.update
                 break
         if validated != trainer.update:
-            yield _validate(run, kept)
+            yield _validate(run, kept, step, speed)
             if not asked.is_set():
                 run.save_state()
     _restore(run, kept)
@@ -200,18 +219,26 @@ def _steps(run: Run) -> Iterator[Step]:
         raise
 
 
-def _validate(run: Run, kept: dict[str, torch.Tensor]) -> Validation:
+def _validate(run: Run, kept: dict[str, torch.Tensor], step: Step, speed: float) -> Validation:
     update = run.trainer.update
     bound = bound_of(run)
     said, cost = bound.reconstruction / bound.sentences, bound.kl / bound.sentences
-    better = run.best.offer(-bound.nll, update, update >= run.objective.weight.settled)
+    value = -said if run.config.kind == "ae" else -bound.nll
+    better = run.best.offer(value, update, update >= run.objective.weight.settled)
     if better:
         if run.folder is None:
             kept.update({name: tensor.detach().clone() for name, tensor in run.model.state_dict().items()})
         elif run.accelerator.is_main_process:
             run.checkpoint.save(run.folder)
-    validation = Validation(update, said, cost, better)
-    run.log(kind="valid", **vars(validation), elbo=validation.elbo)
+    watched = run.valid.at_most(WATCHED)
+    seen: Vitals | None = None
+    if run.accelerator.is_main_process and len(watched) > 1:
+        seen = vitals(run.model, ordered(watched, batch_size=128), seed=run.config.training.seed)
+    weight, rate, seconds = step.report.weight, step.learning_rate, run.trainer.seconds
+    validation = Validation(update, said, cost, better, weight, rate, seconds, speed, seen)
+    values = dict(vars(validation), elbo=validation.elbo)
+    del values["vitals"]
+    run.log(kind="valid", **values, **(vars(seen) if seen else {}))
     return validation
 
 

@@ -29,13 +29,13 @@ def fresh(folder: Path) -> Path:
     return folder
 
 
-def new(corpus: str) -> Path:
+def new(corpus: str, within: Path = RUNS) -> Path:
     """The next free `runs/NAME-N` for a corpus."""
     name = bare(Path(corpus).name)
     name = Path(name).stem if Path(name).suffix.lower() in FORMATS else name
     name = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "corpus"
-    taken = [int(m[1]) for p in RUNS.glob(f"{name}-*") if (m := re.fullmatch(rf"{re.escape(name)}-(\d+)", p.name))]
-    return RUNS / f"{name}-{max(taken, default=0) + 1}"
+    taken = [int(m[1]) for p in within.glob(f"{name}-*") if (m := re.fullmatch(rf"{re.escape(name)}-(\d+)", p.name))]
+    return within / f"{name}-{max(taken, default=0) + 1}"
 
 
 def newest() -> Path:

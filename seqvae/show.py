@@ -5,18 +5,25 @@ import shlex
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
-from seqvae.card import show
-from seqvae.evaluation import Scores, definitions
 from seqvae.fitting import Run, Validation, fit
+from seqvae.measures.doctor import Diagnosis, warning
+from seqvae.measures.scores import Scores, restored, rows
+from seqvae.measures.text_scores import TextScores
 from seqvae.text.corpus import Split
 from seqvae.textvae import Sentence, TextVAE
 from seqvae.trainer import Step
+
+if TYPE_CHECKING:
+    from seqvae.measures.probes import Probe
 
 RECENT = 50  # updates that the progress bar averages over
 PAUSE = 20  # seconds between two lines of progress where there is no terminal to draw a bar on
@@ -53,7 +60,7 @@ def training(run: Run) -> None:
         for event in fit(run):
             if isinstance(event, Validation):
                 if main:
-                    bar.write(validation(event), file=sys.stderr)
+                    bar.write(validation(event, float(run.config.objective.weight.get("end", 1.0))), file=sys.stderr)
                 continue
             recent.append((event, run.trainer.seconds))
             bar.set_postfix_str(figures(recent), refresh=False)
@@ -78,21 +85,69 @@ def figures(recent: Sequence[tuple[Step, float]]) -> str:
     )
 
 
-def validation(event: Validation) -> str:
-    """One line about a validation."""
+def validation(event: Validation, end: float) -> str:
+    """One line about a validation, and one more if z is ignored; `end` is what the weight of the KL rises to."""
     kept = "  kept" if event.kept else ""
-    return (
+    line = (
         f"update {event.update:,}: validation -ELBO {-event.elbo:.2f} = reconstruction {event.reconstruction:.2f} "
         f"+ KL {event.kl:.2f} nats/sentence{kept}"
     )
+    if event.vitals is None:
+        return line
+    rise = event.vitals.permuted_nll_increase
+    ill = warning(reconstruction=event.reconstruction, kl=event.kl, rise=rise, weight=event.weight, end=end)
+    return f"{line}\n  warning: {ill}; `seqvae diagnose` says what to try" if ill else line
 
 
-def scores(scores: Scores) -> None:
-    """Each score with its definition."""
-    meaning = definitions()
-    print(f"\nHeld-out scores ({scores.sentences:,} sentences)")
-    for name, value in vars(scores).items():
-        print(f"  {name:26} {show(value):>10}  {meaning[name]}")
+def scores(scores: Scores | TextScores) -> None:
+    """Each score with its standard error and its definition, under the headings of their sections."""
+    count = "" if scores.sentences is None else f" ({scores.sentences:,} sentences)"
+    print(f"\n{'Scores of texts' if isinstance(scores, TextScores) else 'Held-out scores'}{count}")
+    for section, group in groupby(rows(scores), attrgetter("section")):
+        print(f"\n  {section}")
+        for row in group:
+            print(f"  {row.name:26} {row.value:>18}  {row.definition}")
+
+
+def floors(floors: Mapping[str, Mapping[str, float]]) -> None:
+    """What n-gram models score on the same sentences."""
+    print("\n  floors: models that only count words of the training sentences")
+    for name, found in floors.items():
+        figures = ", ".join(f"{score.replace('_', ' ')} {value:,.3f}" for score, value in found.items())
+        print(f"  {name:26} {figures}")
+
+
+def probes(probes: "Sequence[Probe]") -> None:
+    """How well labels are told from the posterior means."""
+    print("\n  probes: share of labels that a linear classifier tells, cross-validated")
+    for probe in probes:
+        print(
+            f"  {probe.label:26} {probe.accuracy:.3f} ± {probe.standard_error:.3f} from the posterior means, "
+            f"{probe.bag_of_words:.3f} from the bag of words, {probe.majority:.3f} by the commonest of {probe.classes}"
+        )
+
+
+def diagnosis(found: Diagnosis, *, at_length: bool) -> None:
+    """The state of a model: in a line, or with its evidence and what to try."""
+    if not at_length:
+        print(f"\ndiagnosis: {found}")
+        return
+    print(f"{found.state}\n  {found.meaning}")
+    for line in found.evidence:
+        print(f"  - {line}")
+    if found.command:
+        print(f"likely to help: {'; or '.join(found.advice)}\n  {found.command}")
+
+
+def table(text: str, folder: Path) -> None:
+    """A comparison, and where the rest of it lies."""
+    print(text)
+    print(f"\ntable, plots and report: {folder}   (open {folder / 'report.html'})")
+
+
+def json(values: Mapping[str, Any]) -> None:
+    """One JSON object in a line."""
+    print(json_.dumps(values, ensure_ascii=False))
 
 
 def tour(model: TextVAE, split: Split) -> None:
@@ -100,6 +155,8 @@ def tour(model: TextVAE, split: Split) -> None:
     print("\nFive sentences from the prior (temperature 0.5)")
     for text in model.sample(5, seed=0, temperature=0.5):
         print(f"  {text}")
+    if not model.config.model.latent:
+        return
     chosen = examples(model, split)
     print("\nThree held-out sentences and their reconstructions")
     for original, again in zip(chosen, model.reconstruct(chosen), strict=True):
@@ -123,12 +180,11 @@ def examples(model: TextVAE, split: Split, count: int = 3) -> list[str]:
     return (known or texts)[:: max(1, len(known or texts) // count)][:count]
 
 
-def sentences(said: Sequence[Sentence], json: bool, originals: Sequence[str] | None = None) -> None:
+def sentences(said: Sequence[Sentence], as_json: bool, originals: Sequence[str] | None = None) -> None:
     """One sentence a line, or one JSON object a line."""
     for i, sentence in enumerate(said):
-        if json:
-            original = {} if originals is None else {"original": originals[i]}
-            print(json_.dumps(original | vars(sentence), ensure_ascii=False))
+        if as_json:
+            json(({} if originals is None else {"original": originals[i]}) | vars(sentence))
         else:
             print(sentence.text)
 
@@ -150,4 +206,4 @@ def description(model: TextVAE) -> None:
                 options = ", ".join(f"{name} {value}" for name, value in part.items() if name != "name")
                 print(f"{place:12} {part['name']}{': ' if options else ''}{options}")
     if "scores" in facts:
-        scores(Scores(**facts["scores"]))
+        scores(restored(facts["scores"]))

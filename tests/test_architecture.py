@@ -13,16 +13,19 @@ ROOT = Path(seqvae.__file__).parent
 
 # Every module has its place here; a new one fails until somebody has thought about where it belongs.
 LAYERS = [
-    "batch divergences schedules errors options config machine",
+    "batch divergences schedules errors options config machine measures measures.scores measures.text_scores "
+    "comparison comparison.tables",
     "dropout noise encoders posteriors priors decoders observations text text.batching text.corpus text.encoding "
-    "text.faults text.files text.grammar text.lexicon text.pipelines text.sotu text.sources text.splitting "
-    "text.tokenizer",
+    "text.faults text.files text.grammar text.lexicon text.ngrams text.pipelines text.sotu text.sources "
+    "text.splitting text.tokenizer",
     "vae",
     "terms objective",
-    "trainer processes metrics decoding bounds",
-    "evaluation generation",
-    "build checkpoint card",
-    "fitting runs textvae show commands training arguments cli",
+    "trainer processes decoding measures.metrics measures.measured measures.draws measures.aggregate measures.bounds "
+    "measures.proposals measures.refinement measures.probes measures.surface measures.diversity",
+    "generation measures.space measures.evaluation measures.held_out measures.vitals measures.doctor "
+    "comparison.outcomes comparison.drawing comparison.scales comparison.plots comparison.report",
+    "build checkpoint card recipes",
+    "fitting runs textvae text_evaluation examination show commands training comparing arguments cli",
 ]
 LAYER = {module: layer for layer, modules in enumerate(LAYERS) for module in modules.split()}
 SPEAKERS = {"cli", "commands", "show"}

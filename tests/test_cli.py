@@ -15,7 +15,18 @@ from seqvae.cli import app, main
 from seqvae.config import Data, Model, Objective, Training
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("train", "sample", "reconstruct", "interpolate", "encode", "decode", "evaluate", "describe")
+COMMANDS = (
+    "train",
+    "sample",
+    "reconstruct",
+    "interpolate",
+    "encode",
+    "decode",
+    "evaluate",
+    "diagnose",
+    "compare",
+    "describe",
+)
 SIZE = ["--model.latent", "2", "--model.embedding", "4", "--model.decoder.hidden", "4", "--max-epochs", "1"]
 
 

@@ -101,6 +101,7 @@ def test_words_and_bytes_are_those_of_the_text_that_the_ids_stand_for(kind):
     corpus = load(["One  two, thrée !", "four", "x " * 50], tokenizer=kind, whole=True, max_length=20)
     assert corpus.test.words[:2].tolist() == [4, 1]
     assert corpus.test.bytes[:2].tolist() == [len("One two, thrée !".encode()) + 1, 5]
+    assert corpus.test.characters[:2].tolist() == [len("One two, thrée !") + 1, 5]
     kept = {"word": 20, "bpe": 20, "char": 10}[kind]
     assert corpus.test.words[2] == kept and corpus.test.bytes[2] in (2 * kept - 1, 2 * kept)
 

@@ -25,7 +25,7 @@ class Split:
 
     Attributes:
         rows: where the sentences stand in the data set that they came from, in the order of the split.
-        encoded: `ids`, `words` and `bytes` of each row of that data set.
+        encoded: `ids`, `words`, `characters` and `bytes` of each row of that data set.
     """
 
     rows: Rows
@@ -73,6 +73,11 @@ class Split:
     def words(self) -> np.ndarray:
         """(N,) int32, whitespace-separated words of each sentence, as far as its ids go."""
         return self.encoded.data.column("words").to_numpy()[self.rows.numbers]
+
+    @cached_property
+    def characters(self) -> np.ndarray:
+        """(N,) int32, Unicode characters of each normalized sentence as far as its ids go, and one for the end."""
+        return self.encoded.data.column("characters").to_numpy()[self.rows.numbers]
 
     @cached_property
     def bytes(self) -> np.ndarray:

@@ -19,16 +19,17 @@ if TYPE_CHECKING:
     import pyarrow
     from datasets import Dataset
 
-VERSION = 1  # of the columns below: a change of their meaning must not find the files of the old one
+VERSION = 2  # of the columns below: a change of their meaning must not find the files of the old one
 STEP = 10_000
+COUNTS = ("words", "characters", "bytes")
 
 
 def encode(dataset: "Dataset", column: str, tokenizer: Tokenizer, max_length: int, on_disk: bool) -> "Dataset":
     """The data set of what the rows of `dataset` become, row by row.
 
-    Columns, all int32: `ids` (the tokens, then `END`; cut to `max_length` ids, without `END`, where longer), `words`
-    and `bytes` (whitespace-separated words and UTF-8 bytes of the normalized text that the ids stand for, the end of
-    the line counted as a byte unless cut).
+    Columns, all int32: `ids` (the tokens, then `END`; cut to `max_length` ids, without `END`, where longer), `words`,
+    `characters` and `bytes` (whitespace-separated words, Unicode characters and UTF-8 bytes of the normalized text that
+    the ids stand for, the end of the line counted as a character and a byte unless cut).
 
     Raises:
         CorpusError: when the cache cannot be written.
@@ -38,7 +39,7 @@ def encode(dataset: "Dataset", column: str, tokenizer: Tokenizer, max_length: in
     described = f"{dataset._fingerprint}|{column}|{max_length}|{VERSION}|{tokenizer.to_json()}"
     fingerprint = xxhash.xxh3_128_hexdigest(described.encode())
     whole_number = datasets.Value("int32")
-    features = datasets.Features({"ids": datasets.List(whole_number), "words": whole_number, "bytes": whole_number})
+    features = datasets.Features({"ids": datasets.List(whole_number)} | dict.fromkeys(COUNTS, whole_number))
     try:
         with quiet():
             return dataset.with_format("arrow").map(
@@ -82,7 +83,7 @@ def trained(rows: Rows, kind: str, vocabulary_size: int, lowercase: bool, split_
 
 
 def encode_table(column: "pyarrow.ChunkedArray", tokenizer: Tokenizer, max_length: int) -> "pyarrow.Table":
-    """One batch of texts to one batch of the three columns."""
+    """One batch of texts to one batch of the four columns."""
     import pyarrow
 
     texts = [text or "" for text in column.to_pylist()]
@@ -95,8 +96,9 @@ def encode_table(column: "pyarrow.ChunkedArray", tokenizer: Tokenizer, max_lengt
         else:
             ids[row], kept[row], ends[row] = tokens[:max_length], tokenizer.head(texts[row], max_length), 0
     words = np.array([text.count(" ") + 1 if text else 0 for text in kept], np.int32)
+    characters = np.array([len(text) for text in kept], np.int32)
     sizes = np.array([len(text) if text.isascii() else len(text.encode()) for text in kept], np.int32)
     offsets = np.cumsum([0, *map(len, ids)], dtype=np.int32)
     flat = np.fromiter((id for tokens in ids for id in tokens), np.int32, count=int(offsets[-1]))
     lists = pyarrow.ListArray.from_arrays(offsets, flat)
-    return pyarrow.table({"ids": lists, "words": words, "bytes": sizes + ends})
+    return pyarrow.table({"ids": lists, "words": words, "characters": characters + ends, "bytes": sizes + ends})

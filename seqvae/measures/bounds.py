@@ -6,7 +6,7 @@ seed and of its place in the corpus, so the same seed gives the same numbers how
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,10 +14,12 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from seqvae.batch import END, Batch
-from seqvae.decoding import evaluating, seeded
-from seqvae.divergences import kl
+from seqvae.decoding import evaluating
+from seqvae.divergences import kl, kl_dimensions
 from seqvae.errors import ConfigError, CorpusError, TrainingError
-from seqvae.metrics import LogMeanExp, gaussian, keyed_normal
+from seqvae.measures.draws import draw_posterior
+from seqvae.measures.measured import Measured
+from seqvae.measures.metrics import LogMeanExp
 from seqvae.vae import SequenceVAE
 
 # Each sentence of a split once: their places in the corpus, and their batch.
@@ -66,40 +68,6 @@ class Bound:
         return value
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Per sentence, N rows in the order of the corpus.
-
-    Attributes:
-        index: (N,) int64, the place in the corpus.
-        tokens: (N,) int64, how many targets were scored.
-        ended: (N,) bool, whether an end of sentence was among them.
-        reconstruction: (N,) float64, -log p(x|z), nats, mean over the draws.
-        kl: (N,) float64, nats.
-        nll: (N,) float64, -log p(x) by importance weighting, nats.
-        first: (N,) float64, -log p(x|z) of the first draw.
-        z: (N, D), the first draw.
-        mean: (N, D), the posterior mean.
-    """
-
-    index: Tensor
-    tokens: Tensor
-    ended: Tensor
-    reconstruction: Tensor
-    kl: Tensor
-    nll: Tensor
-    first: Tensor
-    z: Tensor
-    mean: Tensor
-
-    @classmethod
-    def join(cls, parts: Sequence["Measured"]) -> "Measured":
-        """All parts as one, in the order of the corpus."""
-        order = torch.cat([part.index for part in parts]).argsort()
-        columns = (torch.cat([getattr(part, column.name) for part in parts]) for column in fields(cls))
-        return cls(*(column[order] for column in columns))
-
-
 def validate(model: SequenceVAE, batches: Indexed, *, seed: int = 0) -> Bound:
     """The bound with one draw of z for each sentence: what validation while training looks at.
 
@@ -108,13 +76,13 @@ def validate(model: SequenceVAE, batches: Indexed, *, seed: int = 0) -> Bound:
     total = Bound()
     with evaluating(model):
         for index, batch in batches:
-            for part in _measure(model, index, batch, 1, seed):
+            for part in _measure(model, index, batch, 1, [seed]):
                 said, cost = float(part.reconstruction.sum()), float(part.kl.sum())
                 total += Bound(len(part.index), int(part.tokens.sum()), said, cost)
     return total
 
 
-def measure(model: SequenceVAE, batches: Indexed, *, samples: int = 100, seed: int = 0) -> Measured:
+def measure(model: SequenceVAE, batches: Indexed, *, samples: int = 100, seed: int = 0, seeds: int = 1) -> Measured:
     """The bound and the importance-weighted NLL of each sentence.
 
     -log p(x) <= -[logsumexp_k(log p(x|z_k) + log p(z_k) - log q(z_k|x)) - log K] in expectation, for K draws of
@@ -123,17 +91,21 @@ def measure(model: SequenceVAE, batches: Indexed, *, samples: int = 100, seed: i
     Args:
         model: put in evaluation mode while it works, then back.
         batches: each sentence once, with its place in the corpus; read once, in turn.
-        samples: K; with 1 the NLL is one draw of -ELBO.
+        samples: K; with 1 the NLL is one draw of -ELBO. Without a latent space all draws are equal, and one is drawn.
         seed: of the draws.
+        seeds: how many importance-weighted passes there are, with seed, seed + 1, ...; all else is of the first.
 
     Raises:
+        ConfigError: for fewer than 1 sample or seed.
         CorpusError: if there are no sentences.
         TrainingError: if a result is not finite.
     """
-    if samples < 1:
-        raise ConfigError(f"samples must be at least 1, got {samples}")
+    for name, number in (("samples", samples), ("seeds", seeds)):
+        if number < 1:
+            raise ConfigError(f"{name} must be at least 1, got {number}")
+    draws, passes = samples if model.latent else 1, range(seed, seed + seeds)
     with evaluating(model):
-        parts = [part for index, batch in batches for part in _measure(model, index, batch, samples, seed)]
+        parts = [part for index, batch in batches for part in _measure(model, index, batch, draws, passes)]
     if not parts:
         raise CorpusError("there is no sentence to score")
     table = Measured.join(parts)
@@ -147,47 +119,65 @@ def measure(model: SequenceVAE, batches: Indexed, *, samples: int = 100, seed: i
     return table
 
 
-def _measure(model: SequenceVAE, index: Places, batch: Batch, samples: int, seed: int) -> Iterator[Measured]:
+def _measure(model: SequenceVAE, index: Places, batch: Batch, samples: int, seeds: Sequence[int]) -> Iterator[Measured]:
     """Measure one batch in slices, so that neither the decoder nor the draws outgrow the memory."""
     p = model.prior()
     for keys, part in slices(model, index, batch, DRAWS // (samples * max(1, model.latent))):
         h = model.encoder(part)
         q = model.posterior(h)
-        z = _draw(model, h, q, keys, samples, seed)  # (B, S, D)
-        weights, said = LogMeanExp(), []
-        for some in z.split(max(1, BUDGET // part.targets.numel()), dim=1):
-            points = some.transpose(0, 1)  # (S, B, D)
-            cost = (q.log_prob(points) - p.log_prob(points)).double().T  # (B, S)
-            said.append(log_likelihood(model, part.repeat(some.shape[1]), some.flatten(0, 1)).view(cost.shape))
-            weights.add(said[-1] - cost)
+        z = draw_posterior(model, h, q, keys, samples, seeds[0])  # (B, S, D)
+        weights, said = weigh(model, part, q, p, z)
+        again = [weigh(model, part, q, p, draw_posterior(model, h, q, keys, samples, seed))[0] for seed in seeds[1:]]
         divergence = kl(q, p, z.transpose(0, 1))  # (B,), or (S, B) where it has to be estimated
-        reconstruction = -torch.cat(said, dim=1)
         ended = part.targets.gather(1, part.lengths[:, None] - 1)[:, 0] == END
         yield Measured(
             index=keys,
             tokens=part.lengths.cpu(),
             ended=ended.cpu(),
-            reconstruction=reconstruction.mean(1).cpu(),
+            reconstruction=-said.mean(1).cpu(),
             kl=(divergence.mean(0) if divergence.dim() == 2 else divergence).double().cpu(),
-            nll=-weights.value().cpu(),
-            first=reconstruction[:, 0].cpu(),
+            kl_dimensions=_kl_dimensions(q, p),
+            samples=torch.full_like(keys, samples),
+            passes=-torch.stack([one.value() for one in (weights, *again)], dim=1).cpu(),
+            effective=weights.effective_size().cpu(),
+            first=-said[:, 0].cpu(),
             z=z[:, 0].cpu(),
             mean=q.mean.cpu(),
         )
 
 
-def _draw(model: SequenceVAE, h: Tensor, q: Distribution, index: Tensor, samples: int, seed: int) -> Tensor:
-    """(B, S, D) draws of q, those of a sentence a function of the seed and its index alone."""
-    normal = gaussian(q)
-    if normal is not None:
-        mean, scale = (part[:, None] for part in normal)
-        return mean + scale * keyed_normal(seed, index, samples, mean.shape[-1]).to(mean)
-    rows = []
-    with seeded(0):
-        for row, place in zip(h.split(1), index.tolist(), strict=True):
-            torch.manual_seed((seed * 1_000_003 + place) % 2**63)
-            rows.append(model.posterior(row).sample((samples,))[:, 0])
-    return torch.stack(rows)
+def _kl_dimensions(q: Distribution, p: Distribution) -> Tensor | None:
+    try:
+        return kl_dimensions(q, p).double().cpu()
+    except NotImplementedError:
+        return None
+
+
+def weigh(
+    model: SequenceVAE, batch: Batch, q: Distribution, p: Distribution, z: Tensor, share: float = 1.0
+) -> tuple[LogMeanExp, Tensor]:
+    """Importance weights w = p(x|z) p(z) / r(z) of draws of r = share q(z|x) + (1 - share) p(z).
+
+    Args:
+        model: in evaluation mode.
+        batch: B sentences on the device of the model.
+        q: batch (B,), event (D,).
+        p: batch () or (B,), event (D,).
+        z: (B, S, D); the decoder takes them on the budget of steps.
+        share: of q among the draws, above 0.
+
+    Returns:
+        the mean of w and its effective size, and (B, S) float64 log p(x|z).
+    """
+    weights, said = LogMeanExp(), []
+    for some in z.split(max(1, BUDGET // batch.targets.numel()), dim=1):
+        points = some.transpose(0, 1)  # (S, B, D)
+        cost = (q.log_prob(points) - p.log_prob(points)).double().T  # (B, S), log r - log p
+        if share < 1:
+            cost = torch.logaddexp(cost + math.log(share), torch.full_like(cost, math.log(1 - share)))
+        said.append(log_likelihood(model, batch.repeat(some.shape[1]), some.flatten(0, 1)).view(cost.shape))
+        weights.add(said[-1] - cost)
+    return weights, torch.cat(said, dim=1)
 
 
 def log_likelihood(model: SequenceVAE, batch: Batch, z: Tensor) -> Tensor:

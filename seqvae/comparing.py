@@ -1,0 +1,218 @@
+"""`seqvae compare`: trained models side by side, or recipes that it trains first; each run is kept once it is whole."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqvae import runs, show
+from seqvae.checkpoint import METRICS, write
+from seqvae.comparison.outcomes import Outcome
+from seqvae.comparison.outcomes import compare as tabulated
+from seqvae.comparison.plots import draw_all
+from seqvae.comparison.report import to_html
+from seqvae.comparison.tables import Table, to_csv, to_json, to_markdown, to_text
+from seqvae.config import Config, loading
+from seqvae.errors import ConfigError, CorpusError
+from seqvae.examination import examine, floors
+from seqvae.machine import keep_freed_memory
+from seqvae.recipes import plan
+from seqvae.text.corpus import Corpus, Split, load
+from seqvae.text.sources import located
+from seqvae.text_evaluation import evaluate_text
+from seqvae.textvae import TextVAE
+from seqvae.training import trained
+
+COMPARISONS = Path("comparisons")
+OUTCOME = "outcome.json"
+SHOWN = 5  # samples and reconstructions of each run that the report shows
+WRITTEN = 500  # samples and reconstructions that --text scores
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How each run is scored: draws of z a sentence, sentences at most, and whether its texts are scored too."""
+
+    samples: int
+    limit: int
+    text: bool
+
+
+def compare(
+    sources: Sequence[str], *, seeds: int, minutes: float | None, terms: Terms, output: Path | None, command: str
+) -> None:
+    """Score the runs, after training them if recipes are given, and write tables, plots and report.
+
+    Args:
+        sources: model folders; or a TOML file of recipes and the corpus to train them on.
+        seeds: trainings of each recipe.
+        minutes: of each training, at most.
+        terms: how they are scored.
+        output: the folder of the comparison.
+        command: what the report says made it.
+    """
+    recipes = sources[0].endswith(".toml")
+    if recipes and len(sources) > 2:
+        raise ConfigError(f"{shlex.join(sources[1:])}: expected one corpus after {sources[0]}")
+    if not recipes and len(sources) < 2:
+        raise ConfigError(f"{sources[0]} alone: expected two or more model folders, or a TOML file of recipes")
+    bench = Bench(terms)
+    keep_freed_memory()
+    if recipes:
+        folder = output or runs.new(sources[0], COMPARISONS)
+        planned = plan(Path(sources[0]), located((*sources, "sotu")[1]), seeds, minutes)
+        work = [(folder / name / f"seed-{config.training.seed}", name, config) for name, config in planned]
+        for place, _, config in work:
+            begun(place, config)
+        outcomes = [bench.run(*item) for item in work]
+    else:
+        folder = output or runs.new("models", COMPARISONS)
+        alike([TextVAE.from_pretrained(source).config for source in sources])
+        outcomes = [bench.score(Path(source), name) for source, name in zip(sources, named(sources), strict=True)]
+    publish(folder, outcomes, bench, command)
+
+
+def begun(folder: Path, config: Config) -> bool:
+    """Whether a training has begun in `folder`, which must then be one with these options."""
+    if not (folder / runs.RESOLVED).is_file():
+        return False
+    if differ := different(runs.options_of(folder).to_dict(), config.to_dict()):
+        raise ConfigError(f"{folder} was trained with another {', '.join(sorted(differ))}: name another --output")
+    return True
+
+
+def alike(configs: Sequence[Config]) -> None:
+    """Refuse models of which two were trained on different text."""
+    for config in configs:
+        ours, theirs = ((c.corpus, c.data.split_seed) for c in (config, configs[0]))
+        if ours != theirs:
+            shown = " and ".join(f"{corpus} (split seed {seed})" for corpus, seed in (theirs, ours))
+            raise ConfigError(f"the models were trained on different text, {shown}: compare models of one corpus")
+
+
+class Bench:
+    """Where runs are made and scored, all on the same sentences."""
+
+    def __init__(self, terms: Terms) -> None:
+        self.terms = terms
+        self.corpora: dict[str, Corpus] = {}  # by tokenizer
+        self.first: TextVAE | None = None
+
+    def run(self, folder: Path, name: str, config: Config) -> Outcome:
+        """The outcome of a training: read if it was scored already, else trained, or trained on, and scored."""
+        kept, resume = folder / OUTCOME, begun(folder, config)
+        if resume and kept.is_file():
+            stored = json.loads(kept.read_text(encoding="utf-8"))
+            if stored.pop("terms") == asdict(self.terms):
+                self.corpus(TextVAE.from_pretrained(folder))
+                return Outcome(**stored | {"nll": np.array(stored["nll"])})
+        show.remark(f"{name}, seed {config.training.seed}: {'goes on' if resume else 'begins'} in {folder}")
+        if trained(config, folder, resume=resume).interrupted:
+            raise KeyboardInterrupt
+        outcome = self.score(folder, name)
+        values = vars(outcome) | {"nll": outcome.nll.tolist(), "terms": asdict(self.terms)}
+        write(kept, lambda path: path.write_text(json.dumps(values), encoding="utf-8"))
+        return outcome
+
+    def score(self, folder: Path, name: str) -> Outcome:
+        """Examine the model in `folder`."""
+        model = TextVAE.from_pretrained(folder)
+        corpus = self.corpus(model)
+        split = self.split(corpus)
+        show.remark(f"{name}, seed {model.config.training.seed}: scoring {len(split):,} sentences")
+        found = examine(model, split, corpus.train, samples=self.terms.samples, folder=str(folder))
+        scores: dict[str, Any] = vars(found.scores)
+        if self.terms.text:
+            scores = vars(evaluate_text(model, split, corpus.train, number=WRITTEN)) | scores
+        curve = validations(folder)
+        return Outcome(
+            name=name,
+            seed=model.config.training.seed,
+            kind=model.config.kind,
+            scores=scores,
+            nll=found.table.nll.numpy(),
+            curve=curve,
+            sentences=sentences(model, split),
+            minutes=curve[-1].get("seconds", 0.0) / 60 if curve else 0.0,
+            diagnosis=found.diagnosis.state,
+        )
+
+    def corpus(self, model: TextVAE) -> Corpus:
+        """The corpus that a model was trained on, in its tokens."""
+        self.first = self.first or model
+        options = loading(model.config) | {"tokenizer": model.tokenizer}
+        key = f"{model.tokenizer.to_json()} {model.config.data.max_length}"
+        corpus = self.corpora.setdefault(key, self.corpora.get(key) or load(model.config.corpus, **options))
+        if model.checkpoint.facts.get("fingerprint", "") not in ("", corpus.fingerprint):
+            raise CorpusError(f"{model.config.corpus} has changed since a model was trained on it: train it again")
+        return corpus
+
+    def split(self, corpus: Corpus) -> Split:
+        """The sentences that all are scored on."""
+        split = corpus.test or corpus.valid
+        if split is None:
+            raise CorpusError(f"{corpus.name} has no held-out sentences")
+        return split.at_most(self.terms.limit)
+
+    def floors(self) -> dict[str, dict[str, float]]:
+        """What n-gram models of the training sentences score, cut into tokens as the first model does."""
+        assert self.first is not None
+        corpus = self.corpus(self.first)
+        return floors(self.split(corpus), corpus.train, len(corpus.tokenizer))
+
+
+def publish(folder: Path, outcomes: Sequence[Outcome], bench: Bench, command: str) -> None:
+    """Print the table, and write it with plots and report."""
+    table = tabulated(outcomes, floors=bench.floors())
+    figures = draw_all(outcomes, folder)
+    assert bench.first is not None
+    corpus = bench.corpus(bench.first)
+    notes = [f"Corpus {corpus.name}.", *(f"{note}." for note in corpus.notes)]
+    page = to_html(f"Models of {corpus.name}", table, outcomes, figures, notes, command=command)
+    for name, text in {**rendered(table), "report.html": page}.items():
+        write(folder / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+    show.table(to_text(table), folder)
+
+
+def rendered(table: Table) -> dict[str, str]:
+    """The table as files."""
+    return {"table.md": to_markdown(table), "table.csv": to_csv(table), "table.json": to_json(table)}
+
+
+def sentences(model: TextVAE, split: Split) -> dict[str, list[str]]:
+    """What the report shows of a model's texts."""
+    found = {"samples": model.sample(SHOWN, seed=0, temperature=0.5)}
+    if not model.config.model.latent:
+        return found
+    chosen = show.examples(model, split, SHOWN)
+    found |= {"originals": chosen, "reconstructions": model.reconstruct(chosen)}
+    return found | {"interpolation": model.interpolate(chosen[0], chosen[-1], steps=7)}
+
+
+def validations(folder: Path) -> list[dict[str, Any]]:
+    """The lines on validations in metrics.jsonl; none if there is no such file, as in a model from the hub."""
+    path = folder / METRICS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [line for line in map(json.loads, lines) if line["kind"] == "valid"]
+
+
+def named(sources: Sequence[str]) -> list[str]:
+    """A short name for each folder: its last part, or all of it where that is not unique."""
+    last = [Path(source).name for source in sources]
+    return [name if last.count(name) == 1 else source for name, source in zip(last, sources, strict=True)]
+
+
+def different(one: dict[str, Any], other: dict[str, Any], place: str = "") -> set[str]:
+    """The dotted names of the values in which two nested dictionaries differ."""
+    found: set[str] = set()
+    for name in one.keys() | other.keys():
+        a, b = one.get(name), other.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found |= different(a, b, f"{place}{name}.")
+        elif a != b:
+            found.add(place + name)
+    return found

@@ -1,0 +1,1 @@
+"""Several models beside each other: tables, plots and a report. Knows outcomes, not models."""

@@ -1,0 +1,91 @@
+"""Examining a trained model: its scores on held-out text, the floors to hold them against, the doctor's diagnosis."""
+
+from dataclasses import dataclass
+
+from seqvae.build import build_objective
+from seqvae.measures.doctor import Case, Diagnosis, diagnose
+from seqvae.measures.held_out import score_split
+from seqvae.measures.measured import Measured
+from seqvae.measures.metrics import bits_per, perplexity
+from seqvae.measures.scores import Scores
+from seqvae.text.corpus import Split
+from seqvae.text.ngrams import NGram
+from seqvae.textvae import TextVAE
+
+ORDER = 5  # of the larger floor
+KNOWN = 200_000  # training sentences that the floors count, at most
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What is known of a model after it was examined.
+
+    Attributes:
+        scores: of the held-out sentences.
+        table: what was measured of each sentence, in the order of the split.
+        floors: name of an n-gram model -> its `nll`, `perplexity` and `bits_per_byte` on the same sentences.
+        diagnosis: what the doctor says.
+    """
+
+    scores: Scores
+    table: Measured
+    floors: dict[str, dict[str, float]]
+    diagnosis: Diagnosis
+
+
+def examine(
+    model: TextVAE,
+    split: Split,
+    train: Split | None = None,
+    *,
+    samples: int = 100,
+    seed: int = 0,
+    seeds: int = 1,
+    refined: int = 100,
+    folder: str | None = None,
+) -> Examination:
+    """Score a model on a split, and name its state.
+
+    Args:
+        model: the model.
+        split: held-out sentences, encoded with its tokenizer.
+        train: those that it was trained on, for the floors; without them there is a unigram model of `split` alone.
+        samples: draws of z for each sentence.
+        seed: of all draws.
+        seeds: how often the importance-weighted likelihood is estimated.
+        refined: sentences whose q is refined, to see whether the encoder lags.
+        folder: the model folder, for the doctor to name.
+    """
+    scores, table = score_split(model.model, split, samples=samples, seed=seed, seeds=seeds, refined=refined)
+    found = floors(split, train, len(model.tokenizer))
+    return Examination(scores, table, found, judged(model, scores, found["unigram"]["nll"], folder))
+
+
+def judged(model: TextVAE, scores: Scores, unigram: float | None = None, folder: str | None = None) -> Diagnosis:
+    """The doctor's diagnosis from scores that are there already."""
+    settled = build_objective(model.config).weight.settled
+    updates = model.checkpoint.facts.get("update")
+    return diagnose(Case(scores, model.config, unigram, updates is None or updates >= settled, folder))
+
+
+def floors(split: Split, train: Split | None, vocabulary: int) -> dict[str, dict[str, float]]:
+    """What n-gram models of the training sentences score; without these, a unigram model of the split itself.
+
+    Args:
+        split: the sentences that are scored.
+        train: those that are counted, at most `KNOWN` of them.
+        vocabulary: V.
+    """
+    known = (train or split).at_most(KNOWN)
+    orders = {"unigram": 1} | ({f"{ORDER}-gram": ORDER} if train else {})
+    seen, told = (part.sequences(range(len(part))) for part in (known, split))
+    words, ends, size = int(split.words.sum()), int(split.complete.sum()), int(split.bytes.sum())
+    found = {}
+    for name, order in orders.items():
+        nll = -float(NGram.fit(seen, order=order, vocabulary=vocabulary).log_probs(told).sum())
+        found[name] = {
+            "nll": nll / len(split),
+            "perplexity": perplexity(nll, words + ends),
+            "bits_per_byte": bits_per(nll, size),
+        }
+    return found

@@ -1,0 +1,280 @@
+"""The doctor: names the state of a trained model from its scores, says why, and what to try.
+
+Few rules, taken in turn; the first that holds names the state. All figures are nats per sentence of held-out text.
+
+| state | rule |
+|---|---|
+| no latent | the model has no z: a language model |
+| under-trained | the reconstruction costs more than a unigram model, or the KL weight was still rising |
+| collapsed | the decoder does not hear z, and the KL is below 1 |
+| KL without information | the decoder does not hear z, and the KL is 1 or more |
+| lagging encoder | refining q by gradient gains over 1 nat and over half of the KL, beyond two standard errors |
+| over-rated with holes | the decoder is over a quarter less sure of its words at draws of the prior than of q |
+| partly collapsed | fewer than half of the dimensions are active, or z carries under a tenth of the reconstruction |
+| healthy | none of these |
+
+The decoder does not hear z where giving each sentence another one's z costs less than half a nat or 1 % of the
+reconstruction, whichever is more.
+"""
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from seqvae.config import Config
+from seqvae.measures.scores import Scores
+
+SILENT, SILENT_SHARE = 0.5, 0.01  # nats, and share of the reconstruction, that another one's z costs at least
+SPENT = 1.0  # nats of KL that are more than nothing
+# Nats, and share of the KL, that refining q gains in a lagging encoder. A KL weight below 1 in training leaves a gap
+# too: we have seen 0.26 of the KL at a weight of 0.25, and 0.11 at 0.5.
+GAP, GAP_SHARE = 1.0, 0.5
+UNSURE = 0.25  # how much larger the decoder's entropy is at draws of the prior than at draws of q
+HEARD = 0.1  # share of the reconstruction that another one's z costs in a healthy model
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the doctor looks at.
+
+    Attributes:
+        scores: of held-out sentences.
+        config: of the run.
+        unigram: -log p(x) of a unigram model on the same sentences, nats per sentence; None if not known.
+        settled: whether the kept model is from after the weight's schedule had reached its end.
+        folder: the model folder, to name in the command; its recipe.toml is used.
+    """
+
+    scores: Scores
+    config: Config
+    unigram: float | None = None
+    settled: bool = True
+    folder: str | None = None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What a model suffers from.
+
+    Attributes:
+        state: one of `STATES`.
+        meaning: what that is, in a sentence.
+        evidence: the figures that say so.
+        advice: what is likeliest to help, in words; at most two pieces.
+        command: the same, to be pasted; empty if there is nothing to cure.
+    """
+
+    state: str
+    meaning: str
+    evidence: list[str]
+    advice: list[str] = field(default_factory=list)
+    command: str = ""
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"{self.state}: {'; '.join(self.evidence)}"
+
+
+Remedy = tuple[str, str]  # options of `seqvae train`, and why they help
+
+
+def heard(reconstruction: float, rise: float) -> bool:
+    """Whether the decoder hears z: whether another one's z costs more than next to nothing (nats per sentence)."""
+    return rise >= max(SILENT, SILENT_SHARE * reconstruction)
+
+
+def warning(*, reconstruction: float, kl: float, rise: float, weight: float, end: float) -> str | None:
+    """What to tell the user while training, once the weight is past half of its end; None if all is well."""
+    if heard(reconstruction, rise) or weight < end / 2:
+        return None
+    state = "collapsed" if kl < SPENT else "KL without information"
+    return f"{state}: KL {kl:.2f}, but another sentence's z costs only {rise:.2f} of {reconstruction:.1f} nats"
+
+
+def diagnose(case: Case) -> Diagnosis:
+    """The first state whose rule holds.
+
+    >>> from seqvae.measures.scores import restored
+    >>> figures = {"reconstruction": 90.0, "kl": 0.02, "nll": 90.0, "active_units": 0, "permuted_nll_increase": 0.01}
+    >>> diagnose(Case(restored(figures), Config())).state
+    'collapsed'
+    """
+    for state, meaning, rule, remedies in STATES:
+        evidence = rule(case)
+        if evidence:
+            chosen = remedies(case)[:2]
+            return Diagnosis(state, meaning, evidence, [why for _, why in chosen], _command(case, chosen))
+    raise AssertionError("the last rule holds always")
+
+
+def _command(case: Case, remedies: list[Remedy]) -> str:
+    if not remedies:
+        return ""
+    recipe = f" --config {shlex.quote(case.folder + '/recipe.toml')}" if case.folder else ""
+    return f"seqvae train {shlex.quote(case.config.corpus)}{recipe} {' '.join(options for options, _ in remedies)}"
+
+
+# -- rules: the evidence, or nothing where the rule does not hold ------------------------------------------------------
+
+
+def _no_latent(case: Case) -> list[str]:
+    return [] if case.config.model.latent else ["a language model: there is no z to be used or ignored"]
+
+
+def _under_trained(case: Case) -> list[str]:
+    evidence = []
+    if case.unigram is not None and case.scores.reconstruction > case.unigram:
+        figures = f"{case.scores.reconstruction:.1f} nats even with z, a unigram model {case.unigram:.1f}"
+        evidence.append(f"a sentence costs {figures}")
+    if not case.settled:
+        evidence.append("the training ended before the KL weight had reached its end")
+    return evidence
+
+
+def _collapsed(case: Case) -> list[str]:
+    s = case.scores
+    return [_rate(s), _permuted(s)] if not heard(s.reconstruction, s.permuted_nll_increase) and s.kl < SPENT else []
+
+
+def _variance_only(case: Case) -> list[str]:
+    s = case.scores
+    if heard(s.reconstruction, s.permuted_nll_increase):
+        return []
+    return [_rate(s), f"mutual information at most {s.mutual_information_upper:.2f}", _permuted(s)]
+
+
+def _lagging(case: Case) -> list[str]:
+    s, gap = case.scores, case.scores.inference_gap
+    if gap is None or gap < max(GAP, GAP_SHARE * s.kl, 2 * (s.inference_gap_standard_error or 0.0)):
+        return []
+    return [f"refining q of each sentence raises the ELBO by {gap:.1f} nats", _rate(s)]
+
+
+def _holes(case: Case) -> list[str]:
+    s = case.scores
+    at_prior, at_posterior = s.decoder_entropy_prior, s.decoder_entropy_posterior
+    if at_prior is None or at_posterior is None:
+        return []
+    more = at_prior - at_posterior
+    if more < max(UNSURE * at_posterior, 2 * (s.decoder_entropy_standard_error or 0.0)):
+        return []
+    evidence = [
+        f"the decoder's entropy is {at_prior:.2f} nats a token at prior draws, {at_posterior:.2f} at draws of q"
+    ]
+    return [*evidence, _rate(s)]
+
+
+def _partly(case: Case) -> list[str]:
+    s, latent = case.scores, case.config.model.latent
+    few = 2 * s.active_units < latent
+    if not few and s.permuted_nll_increase >= HEARD * s.reconstruction:
+        return []
+    return [f"{s.active_units} of {latent} dimensions active", _rate(s), _permuted(s)]
+
+
+def _healthy(case: Case) -> list[str]:
+    s = case.scores
+    return [f"{s.active_units} of {case.config.model.latent} dimensions active", _rate(s), _permuted(s)]
+
+
+def _rate(s: Scores) -> str:
+    return f"KL {s.kl:.2f} nats"
+
+
+def _permuted(s: Scores) -> str:
+    return f"another sentence's z costs {s.permuted_nll_increase:.2f} of {s.reconstruction:.1f} nats"
+
+
+# -- remedies: likeliest first -----------------------------------------------------------------------------------------
+
+
+def _listen(case: Case) -> list[Remedy]:
+    """Make the decoder listen to z."""
+    model, objective, found = case.config.model, case.config.objective, []
+    end, rate = float(objective.weight.get("end", 1.0)), float(model.noise.get("rate", 0.0))
+    floor = float(objective.divergence.get("free_bits", 0.0))
+    if end > 0.1:
+        found.append(
+            (f"--objective.weight.end {end / 2:.3g}", "a smaller final weight of the KL, so that z may cost more")
+        )
+    if not (model.decoder.get("skip", True) and model.decoder.get("every_step", True)):
+        options = "--model.decoder.every_step true --model.decoder.skip true"
+        found.append((options, "z at every step and in the decoder's output, where it cannot be overheard"))
+    if rate < 0.7:
+        options = f"--model.noise.name word-dropout --model.noise.rate {rate + 0.2:.2g}"
+        found.append((options, "more word dropout, so that the decoder has to ask z for what it does not see"))
+    if floor == 0:
+        found.append(("--objective.divergence.free_bits 8", "8 nats of KL for nothing"))
+    return [*found, (f"--model.latent {2 * model.latent}", "more dimensions")]
+
+
+def _inform(case: Case) -> list[Remedy]:
+    """Exchange nats that say nothing for such that do."""
+    floor = float(case.config.objective.divergence.get("free_bits", 0.0))
+    lift = [("--objective.divergence.free_bits 0", "no floor, which is being met by the variance of q alone")]
+    return [*(lift if floor else []), *(r for r in _listen(case) if "free_bits" not in r[0])]
+
+
+def _hurry(case: Case) -> list[Remedy]:
+    """Let the encoder catch up."""
+    updates = case.config.objective.weight.get("updates")
+    slow = [(f"--objective.weight.updates {2 * int(updates)}", "a slower rise of the KL weight")] if updates else []
+    return [*slow, _longer(case), ("--model.encoder.pooling max", "an encoder that pools all of its outputs")]
+
+
+def _fill(case: Case) -> list[Remedy]:
+    """Bring the posteriors together until they cover the prior."""
+    end, latent = float(case.config.objective.weight.get("end", 1.0)), case.config.model.latent
+    if case.config.kind == "ae":
+        return [("--kind vae", "a KL weight above 0: an autoencoder is not made for draws of the prior")]
+    found = [(f"--objective.weight.end {min(1.0, 2 * end):.3g}", "a larger final weight of the KL")] if end < 1 else []
+    return [*found, (f"--model.latent {max(2, latent // 2)}", "fewer dimensions"), _longer(case)]
+
+
+def _train(case: Case) -> list[Remedy]:
+    """Train on."""
+    updates = case.config.objective.weight.get("updates")
+    if case.settled or not updates:
+        return [_longer(case), ("--learning-rate 0.004 --warm-up 200", "the default learning rate")]
+    return [
+        _longer(case),
+        (f"--objective.weight.updates {max(1, int(updates) // 2)}", "a quicker rise of the KL weight"),
+    ]
+
+
+def _longer(case: Case) -> Remedy:
+    t = case.config.training
+    if t.max_minutes is None and t.max_epochs is not None:
+        return f"--max-epochs {2 * t.max_epochs}", "a longer training"
+    return f"--max-minutes {2 * (t.max_minutes or 5):g}", "a longer training"
+
+
+def _nothing(case: Case) -> list[Remedy]:
+    return []
+
+
+STATES: list[tuple[str, str, Callable[[Case], list[str]], Callable[[Case], list[Remedy]]]] = [
+    ("no latent", "The model is a language model.", _no_latent, _nothing),
+    ("under-trained", "The model has not learnt enough for the other signs to mean much.", _under_trained, _train),
+    (
+        "collapsed",
+        "The posterior is the prior: z says nothing, and the decoder is a language model.",
+        _collapsed,
+        _listen,
+    ),
+    (
+        "KL without information",
+        "q differs from the prior, in its variance say, but z does not tell sentences apart.",
+        _variance_only,
+        _inform,
+    ),
+    ("lagging encoder", "The decoder could use z, but the encoder does not find the z that fits.", _lagging, _hurry),
+    (
+        "over-rated with holes",
+        "z carries more than the prior can cover: sentences come back, but draws of the prior fall between them.",
+        _holes,
+        _fill,
+    ),
+    ("partly collapsed", "z is used, but little of it, or for little.", _partly, _listen),
+    ("healthy", "z is used, by encoder and decoder alike.", _healthy, _nothing),
+]

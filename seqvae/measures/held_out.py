@@ -1,0 +1,53 @@
+"""The scores of a split: `evaluate` with all that a split of a corpus knows of its sentences."""
+
+from dataclasses import replace
+
+import torch
+
+from seqvae.batch import UNKNOWN
+from seqvae.measures.bounds import measure
+from seqvae.measures.evaluation import scored
+from seqvae.measures.measured import Measured
+from seqvae.measures.metrics import standard_error
+from seqvae.measures.refinement import inference_gap
+from seqvae.measures.scores import Scores
+from seqvae.measures.space import among, spread
+from seqvae.text.batching import ordered
+from seqvae.text.corpus import Split
+from seqvae.text.grammar import FACTORS
+from seqvae.vae import SequenceVAE
+
+
+def score_split(
+    model: SequenceVAE, split: Split, *, samples: int = 100, seed: int = 0, seeds: int = 1, refined: int = 100
+) -> tuple[Scores, Measured]:
+    """The scores of a split, and the table of its sentences that they were made from.
+
+    Args:
+        model: put in evaluation mode while it works, then back.
+        split: held-out sentences, encoded with the tokenizer of the model.
+        samples: draws of z for each sentence.
+        seed: of all draws.
+        seeds: how often the importance-weighted likelihood is estimated.
+        refined: sentences, evenly spread, whose q is refined to measure the inference gap; 0 leaves it out.
+
+    Raises:
+        CorpusError: if there are fewer than 2 sentences.
+        TrainingError: if a result is not finite.
+    """
+    kept = [(torch.from_numpy(index), batch) for index, batch in ordered(split)]
+    table = measure(model, kept, samples=samples, seed=seed, seeds=seeds)
+    counts = {"words": split.words, "bytes": split.bytes, "characters": split.characters}
+    scores = scored(model, kept, table, exact=exact(split), seed=seed, **counts)
+    if refined and model.latent:
+        gap = inference_gap(model, among(kept, table.index[spread(len(split), refined)]), seed=seed)
+        scores = replace(scores, inference_gap=float(gap.mean()), inference_gap_standard_error=standard_error(gap))
+    return scores, table
+
+
+def exact(split: Split) -> list[float] | None:
+    """The true log p(x) of each sentence, nats, if they are whole sentences of the built-in grammar; else None."""
+    if not {"log_prob", *FACTORS} <= set(split.columns) or not split.complete.all():
+        return None
+    unknown = any(UNKNOWN in ids for ids in split.sequences(range(len(split))))
+    return None if unknown else split.column("log_prob")

@@ -1,0 +1,175 @@
+"""Scores: the numbers that a model is judged by, each with its definition."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from functools import partial
+from typing import Any
+
+SHOWN = 8  # numbers of a list that are shown
+ERROR = "_standard_error"
+
+
+def score(definition: str, *, section: str, default: Any = MISSING) -> Any:
+    """A field of a dataclass of scores.
+
+    Args:
+        definition: what the number is, with its unit, in one line.
+        section: the heading that it is shown under.
+        default: None where the score can be missing.
+    """
+    return field(default=default, metadata={"definition": definition, "section": section})
+
+
+_likelihood = partial(score, section="likelihood")
+_latent = partial(score, section="latent space")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """The scores of a model on a set of sentences; None where a score does not apply, or was not asked for."""
+
+    sentences: int = _likelihood("number of sentences scored")
+    tokens: int = _likelihood("number of targets scored: the tokens, and one end for each sentence that was not cut")
+    samples: int = _likelihood("draws of z for each sentence; 1 without a latent space, where all draws are equal")
+    seeds: int | None = _likelihood("repetitions of these draws, each with a seed of its own", default=None)
+    reconstruction: float = _likelihood("-E_q[log p(x|z)], nats per sentence, mean over the draws")
+    reconstruction_standard_error: float | None = _likelihood(
+        "standard error of reconstruction over the sentences", default=None
+    )
+    kl: float = _likelihood("KL(q(z|x) || p(z)), nats per sentence, weight 1 and no floor")
+    kl_standard_error: float | None = _likelihood("standard error of kl over the sentences", default=None)
+    kl_dimensions: tuple[float, ...] | None = _likelihood(
+        "mean KL of each latent dimension, in order; their sum is kl", default=None
+    )
+    elbo: float = _likelihood("-(reconstruction + kl), nats per sentence: a lower bound of log p(x)")
+    elbo_standard_error: float | None = _likelihood("standard error of elbo over the sentences", default=None)
+    nll: float = _likelihood(
+        "-log p(x), nats per sentence, importance weighted over `samples` draws: an upper bound, tighter the more draws"
+    )
+    nll_standard_error: float = _likelihood("standard error of nll over the sentences, nats per sentence")
+    nll_seed_deviation: float | None = _likelihood("standard deviation of the mean nll over the seeds", default=None)
+    perplexity: float = _likelihood(
+        "exp(total nll / (words + one end for each sentence that was not cut)): per word, for any tokenizer"
+    )
+    perplexity_elbo: float = _likelihood("the same from -elbo in place of nll")
+    perplexity_token: float | None = _likelihood(
+        "exp(total nll / tokens): per target token, so only for models of one tokenizer", default=None
+    )
+    bits_per_byte: float = _likelihood(
+        "total nll in bits / (UTF-8 bytes, with one line feed for each sentence that was not cut)"
+    )
+    bits_per_character: float | None = _likelihood(
+        "total nll in bits / (Unicode characters, with one line feed for each sentence that was not cut)", default=None
+    )
+    effective_sample_size: float | None = _likelihood(
+        "(sum w)^2 / sum w^2 of the importance weights of a sentence, 1 to `samples`, mean over the sentences",
+        default=None,
+    )
+    effective_sample_size_low: float | None = _likelihood(
+        "the same, 5 % quantile over the sentences: near 1, their nll is far from tight", default=None
+    )
+    mixture_gain: float | None = _likelihood(
+        "nll by draws of q minus nll by as many of (q + p) / 2, nats, at most 200 sentences: "
+        "clearly positive where q misses mass",
+        default=None,
+    )
+    mixture_gain_standard_error: float | None = _likelihood(
+        "standard error of mixture_gain over its sentences", default=None
+    )
+    entropy: float | None = _likelihood(
+        "mean of the exact -log p(x), nats per sentence, where the corpus knows it: the nll of the perfect model",
+        default=None,
+    )
+    gap_to_entropy: float | None = _likelihood("nll - entropy, nats per sentence", default=None)
+    gap_to_entropy_standard_error: float | None = _likelihood(
+        "standard error of gap_to_entropy, sentence by sentence", default=None
+    )
+    mutual_information_lower: float = _latent(
+        "I(x; z), nats, lower end: at most log N of the N sentences used (10000 at most)"
+    )
+    mutual_information_upper: float = _latent("I(x; z), nats, upper end: at most the kl of the same sentences")
+    marginal_kl_lower: float | None = _latent(
+        "KL(q_agg || p), nats, lower end: kl of the same N sentences - mutual_information_upper", default=None
+    )
+    marginal_kl_upper: float | None = _latent("the same, upper end: kl - mutual_information_lower", default=None)
+    holes: float | None = _latent(
+        "E_p[log p(z) - log q_agg(z)], nats, 1000 draws of p: 0 if q_agg = p, large where draws lie far from all of "
+        "the N sentences used (10000 at most); few sentences make it large",
+        default=None,
+    )
+    holes_standard_error: float | None = _latent("standard error of holes over the draws", default=None)
+    decoder_entropy_prior: float | None = _latent(
+        "mean -log p(x_t | x_<t, z) of at most 200 sentences that the decoder draws itself, nats per token, z from p",
+        default=None,
+    )
+    decoder_entropy_posterior: float | None = _latent(
+        "the same, z from q of as many scored sentences: far below the other where draws of p lie in holes",
+        default=None,
+    )
+    decoder_entropy_standard_error: float | None = _latent(
+        "standard error of the difference of these two", default=None
+    )
+    active_units: int = _latent("latent dimensions whose posterior mean has a variance above 0.01 over the sentences")
+    variances: tuple[float, ...] | None = _latent("these variances, largest first", default=None)
+    permuted_nll_increase: float = _latent(
+        "rise of the reconstruction when each sentence gets another one's z, nats per sentence"
+    )
+    inference_gap: float | None = _latent(
+        "rise of the elbo when q of each sentence is refined by itself, nats per sentence", default=None
+    )
+    inference_gap_standard_error: float | None = _latent(
+        "standard error of inference_gap over its sentences", default=None
+    )
+
+
+def definitions(cls: type = Scores) -> dict[str, str]:
+    """One plain line on each score of a dataclass, in their order."""
+    return {score.name: score.metadata["definition"] for score in fields(cls)}
+
+
+def restored(stored: Mapping[str, Any], cls: type = Scores) -> Any:
+    """Scores read back from JSON: None for those that an older version did not know, without those of a newer one.
+
+    >>> restored({"nll": 3.5, "variances": [2.0, 1.0], "charm": 1.0}).variances
+    (2.0, 1.0)
+    """
+    values = {score.name: stored.get(score.name) for score in fields(cls)}
+    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+@dataclass(frozen=True)
+class Row:
+    """A score as text: its section, its name, its value (± the standard error), its definition."""
+
+    section: str
+    name: str
+    value: str
+    definition: str
+
+
+def rows(scores: Any) -> Iterator[Row]:
+    """The scores there are, as text, each with its standard error beside it.
+
+    >>> [row.value for row in rows(restored({"nll": 3.5, "nll_standard_error": 0.25, "variances": [2.0, 1.0]}))]
+    ['3.500 ± 0.250', '2.00 1.00']
+    """
+    values = vars(scores)
+    for entry in fields(scores):
+        name, value = entry.name, values[entry.name]
+        beside = name.endswith(ERROR) and values.get(name.removesuffix(ERROR)) is not None
+        if value is None or value == () or beside:
+            continue
+        error = values.get(name + ERROR)
+        text = shown(value) if error is None else f"{shown(value)} ± {shown(error)}"
+        yield Row(entry.metadata["section"], name, text, entry.metadata["definition"])
+
+
+def shown(value: float | tuple[float, ...]) -> str:
+    """Whole numbers with separators, others with three decimals, the first of several with two.
+
+    >>> shown(12_345), shown(1 / 3), shown((0.5, 0.25))
+    ('12,345', '0.333', '0.50 0.25')
+    """
+    if isinstance(value, tuple):
+        return " ".join([f"{part:.2f}" for part in value[:SHOWN]] + ["..."] * (len(value) > SHOWN))
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"

@@ -1,0 +1,101 @@
+"""The latent space of a set of sentences: how the posteriors lie in it, and what the decoder hears."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from seqvae.batch import Batch
+from seqvae.decoding import decode
+from seqvae.measures.aggregate import holes, mutual_information
+from seqvae.measures.bounds import device_of, log_likelihood, slices
+from seqvae.measures.draws import draw_prior
+from seqvae.measures.measured import Measured
+from seqvae.measures.metrics import per_token, standard_error
+from seqvae.vae import SequenceVAE
+
+INFORMATION = 10_000  # sentences that the aggregate posterior is made of, at most
+SPREAD = 200  # sentences that the costly scores look at, at most
+HOLES = 1_000  # draws of the prior that look for holes
+
+Kept = Sequence[tuple[Tensor, Batch]]  # the sentences of a table, each with its place in the corpus
+
+
+def aggregate(model: SequenceVAE, kept: Kept, table: Measured, seed: int) -> dict[str, float]:
+    """What compares q of all sentences, or of a random `INFORMATION` of them, with each other and with p."""
+    if not model.latent:
+        return {"mutual_information_lower": 0.0, "mutual_information_upper": 0.0}
+    order = torch.randperm(len(table.index), generator=torch.Generator().manual_seed(seed))
+    states, keys = [], []
+    for index, batch in among(kept, table.index[order[:INFORMATION]]):
+        states.append(model.encoder(batch.to(device_of(model))))
+        keys.append(index)
+    place = torch.searchsorted(table.index, torch.cat(keys))
+    q, p = model.posterior(torch.cat(states)), model.prior()
+    divergence = table.kl[place]
+    lower, upper = mutual_information(q, table.z[place].to(device_of(model)), divergence.to(device_of(model)))
+    depths = holes(q, p, draw_prior(p, torch.arange(HOLES), 1, seed)[:, 0])
+    return {
+        "mutual_information_lower": lower,
+        "mutual_information_upper": upper,
+        "marginal_kl_lower": float(divergence.mean()) - upper,
+        "marginal_kl_upper": float(divergence.mean()) - lower,
+        "holes": float(depths.mean()),
+        "holes_standard_error": standard_error(depths),
+    }
+
+
+def talk(model: SequenceVAE, table: Measured, seed: int) -> dict[str, float]:
+    """How sure the decoder is of what it says at draws of p, and at draws of q of some sentences."""
+    if not model.latent:
+        return {}
+    near = table.z[spread(len(table.index))]
+    far = draw_prior(model.prior(), torch.arange(len(near)), 1, seed)[:, 0]
+    said = decode(
+        model,
+        torch.cat([far.cpu(), near]),
+        max_length=int(table.tokens.max()),
+        allow_unknown=True,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    lengths = torch.tensor([len(ids) for ids in said.tokens])
+    halves = zip(-said.log_prob.cpu().view(2, -1), lengths.view(2, -1), strict=True)
+    (prior, first), (posterior, second) = (per_token(nll, tokens) for nll, tokens in halves)
+    return {
+        "decoder_entropy_prior": prior,
+        "decoder_entropy_posterior": posterior,
+        "decoder_entropy_standard_error": (first**2 + second**2) ** 0.5,
+    }
+
+
+def permuted_increase(model: SequenceVAE, kept: Kept, table: Measured, seed: int) -> float:
+    """Mean rise of -log p(x|z), nats, when z of the first draw goes to the next sentence of a random round."""
+    if not model.latent:
+        return 0.0
+    round_ = torch.randperm(len(table.index), generator=torch.Generator().manual_seed(seed))
+    giver = torch.empty_like(round_)
+    giver[round_] = round_.roll(1)  # one cycle through all sentences: nobody keeps its own
+    rise = 0.0
+    for index, batch in kept:
+        for keys, part in slices(model, index, batch, len(batch)):
+            place = torch.searchsorted(table.index, keys)
+            z = table.z[giver[place]].to(part.lengths.device)
+            rise += float((-log_likelihood(model, part, z).cpu() - table.first[place]).sum())
+    return rise / len(table.index)
+
+
+def spread(count: int, most: int = SPREAD) -> Tensor:
+    """At most `most` of `count` places, evenly spread, in order.
+
+    >>> len(spread(201)), spread(3).tolist()
+    (200, [0, 1, 2])
+    """
+    return torch.linspace(0, count - 1, min(count, most), dtype=torch.float64).long()
+
+
+def among(kept: Kept, chosen: Tensor) -> Iterator[tuple[Tensor, Batch]]:
+    """The sentences at the `chosen` places."""
+    for index, batch in kept:
+        rows = torch.isin(index, chosen)
+        if rows.any():
+            yield index[rows], batch.select(rows)

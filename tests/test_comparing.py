@@ -1,0 +1,131 @@
+"""`seqvae compare`: trains recipes, goes on after an interruption, and puts runs side by side."""
+
+import itertools
+import json
+import shutil
+
+import pytest
+
+from seqvae import comparing
+from seqvae.cli import main
+from seqvae.comparing import different, named
+
+RECIPES = """
+max_epochs = 1
+precision = "fp32"
+[lm]
+kind = "lm"
+[lm.model.decoder]
+hidden = 8
+[vae]
+[vae.model]
+latent = 2
+[vae.model.encoder]
+hidden = 8
+[vae.model.decoder]
+hidden = 8
+"""
+FILES = {"table.md", "table.csv", "table.json", "report.html", "rate_distortion.png", "training_curves.svg"}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    words = itertools.product(["cat", "dog", "bird", "child"], ["sat", "ran", "ate"], ["here", "there", "home", "now"])
+    path = tmp_path_factory.mktemp("corpus") / "small.txt"
+    path.write_text("\n".join(f"the {a} {b} {c} ." for a, b, c in words) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def recipes(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipes") / "two.toml"
+    path.write_text(RECIPES)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(corpus, recipes, tmp_path_factory):
+    """A whole comparison."""
+    folder = tmp_path_factory.mktemp("compared") / "it"
+    main(["compare", str(recipes), str(corpus), "--seeds", "2", "--samples", "3", "--output", str(folder)])
+    return folder
+
+
+def again(recipes, corpus, folder, *options):
+    main(["compare", str(recipes), str(corpus), "--seeds", "2", "--samples", "3", "--output", str(folder), *options])
+
+
+def test_it_trains_each_recipe_with_each_seed_and_writes_table_plots_and_report(whole):
+    assert {f"{recipe}/seed-{seed}" for recipe in ("lm", "vae") for seed in (0, 1)} == {
+        str(path.parent.relative_to(whole)) for path in whole.glob("*/*/model.safetensors")
+    }
+    assert FILES.issubset(path.name for path in whole.iterdir())
+    rows = {row["recipe"]: row for row in json.loads((whole / "table.json").read_text())["rows"]}
+    assert list(rows) == ["lm", "vae", "unigram", "5-gram"]
+    assert rows["vae"]["runs"] == 2 and rows["lm"]["kl"] == 0 and rows["unigram"]["nll"] > 0
+    assert "difference_low" in rows["vae"] and "difference_low" not in rows["lm"]
+
+
+def test_what_is_whole_is_not_done_again(whole, corpus, recipes, capsys):
+    before = {path: path.stat().st_mtime_ns for path in whole.glob("*/*/*") if path.is_file()}
+    table = (whole / "table.csv").read_text()
+    again(recipes, corpus, whole)
+    assert before == {path: path.stat().st_mtime_ns for path in whole.glob("*/*/*") if path.is_file()}
+    assert (whole / "table.csv").read_text() == table and "begins" not in capsys.readouterr().err
+
+
+def test_a_comparison_that_was_killed_goes_on_where_it_was(whole, corpus, recipes, tmp_path, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(whole, folder)
+    (folder / "vae" / "seed-1" / comparing.OUTCOME).unlink()  # trained, not scored
+    shutil.rmtree(folder / "vae" / "seed-0")  # not begun
+    again(recipes, corpus, folder)
+    err = capsys.readouterr().err
+    assert err.count("begins") == 1 and err.count("goes on") == 1
+    ours, theirs = (json.loads((f / "table.json").read_text())["rows"] for f in (whole, folder))
+    for one, other in zip(ours, theirs, strict=True):
+        assert one["nll"] == pytest.approx(other["nll"], rel=1e-6)
+
+
+def test_runs_of_other_options_are_not_mixed_in(whole, corpus, recipes, file, tmp_path, refused):
+    folder = tmp_path / "copy"
+    shutil.copytree(whole, folder)
+    other = file("other.toml", RECIPES.replace("latent = 2", "latent = 3"))
+    assert "model.latent" in refused("compare", other, corpus, "--seeds", "2", "--output", folder)
+
+
+def test_trained_models_are_compared_as_they_are(whole, tmp_path, capsys):
+    folder = tmp_path / "models"
+    models = [str(whole / name / "seed-0") for name in ("lm", "vae")]
+    main(["compare", *models, "--samples", "3", "--output", str(folder)])
+    out = capsys.readouterr().out
+    assert "-log p(x)" in out and str(folder) in out and FILES.issubset(path.name for path in folder.iterdir())
+    assert not list(folder.glob("*/*"))
+
+
+def test_models_of_different_text_are_refused(whole, recipes, corpus, tmp_path, refused):
+    main(["train", "grammar", "--max-epochs", "1", "--max-minutes", "0.01", "--output", str(tmp_path / "other"), *TINY])
+    assert "different text" in refused(
+        "compare", whole / "vae" / "seed-0", tmp_path / "other", "--output", tmp_path / "x"
+    )
+
+
+TINY = ["--model.encoder.hidden", "4", "--model.decoder.hidden", "4"]
+
+
+def test_arguments_that_make_no_comparison_are_refused(recipes, corpus, whole, tmp_path, refused):
+    output = ["--output", tmp_path / "x"]
+    assert "two or more" in refused("compare", whole / "vae" / "seed-0", *output)
+    assert "one corpus" in refused("compare", recipes, corpus, corpus, *output)
+    assert "no model folder" in refused("compare", tmp_path / "a", tmp_path / "b", *output)
+    assert "no file" in refused("compare", tmp_path / "none.toml", *output)
+    assert not (tmp_path / "x").exists()
+
+
+def test_folders_of_one_name_keep_their_paths():
+    assert named(["a/seed-0", "b/seed-0", "c"]) == ["a/seed-0", "b/seed-0", "c"]
+    assert named(["runs/a", "runs/b"]) == ["a", "b"]
+
+
+def test_differences_are_named_by_their_place():
+    assert different({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 4}}) == {"a.c", "d"}

@@ -1,0 +1,77 @@
+"""Files of recipes: what is trained, in which order, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from seqvae.config import Config
+from seqvae.errors import ConfigError
+from seqvae.recipes import plan
+
+RECIPES = """
+max-epochs = 3
+tokenizer = "char"
+
+[language-model]
+kind = "lm"
+max_epochs = 2
+
+[wide]
+batch_size = 16
+[wide.model]
+latent = 64
+[wide.model.noise]
+rate = 0.5
+[wide.objective.weight]
+name = "cyclical"
+"""
+
+
+def planned(file, text=RECIPES, **options):
+    return plan(Path(file("recipes.toml", text)), "some.txt", **{"seeds": 2, "minutes": None} | options)
+
+
+def test_every_recipe_gets_its_first_seed_before_any_gets_its_second(file):
+    found = [(name, config.training.seed) for name, config in planned(file)]
+    assert found == [("language-model", 0), ("wide", 0), ("language-model", 1), ("wide", 1)]
+
+
+def test_options_are_those_of_a_config_file_over_what_stands_before_the_tables(file):
+    (_, lm), (_, wide), *_ = planned(file)
+    assert (lm.kind, lm.model.latent, lm.training.max_epochs) == ("lm", 0, 2)
+    assert (wide.kind, wide.model.latent, wide.training.max_epochs, wide.training.batch_size) == ("vae", 64, 3, 16)
+    assert wide.model.noise == {"name": "word-dropout", "rate": 0.5} and wide.objective.weight["name"] == "cyclical"
+    assert {config.data.tokenizer for config in (lm, wide)} == {"char"}
+    assert {config.corpus for config in (lm, wide)} == {"some.txt"}
+
+
+def test_minutes_hold_for_all(file):
+    assert {config.training.max_minutes for _, config in planned(file, minutes=0.5)} == {0.5}
+
+
+def test_the_recipes_that_come_with_the_package_can_be_planned():
+    found = dict(plan(Path(__file__).parent.parent / "configs" / "baselines.toml", "sotu", 1, None))
+    assert [config.kind for config in found.values()] == ["lm", "ae", "vae", "vae"]
+    default = Config(training=found["vae"].training)
+    assert found["vae"].objective.weight["end"] == default.objective.weight["end"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x = ", "cannot be read as TOML"),
+        ("max_epochs = 3", "has no recipe"),
+        ("[a]\nepochs = 3", "recipe a .*epochs"),
+        ("[a.model.encoder]\nname = 'transformer'", "recipe a .*transformer"),
+        ("[a]\nmax_epochs = 'x'", "recipe a .*max_epochs = 'x'"),
+        ("[a]\nmodel = 3", "recipe a .*model = 3"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_name_of_its_recipe(text, words, file):
+    with pytest.raises(ConfigError, match=words):
+        planned(file, text)
+
+
+def test_a_file_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match="there is no file"):
+        plan(Path("nowhere.toml"), "sotu", 1, None)

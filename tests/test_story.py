@@ -129,7 +129,7 @@ def test_ctrl_c_ends_cleanly_and_the_best_model_can_be_used(corpus, tmp_path, sa
     assert stopped.returncode == 0, err
     assert "Traceback" not in err
     assert "Held-out scores" in out
-    last = json.loads(lines(folder)[-1])
+    last = lines(folder)[-1]
     assert last["kind"] == "valid" and last["update"] < 216
     assert len(say("sample", folder, "-n", 2)) == 2
 

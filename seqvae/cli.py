@@ -296,7 +296,8 @@ def compare(
     from seqvae import comparing
 
     sources, terms = [first, *others], comparing.Terms(samples, limit, text)
-    comparing.compare(sources, seeds=seeds, minutes=minutes, terms=terms, output=output, command=shlex.join(sys.argv))
+    command = shlex.join(["seqvae", *sys.argv[1:]])
+    comparing.compare(sources, seeds=seeds, minutes=minutes, terms=terms, output=output, command=command)
 
 
 @app.command(sort_key=10)

@@ -23,66 +23,12 @@ from seqvae.processes import agreed, interruption
 from seqvae.text.batching import Batches, ordered
 from seqvae.text.corpus import Corpus
 from seqvae.trainer import Step, Trainer
+from seqvae.validation import Best, Validation
 
 LOG_EVERY = 50  # updates between two lines of metrics.jsonl
 LONGEST = 2000  # updates between two validations, unless the user says otherwise
 VALIDATED = 5000  # sentences that a validation looks at, at most
 WATCHED = 1000  # sentences of these whose use of z is looked at
-
-
-@dataclass(frozen=True)
-class Validation:
-    """The true bound (weight 1, raw KL) on validation sentences, in nats per sentence.
-
-    Attributes:
-        update: after how many updates.
-        reconstruction, kl: its two parts.
-        kept: whether the model of this moment is the best so far and stands in the folder.
-        weight, learning_rate: of the last update.
-        seconds: that the training has taken, validations included, over all resumed parts.
-        tokens_per_second: since the run began or went on.
-        vitals: whether z is used; None in other processes than the main one, and for a model without z.
-    """
-
-    update: int
-    reconstruction: float
-    kl: float
-    kept: bool
-    weight: float
-    learning_rate: float
-    seconds: float
-    tokens_per_second: float
-    vitals: Vitals | None
-
-    @property
-    def elbo(self) -> float:
-        """-(reconstruction + kl)."""
-        return -(self.reconstruction + self.kl)
-
-
-@dataclass
-class Best:
-    """The best validation so far.
-
-    One counts only once the schedule has reached its full weight: before, the latest model is the best, since a model
-    that has not been asked to compress, or not yet to use z, would win with a bound that means little.
-
-    Attributes:
-        value: the true bound (for an autoencoder, which has none, -reconstruction), nats per sentence.
-    """
-
-    value: float = -float("inf")
-    settled: bool = False
-    update: int = 0
-    waited: int = 0  # validations since then
-
-    def offer(self, value: float, update: int, settled: bool) -> bool:
-        """Whether this one is better; if so it takes the place."""
-        if self.settled and not value > self.value:
-            self.waited += 1
-            return False
-        self.value, self.settled, self.update, self.waited = value, settled, update, 0
-        return True
 
 
 @dataclass

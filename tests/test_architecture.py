@@ -22,10 +22,10 @@ LAYERS = [
     "terms objective",
     "trainer processes decoding measures.metrics measures.measured measures.draws measures.aggregate measures.bounds "
     "measures.proposals measures.refinement measures.probes measures.surface measures.diversity",
-    "generation measures.space measures.evaluation measures.held_out measures.vitals measures.doctor "
+    "generation measures.space measures.evaluation measures.held_out measures.vitals measures.remedies measures.doctor "
     "comparison.outcomes comparison.drawing comparison.scales comparison.plots comparison.report",
     "build checkpoint card recipes",
-    "fitting runs textvae text_evaluation examination show commands training comparing arguments cli",
+    "validation fitting runs textvae text_evaluation examination show commands training comparing arguments cli",
 ]
 LAYER = {module: layer for layer, modules in enumerate(LAYERS) for module in modules.split()}
 SPEAKERS = {"cli", "commands", "show"}

@@ -92,7 +92,7 @@ def test_an_encoder_that_does_not_find_the_z_that_the_decoder_knows_is_lagging()
 
 def test_an_autoencoder_is_over_rated_with_holes():
     found = state(fit(max_epochs=40, kind="ae"))
-    assert found.state == "over-rated with holes" and "--kind vae" in found.command
+    assert found.state == "over-rated with holes" and "--kind vae --objective.weight.name linear" in found.command
 
 
 def test_a_model_that_uses_few_of_its_dimensions_is_partly_collapsed():

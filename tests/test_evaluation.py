@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributions import Independent, StudentT, kl_divergence
 
-from seqvae.batch import END, Batch
+from seqvae.batch import END, UNKNOWN, Batch
 from seqvae.build import build_model
 from seqvae.config import Config
 from seqvae.decoders import RecurrentDecoder
@@ -550,3 +550,9 @@ def test_a_split_of_a_corpus_can_be_scored_as_it_comes():
     assert (found.sentences, found.tokens) == (5, 14 + 5)
     assert found.perplexity == pytest.approx(math.exp(found.nll * 5 / 19))
     assert found.bits_per_byte == pytest.approx(found.nll * 5 / (28 * math.log(2)))  # 23 characters and 5 line feeds
+
+
+def test_the_share_of_unknown_words_counts_every_target_once():
+    """2 of the 7 targets of [UNKNOWN, 5, END], [UNKNOWN, END], [6, END]; the padding is none."""
+    given = [[UNKNOWN, 5, END], [UNKNOWN, END], [6, END]]
+    assert scores(make(), given).unknown == pytest.approx(2 / 7)

@@ -7,7 +7,8 @@ import torch
 
 from seqvae.batch import END
 from seqvae.errors import ConfigError
-from seqvae.measures.probes import assign, bag_of_words, definitions, majority, probe, probes
+from seqvae.measures.probes import Probe, assign, bag_of_words, majority, probe, probes
+from seqvae.measures.scores import definitions
 from seqvae.text import grammar
 
 
@@ -169,5 +170,5 @@ def test_a_label_that_cannot_be_probed_is_refused_by_name(values, message):
 
 def test_every_field_has_its_definition_of_one_line():
     found = probes(noise(30, 2), distinct(30), {"side": ["left", "right"] * 15})[0]
-    assert list(definitions()) == list(vars(found))
-    assert all(line and "\n" not in line for line in definitions().values())
+    assert list(definitions(Probe)) == list(vars(found))
+    assert all(line and "\n" not in line for line in definitions(Probe).values())

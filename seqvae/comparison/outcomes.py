@@ -67,6 +67,13 @@ COLUMNS = (
     Column(
         "inference_gap", "inference gap", "what a better q(z|x) of the same decoder would gain, nats/sentence", "z,.2f"
     ),
+    Column("gap_to_entropy", "gap to entropy", "-log p(x) less the exact one, nats per sentence", "z,.2f"),
+    Column("bleu_mean", "BLEU", "of reconstructions from posterior means, 0 to 100", ",.1f"),
+    Column(
+        "forward_perplexity", "forward PPL", "of samples under an n-gram model of the training text, per token", ",.1f"
+    ),
+    Column("reverse_perplexity", "reverse PPL", "of held-out text under an n-gram model of samples, per token", ",.1f"),
+    Column("distinct_2", "distinct-2", "different pairs of words over all pairs, of the samples", ",.3f"),
     Column("minutes", "minutes", "of training", ",.1f"),
     Column("diagnosis", "diagnosis"),
 )

@@ -21,7 +21,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from seqvae.config import Config
+from seqvae.measures.remedies import Case, Remedy, fill, hurry, inform, listen, nothing, train
 from seqvae.measures.scores import Scores
 
 SILENT, SILENT_SHARE = 0.5, 0.01  # nats, and share of the reconstruction, that another one's z costs at least
@@ -31,25 +31,6 @@ SPENT = 1.0  # nats of KL that are more than nothing
 GAP, GAP_SHARE = 1.0, 0.5
 UNSURE = 0.25  # how much larger the decoder's entropy is at draws of the prior than at draws of q
 HEARD = 0.1  # share of the reconstruction that another one's z costs in a healthy model
-
-
-@dataclass(frozen=True)
-class Case:
-    """What the doctor looks at.
-
-    Attributes:
-        scores: of held-out sentences.
-        config: of the run.
-        unigram: -log p(x) of a unigram model on the same sentences, nats per sentence; None if not known.
-        settled: whether the kept model is from after the weight's schedule had reached its end.
-        folder: the model folder, to name in the command; its recipe.toml is used.
-    """
-
-    scores: Scores
-    config: Config
-    unigram: float | None = None
-    settled: bool = True
-    folder: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,9 +56,6 @@ class Diagnosis:
         return f"{self.state}: {'; '.join(self.evidence)}"
 
 
-Remedy = tuple[str, str]  # options of `seqvae train`, and why they help
-
-
 def heard(reconstruction: float, rise: float) -> bool:
     """Whether the decoder hears z: whether another one's z costs more than next to nothing (nats per sentence)."""
     return rise >= max(SILENT, SILENT_SHARE * reconstruction)
@@ -94,6 +72,7 @@ def warning(*, reconstruction: float, kl: float, rise: float, weight: float, end
 def diagnose(case: Case) -> Diagnosis:
     """The first state whose rule holds.
 
+    >>> from seqvae.config import Config
     >>> from seqvae.measures.scores import restored
     >>> figures = {"reconstruction": 90.0, "kl": 0.02, "nll": 90.0, "active_units": 0, "permuted_nll_increase": 0.01}
     >>> diagnose(Case(restored(figures), Config())).state
@@ -185,96 +164,28 @@ def _permuted(s: Scores) -> str:
     return f"another sentence's z costs {s.permuted_nll_increase:.2f} of {s.reconstruction:.1f} nats"
 
 
-# -- remedies: likeliest first -----------------------------------------------------------------------------------------
-
-
-def _listen(case: Case) -> list[Remedy]:
-    """Make the decoder listen to z."""
-    model, objective, found = case.config.model, case.config.objective, []
-    end, rate = float(objective.weight.get("end", 1.0)), float(model.noise.get("rate", 0.0))
-    floor = float(objective.divergence.get("free_bits", 0.0))
-    if end > 0.1:
-        found.append(
-            (f"--objective.weight.end {end / 2:.3g}", "a smaller final weight of the KL, so that z may cost more")
-        )
-    if not (model.decoder.get("skip", True) and model.decoder.get("every_step", True)):
-        options = "--model.decoder.every_step true --model.decoder.skip true"
-        found.append((options, "z at every step and in the decoder's output, where it cannot be overheard"))
-    if rate < 0.7:
-        options = f"--model.noise.name word-dropout --model.noise.rate {rate + 0.2:.2g}"
-        found.append((options, "more word dropout, so that the decoder has to ask z for what it does not see"))
-    if floor == 0:
-        found.append(("--objective.divergence.free_bits 8", "8 nats of KL for nothing"))
-    return [*found, (f"--model.latent {2 * model.latent}", "more dimensions")]
-
-
-def _inform(case: Case) -> list[Remedy]:
-    """Exchange nats that say nothing for such that do."""
-    floor = float(case.config.objective.divergence.get("free_bits", 0.0))
-    lift = [("--objective.divergence.free_bits 0", "no floor, which is being met by the variance of q alone")]
-    return [*(lift if floor else []), *(r for r in _listen(case) if "free_bits" not in r[0])]
-
-
-def _hurry(case: Case) -> list[Remedy]:
-    """Let the encoder catch up."""
-    updates = case.config.objective.weight.get("updates")
-    slow = [(f"--objective.weight.updates {2 * int(updates)}", "a slower rise of the KL weight")] if updates else []
-    return [*slow, _longer(case), ("--model.encoder.pooling max", "an encoder that pools all of its outputs")]
-
-
-def _fill(case: Case) -> list[Remedy]:
-    """Bring the posteriors together until they cover the prior."""
-    end, latent = float(case.config.objective.weight.get("end", 1.0)), case.config.model.latent
-    if case.config.kind == "ae":
-        return [("--kind vae", "a KL weight above 0: an autoencoder is not made for draws of the prior")]
-    found = [(f"--objective.weight.end {min(1.0, 2 * end):.3g}", "a larger final weight of the KL")] if end < 1 else []
-    return [*found, (f"--model.latent {max(2, latent // 2)}", "fewer dimensions"), _longer(case)]
-
-
-def _train(case: Case) -> list[Remedy]:
-    """Train on."""
-    updates = case.config.objective.weight.get("updates")
-    if case.settled or not updates:
-        return [_longer(case), ("--learning-rate 0.004 --warm-up 200", "the default learning rate")]
-    return [
-        _longer(case),
-        (f"--objective.weight.updates {max(1, int(updates) // 2)}", "a quicker rise of the KL weight"),
-    ]
-
-
-def _longer(case: Case) -> Remedy:
-    t = case.config.training
-    if t.max_minutes is None and t.max_epochs is not None:
-        return f"--max-epochs {2 * t.max_epochs}", "a longer training"
-    return f"--max-minutes {2 * (t.max_minutes or 5):g}", "a longer training"
-
-
-def _nothing(case: Case) -> list[Remedy]:
-    return []
-
-
 STATES: list[tuple[str, str, Callable[[Case], list[str]], Callable[[Case], list[Remedy]]]] = [
-    ("no latent", "The model is a language model.", _no_latent, _nothing),
-    ("under-trained", "The model has not learnt enough for the other signs to mean much.", _under_trained, _train),
+    ("no latent", "The model is a language model.", _no_latent, nothing),
+    ("under-trained", "The model has not learnt enough for the other signs to mean much.", _under_trained, train),
     (
         "collapsed",
         "The posterior is the prior: z says nothing, and the decoder is a language model.",
         _collapsed,
-        _listen,
+        listen,
     ),
     (
         "KL without information",
         "q differs from the prior, in its variance say, but z does not tell sentences apart.",
         _variance_only,
-        _inform,
+        inform,
     ),
-    ("lagging encoder", "The decoder could use z, but the encoder does not find the z that fits.", _lagging, _hurry),
+    ("lagging encoder", "The decoder could use z, but the encoder does not find the z that fits.", _lagging, hurry),
     (
         "over-rated with holes",
         "z carries more than the prior can cover: sentences come back, but draws of the prior fall between them.",
         _holes,
-        _fill,
+        fill,
     ),
-    ("partly collapsed", "z is used, but little of it, or for little.", _partly, _listen),
-    ("healthy", "z is used, by encoder and decoder alike.", _healthy, _nothing),
+    ("partly collapsed", "z is used, but little of it, or for little.", _partly, listen),
+    ("healthy", "z is used, by encoder and decoder alike.", _healthy, nothing),
 ]

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from seqvae.batch import UNKNOWN
 from seqvae.decoding import evaluating
 from seqvae.errors import CorpusError
 from seqvae.measures.bounds import Indexed, measure
@@ -96,6 +97,7 @@ def scored(
             bits_per_character=None if characters is None else bits_per(nll, _sum(characters)),
             active_units=count,
             variances=tuple(variances.tolist()),
+            unknown=sum(int((b.targets == UNKNOWN)[b.mask].sum()) for _, b in kept) / int(table.tokens.sum()),
             permuted_nll_increase=permuted_increase(model, kept, table, seed),
             **found,
         )

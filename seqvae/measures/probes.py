@@ -6,7 +6,8 @@ how easy the label is from the text itself.
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 
 from seqvae.batch import END
 from seqvae.errors import ConfigError
+from seqvae.measures.scores import score
 
 SENTENCES = 5_000  # that one probe uses, at most
 CLASSES = 100
@@ -25,8 +27,7 @@ FOLDS = 5
 SPARSE = 0.1  # a table of which a smaller share is not zero is multiplied as a sparse one
 
 
-def _score(definition: str) -> Any:
-    return field(metadata={"definition": definition})
+_score = partial(score, section="probes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +42,6 @@ class Probe:
     standard_error: float = _score("standard error of accuracy over the sentences, binomial")
     majority: float = _score("share predicted right by the most frequent label of the training folds")
     bag_of_words: float = _score(f"accuracy of the same regression from counts of the {WORDS} most frequent words")
-
-
-def definitions() -> dict[str, str]:
-    """One plain line on each field of `Probe`, in their order."""
-    return {score.name: score.metadata["definition"] for score in fields(Probe)}
 
 
 def probes(

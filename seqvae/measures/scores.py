@@ -30,6 +30,11 @@ class Scores:
 
     sentences: int = _likelihood("number of sentences scored")
     tokens: int = _likelihood("number of targets scored: the tokens, and one end for each sentence that was not cut")
+    unknown: float | None = _likelihood(
+        "share of the targets that are <unk>, where nll is not charged for which word it was: models of different "
+        "vocabularies can be compared only where it is 0",
+        default=None,
+    )
     samples: int = _likelihood("draws of z for each sentence; 1 without a latent space, where all draws are equal")
     seeds: int | None = _likelihood("repetitions of these draws, each with a seed of its own", default=None)
     reconstruction: float = _likelihood("-E_q[log p(x|z)], nats per sentence, mean over the draws")

@@ -1,0 +1,95 @@
+"""Remedies: options of `seqvae train` against each thing that a model can suffer from, the likeliest to help first."""
+
+from dataclasses import dataclass
+
+from seqvae.config import Config
+from seqvae.measures.scores import Scores
+
+Remedy = tuple[str, str]  # options of `seqvae train`, and why they help
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the doctor looks at.
+
+    Attributes:
+        scores: of held-out sentences.
+        config: of the run.
+        unigram: -log p(x) of a unigram model on the same sentences, nats per sentence; None if not known.
+        settled: whether the kept model is from after the weight's schedule had reached its end.
+        folder: the model folder, to name in the command; its recipe.toml is used.
+    """
+
+    scores: Scores
+    config: Config
+    unigram: float | None = None
+    settled: bool = True
+    folder: str | None = None
+
+
+def listen(case: Case) -> list[Remedy]:
+    """Make the decoder listen to z."""
+    model, objective, found = case.config.model, case.config.objective, []
+    end, rate = float(objective.weight.get("end", 1.0)), float(model.noise.get("rate", 0.0))
+    floor = float(objective.divergence.get("free_bits", 0.0))
+    if end > 0.1:
+        found.append(
+            (f"--objective.weight.end {end / 2:.3g}", "a smaller final weight of the KL, so that z may cost more")
+        )
+    if not (model.decoder.get("skip", True) and model.decoder.get("every_step", True)):
+        options = "--model.decoder.every_step true --model.decoder.skip true"
+        found.append((options, "z at every step and in the decoder's output, where it cannot be overheard"))
+    if rate < 0.7:
+        options = f"--model.noise.name word-dropout --model.noise.rate {rate + 0.2:.2g}"
+        found.append((options, "more word dropout, so that the decoder has to ask z for what it does not see"))
+    if floor == 0:
+        found.append(("--objective.divergence.free_bits 8", "8 nats of KL for nothing"))
+    return [*found, (f"--model.latent {2 * model.latent}", "more dimensions")]
+
+
+def inform(case: Case) -> list[Remedy]:
+    """Exchange nats that say nothing for such that do."""
+    floor = float(case.config.objective.divergence.get("free_bits", 0.0))
+    lift = [("--objective.divergence.free_bits 0", "no floor, which is being met by the variance of q alone")]
+    return [*(lift if floor else []), *(r for r in listen(case) if "free_bits" not in r[0])]
+
+
+def hurry(case: Case) -> list[Remedy]:
+    """Let the encoder catch up."""
+    updates = case.config.objective.weight.get("updates")
+    slow = [(f"--objective.weight.updates {2 * int(updates)}", "a slower rise of the KL weight")] if updates else []
+    return [*slow, longer(case), ("--model.encoder.pooling max", "an encoder that pools all of its outputs")]
+
+
+def fill(case: Case) -> list[Remedy]:
+    """Bring the posteriors together until they cover the prior."""
+    end, latent = float(case.config.objective.weight.get("end", 1.0)), case.config.model.latent
+    if case.config.kind == "ae":
+        rise = "--objective.weight.name linear --objective.weight.end 0.5 --objective.weight.updates 1500"
+        return [(f"--kind vae {rise}", "a KL weight above 0: an autoencoder is not made for draws of the prior")]
+    found = [(f"--objective.weight.end {min(1.0, 2 * end):.3g}", "a larger final weight of the KL")] if end < 1 else []
+    return [*found, (f"--model.latent {max(2, latent // 2)}", "fewer dimensions"), longer(case)]
+
+
+def train(case: Case) -> list[Remedy]:
+    """Train on."""
+    updates = case.config.objective.weight.get("updates")
+    if case.settled or not updates:
+        return [longer(case), ("--learning-rate 0.004 --warm-up 200", "the default learning rate")]
+    return [
+        longer(case),
+        (f"--objective.weight.updates {max(1, int(updates) // 2)}", "a quicker rise of the KL weight"),
+    ]
+
+
+def longer(case: Case) -> Remedy:
+    """Train twice as long."""
+    t = case.config.training
+    if t.max_minutes is None and t.max_epochs is not None:
+        return f"--max-epochs {2 * t.max_epochs}", "a longer training"
+    return f"--max-minutes {2 * (t.max_minutes or 5):g}", "a longer training"
+
+
+def nothing(case: Case) -> list[Remedy]:
+    """What a healthy model needs."""
+    return []

@@ -223,6 +223,7 @@ def evaluate(
         text: also score what the model writes: reconstructions, samples from the prior, interpolations. Needs the
             extra `eval`: `pip install "seqvae[eval]"`.
         label_column: a column of labels to be told from the posterior means by a linear classifier; may be repeated.
+            Of `grammar` all factors are, by default.
         language_model: a model folder of kind `lm`, to score the samples with in place of an n-gram model.
         limit: score only so many sentences, evenly spread over the split.
         seed: of the draws.

@@ -13,7 +13,8 @@ from seqvae.decoding import check_options
 from seqvae.errors import ConfigError, CorpusError
 from seqvae.examination import examine
 from seqvae.machine import keep_freed_memory
-from seqvae.measures.probes import probes
+from seqvae.measures import probes
+from seqvae.measures.held_out import factors
 from seqvae.text.corpus import Split, load
 from seqvae.text.sources import located, open_source
 from seqvae.text_evaluation import evaluate_text
@@ -151,18 +152,17 @@ def evaluate(
     if labels and not model.model.latent:
         raise ConfigError("--label-column needs posterior means: a model of kind lm has none")
     split, train = held.read(model)
-    for label in labels:
-        split.column(label, [0])  # refuses a column that is not there before any work
+    columns = {label: split.column(label) for label in labels or (factors(split) if model.model.latent else [])}
+    for label, values in columns.items():
+        probes.check(label, values)  # before any work
     keep_freed_memory()
     options = {"samples": samples, "seeds": seeds, "refined": refined, "seed": seed}
     found = examine(model, split, train, folder=name, **options)
     results: dict[str, Any] = vars(found.scores) | {"floors": found.floors, "diagnosis": vars(found.diagnosis)}
     show.scores(found.scores)
     show.floors(found.floors)
-    if labels:
-        probed = probes(
-            found.table.mean, split.sequences(range(len(split))), {label: split.column(label) for label in labels}
-        )
+    if columns:
+        probed = probes.probes(found.table.mean, split.sequences(range(len(split))), columns)
         show.probes(probed)
         results["probes"] = [vars(probe) for probe in probed]
     if text:

@@ -1,6 +1,7 @@
 """Examining a trained model: its scores on held-out text, the floors to hold them against, the doctor's diagnosis."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from seqvae.build import build_objective
 from seqvae.measures.doctor import Case, Diagnosis, diagnose
@@ -8,6 +9,7 @@ from seqvae.measures.held_out import score_split
 from seqvae.measures.measured import Measured
 from seqvae.measures.metrics import bits_per, perplexity
 from seqvae.measures.scores import Scores
+from seqvae.runs import RECIPE
 from seqvae.text.corpus import Split
 from seqvae.text.ngrams import NGram
 from seqvae.textvae import TextVAE
@@ -63,6 +65,8 @@ def examine(
 
 def judged(model: TextVAE, scores: Scores, unigram: float | None = None, folder: str | None = None) -> Diagnosis:
     """The doctor's diagnosis from scores that are there already."""
+    if folder is not None and not (Path(folder) / RECIPE).is_file():  # a model of the hub
+        folder = None
     settled = build_objective(model.config).weight.settled
     updates = model.checkpoint.facts.get("update")
     return diagnose(Case(scores, model.config, unigram, updates is None or updates >= settled, folder))

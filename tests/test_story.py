@@ -318,3 +318,52 @@ def test_two_processes_train_one_model(corpus, tmp_path):
     assert updates == sorted(set(updates))
     bounds = [json.loads(line)["elbo"] for line in lines(folder) if json.loads(line)["kind"] == "valid"]
     assert max(bounds) > bounds[0] + 1
+
+
+# -- diagnosis, labels and texts ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def labelled(corpus, tmp_path_factory):
+    """The sentences with a label that the verb decides, and one that has no second value."""
+    path = tmp_path_factory.mktemp("labelled") / "labelled.csv"
+    rows = [f"{line},{'loud' if 'sang' in line else 'still'},all" for line in corpus.read_text().splitlines()]
+    path.write_text("\n".join(["text,noise,same", *rows]) + "\n")
+    return path
+
+
+def test_evaluate_probes_the_labels_of_a_column(model, labelled, tmp_path, say):
+    shown = say("evaluate", model, labelled, "--samples", 2, "--label-column", "noise", "--json", tmp_path / "s.json")
+    assert any(line.split()[:1] == ["noise"] for line in shown)
+    (probe,) = json.loads((tmp_path / "s.json").read_text())["probes"]
+    assert probe["label"] == "noise" and probe["classes"] == 2 and probe["majority"] == pytest.approx(0.8, abs=0.01)
+    assert probe["bag_of_words"] == 1
+
+
+def test_labels_that_cannot_be_told_are_refused_before_any_work(model, labelled, refused):
+    assert "noise" in refused("evaluate", model, labelled, "--label-column", "topic")  # names what there is
+    assert "1 different values" in refused("evaluate", model, labelled, "--label-column", "same")
+
+
+def test_evaluate_scores_texts_on_request(model, tmp_path, say):
+    shown = say("evaluate", model, "--samples", 2, "--text", "--json", tmp_path / "scores.json")
+    told = json.loads((tmp_path / "scores.json").read_text())["text"]
+    assert 0 <= told["exact_match_mean"] <= 1 and told["forward_perplexity"] > 1 and told["samples"] == 1000
+    assert any(line.split()[:1] == ["self_bleu_4"] for line in shown)
+
+
+def test_diagnose_names_the_state_with_its_evidence(model, say):
+    text = say("diagnose", model)
+    found = json.loads("\n".join(say("diagnose", model, "--json")))
+    assert text[0] == found["state"] and [line for line in text if line.startswith("  - ")] == [
+        f"  - {line}" for line in found["evidence"]
+    ]
+    if found["command"]:
+        assert found["command"] in "\n".join(text) and str(model / "recipe.toml") in found["command"]
+
+
+def test_a_training_that_is_driven_to_the_prior_is_warned_of(corpus, tmp_path, capsys):
+    drive = ["--objective.weight.name", "constant", "--objective.weight.end", "50", "--output", str(tmp_path / "x")]
+    main(["train", str(corpus), *SIZE, "--max-epochs", "4", "--learning-rate", "0.02", *drive])
+    err = capsys.readouterr().err
+    assert "warning: collapsed" in err and "seqvae diagnose" in err

@@ -45,9 +45,14 @@ def score_split(
     return scores, table
 
 
+def factors(split: Split) -> list[str]:
+    """The columns that hold the factors of the built-in grammar, if its sentences these are; else none."""
+    return list(FACTORS) if {"log_prob", *FACTORS} <= set(split.columns) else []
+
+
 def exact(split: Split) -> list[float] | None:
     """The true log p(x) of each sentence, nats, if they are whole sentences of the built-in grammar; else None."""
-    if not {"log_prob", *FACTORS} <= set(split.columns) or not split.complete.all():
+    if not factors(split) or not split.complete.all():
         return None
     unknown = any(UNKNOWN in ids for ids in split.sequences(range(len(split))))
     return None if unknown else split.column("log_prob")

@@ -76,17 +76,11 @@ def _column(
 ) -> Probe:
     if not len(values) == len(means) == len(sequences):
         raise ConfigError(f"label {name!r} has {len(values)} rows: expected {len(sequences)}, one for each sentence")
-    labelled = [row for row, value in enumerate(values) if value is not None and str(value).strip()]
+    labelled = _labelled(values)
     order = torch.randperm(len(labelled), generator=torch.Generator().manual_seed(seed))[:SENTENCES].tolist()
     rows = sorted(labelled[place] for place in order)
+    classes = check(name, [values[row] for row in rows])
     labels = [str(values[row]).strip() for row in rows]
-    classes = len(set(labels))
-    if not 2 <= classes <= min(CLASSES, len(rows) // 2):
-        remedy = "merge its values into fewer" if classes > 1 else "choose sentences that differ in it"
-        raise ConfigError(
-            f"label {name!r} has {classes} different values in {len(rows)} sentences: expected 2 to {CLASSES}, "
-            f"and no more than half the sentences; leave it out, or {remedy}"
-        )
     kept = [sequences[row] for row in rows]
     groups = [tuple(sequence) for sequence in kept]
     options: dict[str, Any] = {"groups": groups, "folds": folds, "seed": seed}
@@ -101,6 +95,28 @@ def _column(
         majority=majority(labels, **options),
         bag_of_words=probe(bag_of_words(kept), labels, **options),
     )
+
+
+def check(name: str, values: Sequence[Any]) -> int:
+    """The number of classes of a column of labels, if a probe can tell them apart; quick, to be asked before any work.
+
+    Raises:
+        ConfigError: for fewer than 2 classes, or more than 100 or half as many as labelled sentences.
+    """
+    rows = _labelled(values)
+    classes = len({str(values[row]).strip() for row in rows})
+    if not 2 <= classes <= min(CLASSES, len(rows) // 2):
+        remedy = "merge its values into fewer" if classes > 1 else "choose sentences that differ in it"
+        raise ConfigError(
+            f"label {name!r} has {classes} different values in {len(rows)} sentences: expected 2 to {CLASSES}, "
+            f"and no more than half the sentences; leave it out, or {remedy}"
+        )
+    return classes
+
+
+def _labelled(values: Sequence[Any]) -> list[int]:
+    """The rows that have a label."""
+    return [row for row, value in enumerate(values) if value is not None and str(value).strip()]
 
 
 def probe(

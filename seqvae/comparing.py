@@ -30,6 +30,7 @@ from seqvae.training import trained
 COMPARISONS = Path("comparisons")
 OUTCOME = "outcome.json"
 SHOWN = 5  # samples and reconstructions of each run that the report shows
+PER_TOKEN = ("forward_perplexity", "reverse_perplexity")
 WRITTEN = 500  # samples and reconstructions that --text scores
 
 
@@ -101,6 +102,7 @@ class Bench:
         self.terms = terms
         self.corpora: dict[str, Corpus] = {}  # by tokenizer
         self.first: TextVAE | None = None
+        self.told: tuple[list[str], list[int]] | None = None  # the text that all are scored on, and how much of it
 
     def run(self, folder: Path, name: str, config: Config) -> Outcome:
         """The outcome of a training: read if it was scored already, else trained, or trained on, and scored."""
@@ -108,7 +110,8 @@ class Bench:
         if resume and kept.is_file():
             stored = json.loads(kept.read_text(encoding="utf-8"))
             if stored.pop("terms") == asdict(self.terms):
-                self.corpus(TextVAE.from_pretrained(folder))
+                corpus = self.corpus(TextVAE.from_pretrained(folder))
+                self.check(self.split(corpus), corpus, name)
                 return Outcome(**stored | {"nll": np.array(stored["nll"])})
         show.remark(f"{name}, seed {config.training.seed}: {'goes on' if resume else 'begins'} in {folder}")
         if trained(config, folder, resume=resume).interrupted:
@@ -123,11 +126,14 @@ class Bench:
         model = TextVAE.from_pretrained(folder)
         corpus = self.corpus(model)
         split = self.split(corpus)
+        self.check(split, corpus, name)
         show.remark(f"{name}, seed {model.config.training.seed}: scoring {len(split):,} sentences")
         found = examine(model, split, corpus.train, samples=self.terms.samples, folder=str(folder))
         scores: dict[str, Any] = vars(found.scores)
         if self.terms.text:
             scores = vars(evaluate_text(model, split, corpus.train, number=WRITTEN)) | scores
+            if len(self.corpora) > 1:  # the figures are per token, and the tokens not those of the first model
+                scores |= dict.fromkeys(PER_TOKEN)
         curve = validations(folder)
         return Outcome(
             name=name,
@@ -150,6 +156,16 @@ class Bench:
         if model.checkpoint.facts.get("fingerprint", "") not in ("", corpus.fingerprint):
             raise CorpusError(f"{model.config.corpus} has changed since a model was trained on it: train it again")
         return corpus
+
+    def check(self, split: Split, corpus: Corpus, name: str) -> None:
+        """Refuse a model whose sentences are not those of the first, word for word: their scores cannot be compared."""
+        told = [corpus.tokenizer.normalize(text) for text in split.texts()], split.bytes.tolist()
+        self.told = self.told or told
+        if told != self.told:
+            raise ConfigError(
+                f"{name} reads other sentences than the first model, or more of them, or in another case: "
+                "compare models that agree in lowercase, column and max_length"
+            )
 
     def split(self, corpus: Corpus) -> Split:
         """The sentences that all are scored on."""

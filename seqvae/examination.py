@@ -51,7 +51,7 @@ def examine(
     Args:
         model: the model.
         split: held-out sentences, encoded with its tokenizer.
-        train: those that it was trained on, for the floors; without them there is a unigram model of `split` alone.
+        train: those that it was trained on, for the floors.
         samples: draws of z for each sentence.
         seed: of all draws.
         seeds: how often the importance-weighted likelihood is estimated.
@@ -60,7 +60,8 @@ def examine(
     """
     scores, table = score_split(model.model, split, samples=samples, seed=seed, seeds=seeds, refined=refined)
     found = floors(split, train, len(model.tokenizer))
-    return Examination(scores, table, found, judged(model, scores, found["unigram"]["nll"], folder))
+    unigram = found["unigram"]["nll"] if found else None
+    return Examination(scores, table, found, judged(model, scores, unigram, folder))
 
 
 def judged(model: TextVAE, scores: Scores, unigram: float | None = None, folder: str | None = None) -> Diagnosis:
@@ -73,15 +74,16 @@ def judged(model: TextVAE, scores: Scores, unigram: float | None = None, folder:
 
 
 def floors(split: Split, train: Split | None, vocabulary: int) -> dict[str, dict[str, float]]:
-    """What n-gram models of the training sentences score; without these, a unigram model of the split itself.
+    """What n-gram models of the training sentences score; nothing without these.
 
     Args:
         split: the sentences that are scored.
         train: those that are counted, at most `KNOWN` of them.
         vocabulary: V.
     """
-    known = (train or split).at_most(KNOWN)
-    orders = {"unigram": 1} | ({f"{ORDER}-gram": ORDER} if train else {})
+    if train is None:
+        return {}
+    known, orders = train.at_most(KNOWN), {"unigram": 1, f"{ORDER}-gram": ORDER}
     seen, told = (part.sequences(range(len(part))) for part in (known, split))
     words, ends, size = int(split.words.sum()), int(split.complete.sum()), int(split.bytes.sum())
     found = {}

@@ -4,6 +4,7 @@
 """
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -128,18 +129,19 @@ def fit(run: Run) -> Iterator[Step | Validation]:
     training, trainer = run.config.training, run.trainer
     every = training.validate_every or min(LONGEST, trainer.batches.steps)
     kept: dict[str, torch.Tensor] = {}
-    validated, tokens, before = trainer.update, 0, trainer.seconds
+    validated, tokens, idle = trainer.update, 0, trainer.seconds
     with interruption() as asked:
         for step in _steps(run):
             tokens += step.report.tokens * run.accelerator.num_processes
-            speed = tokens / max(trainer.seconds - before, 1e-9)
+            speed = tokens / max(trainer.seconds - idle, 1e-9)
             if step.update % LOG_EVERY == 0:
                 run.log(kind="train", **plain(step))
             yield step
             if step.update % every == 0:
-                validated = step.update
+                validated, begin = step.update, time.perf_counter()
                 yield _validate(run, kept, step, speed)
                 run.save_state()
+                idle += time.perf_counter() - begin
                 if training.patience and run.best.waited >= training.patience:
                     break
             if agreed(run.accelerator, asked.is_set()):

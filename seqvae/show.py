@@ -110,7 +110,9 @@ def scores(scores: Scores | TextScores) -> None:
 
 
 def floors(floors: Mapping[str, Mapping[str, float]]) -> None:
-    """What n-gram models score on the same sentences."""
+    """What n-gram models score on the same sentences, if there are any."""
+    if not floors:
+        return
     print("\n  floors: models that only count words of the training sentences")
     for name, found in floors.items():
         figures = ", ".join(f"{score.replace('_', ' ')} {value:,.3f}" for score, value in found.items())

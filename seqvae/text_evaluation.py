@@ -8,6 +8,7 @@ import tokenizers
 from tokenizers.pre_tokenizers import Split as Cut
 from torch.distributions import Distribution
 
+from seqvae.batch import UNKNOWN
 from seqvae.decoding import check_options, seeded
 from seqvae.errors import ConfigError, CorpusError
 from seqvae.generation import linear
@@ -125,13 +126,14 @@ def _reconstruction(model: TextVAE, q: Distribution, originals: Sequences, seed:
 def _fluency(
     model: TextVAE, said: Sequences, split: Split, held_out: Split, train: Split | None, judge: Perplexity | None
 ) -> Found:
-    """Perplexities forward and in reverse, beside those of real sentences."""
-    whole = _all(split.at_most(LEARNED))
-    scores: Found = {"reverse_perplexity": _learned(said, model)(whole)}
+    """Perplexities forward and in reverse, beside those of real sentences without `<unk>`, which no sample can say."""
+    whole, real = _known(split.at_most(LEARNED)), _known(held_out)
+    scores: Found = {"reverse_perplexity": _learned(said, model)(whole) if whole else None}
     if train is not None:
-        scores["reverse_perplexity_real"] = _learned(_all(train.at_most(len(said))), model)(whole)
+        known = _known(train.at_most(len(said)))
+        scores["reverse_perplexity_real"] = _learned(known, model)(whole) if known and whole else None
     if judge is not None:
-        scores |= {"forward_perplexity": judge(said), "forward_perplexity_real": judge(_all(held_out))}
+        scores |= {"forward_perplexity": judge(said), "forward_perplexity_real": judge(real) if real else None}
     return scores
 
 
@@ -198,6 +200,10 @@ def _spaced(model: TextVAE, sequences: Sequences) -> list[str]:
 
 def _all(split: Split) -> Sequences:
     return split.sequences(range(len(split)))
+
+
+def _known(split: Split) -> Sequences:
+    return [ids for ids in _all(split) if UNKNOWN not in ids]
 
 
 def _each(split: Split, step: int = 10_000) -> Iterator[tuple[int, ...]]:

@@ -15,7 +15,7 @@ class Validation:
         kept: whether the model of this moment is the best so far and stands in the folder.
         weight, learning_rate: of the last update.
         seconds: that the training has taken, validations included, over all resumed parts.
-        tokens_per_second: since the run began or went on.
+        tokens_per_second: of the training since the run began or went on, validations not counted.
         vitals: whether z is used; None in other processes than the main one, and for a model without z.
     """
 

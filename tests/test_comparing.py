@@ -94,6 +94,38 @@ def test_runs_of_other_options_are_not_mixed_in(whole, corpus, recipes, file, tm
     assert "model.latent" in refused("compare", other, corpus, "--seeds", "2", "--output", folder)
 
 
+def test_models_of_other_tokens_are_compared_by_what_does_not_depend_on_them(whole, corpus, tmp_path):
+    kept, tiny = ["--lowercase", "--max-epochs", "1", *TINY], tmp_path / "letters"
+    main(["train", str(corpus), "--tokenizer", "char", *kept, "--output", str(tiny)])
+    folder = tmp_path / "both"
+    main(["compare", str(whole / "lm" / "seed-0"), str(tiny), "--samples", "2", "--text", "--output", str(folder)])
+    word, letters, *_ = json.loads((folder / "table.json").read_text())["rows"]
+    assert word["nll"] > 0 and letters["nll"] > 0 and letters["forward_perplexity"] is None
+    assert letters["difference"] == pytest.approx(letters["nll"] - word["nll"], abs=1e-6)
+
+
+def test_models_that_read_other_text_are_refused(whole, corpus, tmp_path, capsys):
+    other = tmp_path / "cased"
+    main(
+        [
+            "train",
+            str(corpus),
+            "--tokenizer",
+            "char",
+            "--max-length",
+            "9",
+            "--max-epochs",
+            "1",
+            *TINY,
+            "--output",
+            str(other),
+        ]
+    )
+    with pytest.raises(SystemExit):
+        main(["compare", str(whole / "lm" / "seed-0"), str(other), "--output", str(tmp_path / "x")])
+    assert "agree in lowercase, column and max_length" in capsys.readouterr().err
+
+
 def test_trained_models_are_compared_as_they_are(whole, tmp_path, capsys):
     folder = tmp_path / "models"
     models = [str(whole / name / "seed-0") for name in ("lm", "vae")]

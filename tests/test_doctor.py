@@ -65,8 +65,10 @@ def altered(model, latent=4, **changes):
 
 
 def state(model):
-    split = load(SENTENCES[450:], tokenizer=model.tokenizer, whole=True).test
-    return examine(model, split, samples=20, refined=40).diagnosis
+    known, split = (
+        load(part, tokenizer=model.tokenizer, whole=True).test for part in (SENTENCES[:450], SENTENCES[450:])
+    )
+    return examine(model, split, known, samples=20, refined=40).diagnosis
 
 
 def test_a_healthy_model():
@@ -152,6 +154,12 @@ def test_figures_of_a_healthy_model_need_no_cure():
         ({"active_units": 15}, "partly collapsed"),
         ({"active_units": 16}, "healthy"),
         ({"permuted_nll_increase": 5.9}, "partly collapsed"),
+        ({"permuted_nll_increase": 0.1, "kl": 0.5, "inference_gap": 1.6}, "lagging encoder"),
+        ({"permuted_nll_increase": 0.1, "kl": 4.1, "inference_gap": 4.9}, "KL without information"),
+        ({"nll": 101.0}, "over-rated with holes"),
+        ({"mixture_gain": 1.1}, "over-rated with holes"),
+        ({"mixture_gain": 0.9}, "healthy"),
+        ({"mixture_gain": 1.1, "mixture_gain_standard_error": 0.6}, "healthy"),
         ({"inference_gap": None, "decoder_entropy_prior": None}, "healthy"),
     ],
 )
@@ -183,6 +191,13 @@ def test_what_it_advises_can_be_pasted(name, tmp_path):
     assert words[:2] == ["seqvae", "train"]
     _, bound, *_ = app.parse_args(words[1:], exit_on_error=False, print_error=False)
     assert bound.arguments["config"] == tmp_path / "recipe.toml"
+
+
+def test_an_autoencoder_whose_decoder_is_sure_of_garbage_is_over_rated_all_the_same():
+    """The figures of an autoencoder of 89,000 sentences."""
+    figures = {"reconstruction": 8.6, "kl": 233.4, "nll": 235.0, "mixture_gain": 135.8, "permuted_nll_increase": 145.5}
+    sure = {"decoder_entropy_prior": 1.233, "decoder_entropy_posterior": 1.220, "inference_gap": 21.0}
+    assert of(unigram=46.1, **figures, **sure).state == "over-rated with holes"
 
 
 def test_it_does_not_advise_what_was_done_already():

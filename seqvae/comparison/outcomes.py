@@ -57,6 +57,7 @@ COLUMNS = (
     Column("kl", "KL", "KL(q(z|x) || p(z)), nats per sentence", "z,.2f"),
     Column("negative_elbo", "-ELBO", "reconstruction + KL, nats per sentence: an upper bound of -log p(x)", "z,.2f"),
     Column("perplexity", "perplexity", "per word", ",.1f"),
+    Column("unknown", "<unk>", "share of the targets that are <unk>, whose nll is not that of a word", ",.3f"),
     Column("bits_per_byte", "bits/byte", "bits for each byte of the text", ",.3f"),
     Column("mutual_information_lower", "MI lower", "mutual information of sentence and z, nats, lower end", "z,.2f"),
     Column("mutual_information_upper", "MI upper", "mutual information of sentence and z, nats, upper end", "z,.2f"),
@@ -65,7 +66,10 @@ COLUMNS = (
         "permuted_nll_increase", "z permuted", "rise of the reconstruction with another sentence's z, nats", "z,.2f"
     ),
     Column(
-        "inference_gap", "inference gap", "what a better q(z|x) of the same decoder would gain, nats/sentence", "z,.2f"
+        "inference_gap",
+        "inference gap",
+        "what a better q(z|x) of the same decoder gains at least, nats/sentence",
+        "z,.2f",
     ),
     Column("gap_to_entropy", "gap to entropy", "-log p(x) less the exact one, nats per sentence", "z,.2f"),
     Column("bleu_mean", "BLEU", "of reconstructions from posterior means, 0 to 100", ",.1f"),
@@ -128,11 +132,14 @@ def to_language_model(outcomes: Sequence[Outcome], *, seed: int = 0) -> dict[str
     """Mean difference of -log p(x) to the language model by recipe, nats per sentence, with its 95 % interval.
 
     The nll of a sentence is first averaged over the seeds (for the reference: over all runs of kind `lm`), so that the
-    interval speaks of the choice of sentences, not of the choice of seeds. Empty without a language model.
+    interval speaks of the choice of sentences, not of the choice of seeds. Empty without a language model; recipes whose
+    share of `<unk>` is another one are left out, since their nll is of other words.
     """
     reference = [outcome.nll for outcome in outcomes if outcome.kind == "lm"]
+    usual = {outcome.scores.get("unknown") for outcome in outcomes if outcome.kind == "lm"}
     others = {name: [o.nll for o in group if o.kind != "lm"] for name, group in by_name(outcomes).items()}
-    others = {name: group for name, group in others.items() if group}
+    share = {o.name: o.scores.get("unknown") for o in outcomes}
+    others = {name: group for name, group in others.items() if group and share[name] in usual}
     if not reference or not others or not len(reference[0]):
         return {}
     pairs = np.stack([np.mean(group, axis=0) - np.mean(reference, axis=0) for group in others.values()])

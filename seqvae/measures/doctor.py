@@ -6,15 +6,17 @@ Few rules, taken in turn; the first that holds names the state. All figures are 
 |---|---|
 | no latent | the model has no z: a language model |
 | under-trained | the reconstruction costs more than a unigram model, or the KL weight was still rising |
+| lagging encoder | refining q by gradient gains the KL and over 1 nat more, which no decoder deaf to z could give |
 | collapsed | the decoder does not hear z, and the KL is below 1 |
 | KL without information | the decoder does not hear z, and the KL is 1 or more |
-| lagging encoder | refining q by gradient gains over 1 nat and over half of the KL, beyond two standard errors |
-| over-rated with holes | the decoder is over a quarter less sure of its words at draws of the prior than of q |
+| lagging encoder | refining q gains over 1 nat and over half of the KL |
+| over-rated with holes | -log p(x) is above a unigram model's; or it falls by over 1 nat when half of the draws of z \
+come from the prior; or the decoder is over a quarter less sure of its words at draws of the prior than of q |
 | partly collapsed | fewer than half of the dimensions are active, or z carries under a tenth of the reconstruction |
 | healthy | none of these |
 
-The decoder does not hear z where giving each sentence another one's z costs less than half a nat or 1 % of the
-reconstruction, whichever is more.
+Gains count beyond two standard errors. The decoder does not hear z where giving each sentence another one's z costs less
+than half a nat or 1 % of the reconstruction, whichever is more.
 """
 
 import shlex
@@ -29,6 +31,7 @@ SPENT = 1.0  # nats of KL that are more than nothing
 # Nats, and share of the KL, that refining q gains in a lagging encoder. A KL weight below 1 in training leaves a gap
 # too: we have seen 0.26 of the KL at a weight of 0.25, and 0.11 at 0.5.
 GAP, GAP_SHARE = 1.0, 0.5
+MISSED = 1.0  # nats that -log p(x) falls by when half of the draws come from the prior
 UNSURE = 0.25  # how much larger the decoder's entropy is at draws of the prior than at draws of q
 HEARD = 0.1  # share of the reconstruction that another one's z costs in a healthy model
 
@@ -122,25 +125,48 @@ def _variance_only(case: Case) -> list[str]:
     return [_rate(s), f"mutual information at most {s.mutual_information_upper:.2f}", _permuted(s)]
 
 
+def _silent_encoder(case: Case) -> list[str]:
+    """q is so near to the prior that the decoder seems deaf, but it is the encoder that is dumb."""
+    return _gap(case, case.scores.kl + GAP)
+
+
 def _lagging(case: Case) -> list[str]:
+    return _gap(case, max(GAP, GAP_SHARE * case.scores.kl))
+
+
+def _gap(case: Case, most: float) -> list[str]:
     s, gap = case.scores, case.scores.inference_gap
-    if gap is None or gap < max(GAP, GAP_SHARE * s.kl, 2 * (s.inference_gap_standard_error or 0.0)):
+    if gap is None or gap < most or gap < 2 * (s.inference_gap_standard_error or 0.0):
         return []
     return [f"refining q of each sentence raises the ELBO by {gap:.1f} nats", _rate(s)]
 
 
 def _holes(case: Case) -> list[str]:
-    s = case.scores
+    evidence = [*_paid_for_nothing(case), *_missed(case.scores), *_unsure(case.scores)]
+    return [*evidence, _rate(case.scores)] if evidence else []
+
+
+def _paid_for_nothing(case: Case) -> list[str]:
+    if case.unigram is None or case.scores.nll <= case.unigram:
+        return []
+    return [f"-log p(x) is {case.scores.nll:.1f} nats, a unigram model's {case.unigram:.1f}"]
+
+
+def _missed(s: Scores) -> list[str]:
+    gain = s.mixture_gain
+    if gain is None or gain < max(MISSED, 2 * (s.mixture_gain_standard_error or 0.0)):
+        return []
+    return [f"with half of the draws of z from the prior, -log p(x) is {gain:.1f} nats lower"]
+
+
+def _unsure(s: Scores) -> list[str]:
     at_prior, at_posterior = s.decoder_entropy_prior, s.decoder_entropy_posterior
     if at_prior is None or at_posterior is None:
         return []
     more = at_prior - at_posterior
     if more < max(UNSURE * at_posterior, 2 * (s.decoder_entropy_standard_error or 0.0)):
         return []
-    evidence = [
-        f"the decoder's entropy is {at_prior:.2f} nats a token at prior draws, {at_posterior:.2f} at draws of q"
-    ]
-    return [*evidence, _rate(s)]
+    return [f"the decoder's entropy is {at_prior:.2f} nats a token at prior draws, {at_posterior:.2f} at draws of q"]
 
 
 def _partly(case: Case) -> list[str]:
@@ -167,6 +193,7 @@ def _permuted(s: Scores) -> str:
 STATES: list[tuple[str, str, Callable[[Case], list[str]], Callable[[Case], list[Remedy]]]] = [
     ("no latent", "The model is a language model.", _no_latent, nothing),
     ("under-trained", "The model has not learnt enough for the other signs to mean much.", _under_trained, train),
+    ("lagging encoder", "The decoder could use z, but q hardly differs from the prior.", _silent_encoder, hurry),
     (
         "collapsed",
         "The posterior is the prior: z says nothing, and the decoder is a language model.",

@@ -53,12 +53,14 @@ class TextScores:
         "perplexity of the samples per token, ends included, under the language model: low for fluent texts, and for "
         "dull ones"
     )
-    forward_perplexity_real: float | None = _missing("the same of the held-out sentences, <unk> included")
-    reverse_perplexity: float = _sample(
-        "perplexity of the held-out split per token, ends and <unk> included, under a Kneser-Ney 5-gram model learned "
-        "from the samples: low if they cover the language"
+    forward_perplexity_real: float | None = _missing("the same of the held-out sentences without <unk>")
+    reverse_perplexity: float | None = _missing(
+        "perplexity of the held-out sentences without <unk> per token, ends included, under a Kneser-Ney 5-gram model "
+        "learned from the samples: low if they cover the language"
     )
-    reverse_perplexity_real: float | None = _missing("the same, learned from as many training sentences")
+    reverse_perplexity_real: float | None = _missing(
+        "the same, learned from as many training sentences, less those with <unk>, which samples have not either"
+    )
     self_bleu_2: float = _sample("mean BLEU-2 of each sample against all others, 0 to 100, lower is more diverse")
     self_bleu_3: float = _sample("the same with BLEU-3")
     self_bleu_4: float = _sample("the same with BLEU-4")

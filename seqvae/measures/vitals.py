@@ -16,11 +16,15 @@ class Vitals:
     """What z knows of some sentences, and what the decoder makes of it.
 
     Attributes:
-        mutual_information_lower, mutual_information_upper: ends of I(x; z), nats; at most log of the sentences used.
+        watched: N, how many sentences these were.
+        watched_kl: their mean KL, nats.
+        mutual_information_lower, mutual_information_upper: ends of I(x; z), nats: at most log N, and at most their KL.
         active_units: dimensions whose posterior mean has a variance above 0.01 over the sentences.
         permuted_nll_increase: rise of -log p(x|z) when each sentence gets another one's z, nats per sentence.
     """
 
+    watched: int
+    watched_kl: float
     mutual_information_lower: float
     mutual_information_upper: float
     active_units: int
@@ -42,4 +46,4 @@ def vitals(model: SequenceVAE, batches: Indexed, *, seed: int = 0) -> Vitals | N
     with evaluating(model):
         found, rise = aggregate(model, kept, table, seed), permuted_increase(model, kept, table, seed)
     lower, upper = found["mutual_information_lower"], found["mutual_information_upper"]
-    return Vitals(lower, upper, active_units(table.mean)[0], rise)
+    return Vitals(len(table.index), float(table.kl.mean()), lower, upper, active_units(table.mean)[0], rise)

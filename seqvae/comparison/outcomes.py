@@ -132,8 +132,8 @@ def to_language_model(outcomes: Sequence[Outcome], *, seed: int = 0) -> dict[str
     """Mean difference of -log p(x) to the language model by recipe, nats per sentence, with its 95 % interval.
 
     The nll of a sentence is first averaged over the seeds (for the reference: over all runs of kind `lm`), so that the
-    interval speaks of the choice of sentences, not of the choice of seeds. Empty without a language model; recipes whose
-    share of `<unk>` is another one are left out, since their nll is of other words.
+    interval speaks of the choice of sentences, not of the choice of seeds. Empty without a language model; recipes with
+    another share of `<unk>` are left out, since their nll is of other words.
     """
     reference = [outcome.nll for outcome in outcomes if outcome.kind == "lm"]
     usual = {outcome.scores.get("unknown") for outcome in outcomes if outcome.kind == "lm"}

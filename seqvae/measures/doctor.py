@@ -15,8 +15,8 @@ come from the prior; or the decoder is over a quarter less sure of its words at 
 | partly collapsed | fewer than half of the dimensions are active, or z carries under a tenth of the reconstruction |
 | healthy | none of these |
 
-Gains count beyond two standard errors. The decoder does not hear z where giving each sentence another one's z costs less
-than half a nat or 1 % of the reconstruction, whichever is more.
+Gains count beyond two standard errors. The decoder does not hear z where giving each sentence another one's z costs
+less than half a nat or 1 % of the reconstruction, whichever is more.
 """
 
 import shlex

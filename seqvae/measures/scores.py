@@ -120,8 +120,8 @@ class Scores:
         "rise of the reconstruction when each sentence gets another one's z, nats per sentence"
     )
     inference_gap: float | None = _latent(
-        "rise of the elbo when q of each sentence is refined by itself in 20 gradient steps, nats per sentence: less than "
-        "the encoder loses, much less where q is far off",
+        "rise of the elbo when q of each sentence is refined by itself in 20 gradient steps, nats per sentence: less "
+        "than the encoder loses, much less where q is far off",
         default=None,
     )
     inference_gap_standard_error: float | None = _latent(

@@ -4,6 +4,9 @@ from seqvae.checkpoint import Checkpoint
 from seqvae.measures.scores import Scores, rows
 
 
+KINDS = {"vae": "VAE", "ae": "autoencoder", "lm": "language model"}
+
+
 def card(checkpoint: Checkpoint, samples: list[str], scores: Scores | None = None) -> str:
     """Markdown with what the model is, how to use it, its corpus, its scores and some samples from the prior."""
     config, model = checkpoint.config, checkpoint.model
@@ -14,7 +17,7 @@ def card(checkpoint: Checkpoint, samples: list[str], scores: Scores | None = Non
         "tags: [variational-autoencoder, text-generation]",
         "---",
         "",
-        f"# A sentence VAE of {checkpoint.facts.get('corpus', config.corpus)}",
+        f"# A sentence {KINDS[config.kind]} of {checkpoint.facts.get('corpus', config.corpus)}",
         "",
         f"{config.model.latent} latent dimensions, {parameters:,} parameters, {len(checkpoint.tokenizer):,} "
         f"{checkpoint.tokenizer.kind} tokens. Trained with `seqvae` for {checkpoint.facts.get('update', 0):,} updates.",

@@ -198,6 +198,7 @@ def description(model: TextVAE) -> None:
     print(f"corpus       {facts.get('corpus', config.corpus)}")
     for note in facts.get("notes", []):
         print(f"             {note}")
+    print(f"kind         {config.kind}")
     print(f"tokenizer    {model.tokenizer.kind}, {len(model.tokenizer):,} tokens")
     print(f"parameters   {parameters:,}, of {len(list(model.model.parameters()))} tensors")
     print(f"trained for  {facts.get('update', 0):,} updates, seed {config.training.seed}")

@@ -92,6 +92,9 @@ def test_the_command_trains_saves_and_loads_each_kind(kind, tmp_path, capsys, re
     assert "Five sentences from the prior" in out and ("reconstructions" in out) == (kind == "ae")
     model = TextVAE.from_pretrained(folder)
     assert model.config.kind == kind
+    assert (
+        f"# A sentence {'language model' if kind == 'lm' else 'autoencoder'} of" in (folder / "README.md").read_text()
+    )
     assert torch.equal(
         model.model.log_prob(*batch(model)), TextVAE.from_pretrained(folder).model.log_prob(*batch(model))
     )

@@ -3,7 +3,6 @@
 from seqvae.checkpoint import Checkpoint
 from seqvae.measures.scores import Scores, rows
 
-
 KINDS = {"vae": "VAE", "ae": "autoencoder", "lm": "language model"}
 
 

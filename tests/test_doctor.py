@@ -142,7 +142,10 @@ def test_figures_of_a_healthy_model_need_no_cure():
         ({"reconstruction": 100.1}, "under-trained"),
         ({"permuted_nll_increase": 0.59, "kl": 0.99}, "collapsed"),
         ({"permuted_nll_increase": 0.59, "kl": 1.0}, "KL without information"),
-        ({"permuted_nll_increase": 0.61, "kl": 0.99}, "partly collapsed"),  # 1 % of 60 nats is 0.6
+        (
+            {"permuted_nll_increase": 0.61, "kl": 0.99, "mutual_information_upper": 0.9},
+            "partly collapsed",
+        ),  # 1 % of 60 nats is 0.6
         ({"permuted_nll_increase": 0.49, "kl": 0.9, "reconstruction": 5.0}, "collapsed"),  # half a nat at least
         ({"inference_gap": 6.1}, "lagging encoder"),
         ({"inference_gap": 5.9}, "healthy"),
@@ -153,7 +156,8 @@ def test_figures_of_a_healthy_model_need_no_cure():
         ({"decoder_entropy_prior": 2.51, "decoder_entropy_standard_error": 0.3}, "healthy"),
         ({"active_units": 15}, "partly collapsed"),
         ({"active_units": 16}, "healthy"),
-        ({"permuted_nll_increase": 5.9}, "partly collapsed"),
+        ({"mutual_information_upper": 3.4}, "partly collapsed"),
+        ({"mutual_information_upper": 3.6}, "healthy"),
         ({"permuted_nll_increase": 0.1, "kl": 0.5, "inference_gap": 1.6}, "lagging encoder"),
         ({"permuted_nll_increase": 0.1, "kl": 4.1, "inference_gap": 4.9}, "KL without information"),
         ({"nll": 101.0}, "over-rated with holes"),
@@ -195,7 +199,14 @@ def test_what_it_advises_can_be_pasted(name, tmp_path):
 
 def test_an_autoencoder_whose_decoder_is_sure_of_garbage_is_over_rated_all_the_same():
     """The figures of an autoencoder of 89,000 sentences."""
-    figures = {"reconstruction": 8.6, "kl": 233.4, "nll": 235.0, "mixture_gain": 135.8, "permuted_nll_increase": 145.5}
+    figures = {
+        "mutual_information_upper": 233.4,
+        "reconstruction": 8.6,
+        "kl": 233.4,
+        "nll": 235.0,
+        "mixture_gain": 135.8,
+        "permuted_nll_increase": 145.5,
+    }
     sure = {"decoder_entropy_prior": 1.233, "decoder_entropy_posterior": 1.220, "inference_gap": 21.0}
     assert of(unigram=46.1, **figures, **sure).state == "over-rated with holes"
 

@@ -12,7 +12,7 @@ Few rules, taken in turn; the first that holds names the state. All figures are 
 | lagging encoder | refining q gains over 1 nat and over half of the KL |
 | over-rated with holes | -log p(x) is above a unigram model's; or it falls by over 1 nat when half of the draws of z \
 come from the prior; or the decoder is over a quarter less sure of its words at draws of the prior than of q |
-| partly collapsed | fewer than half of the dimensions are active, or z carries under a tenth of the reconstruction |
+| partly collapsed | fewer than half of the dimensions are active, or I(x; z) is under a twentieth of -log p(x) |
 | healthy | none of these |
 
 Gains count beyond two standard errors. The decoder does not hear z where giving each sentence another one's z costs
@@ -33,7 +33,7 @@ SPENT = 1.0  # nats of KL that are more than nothing
 GAP, GAP_SHARE = 1.0, 0.5
 MISSED = 1.0  # nats that -log p(x) falls by when half of the draws come from the prior
 UNSURE = 0.25  # how much larger the decoder's entropy is at draws of the prior than at draws of q
-HEARD = 0.1  # share of the reconstruction that another one's z costs in a healthy model
+INFORMED = 0.05  # share of -log p(x) that z tells of a sentence in a healthy model
 
 
 @dataclass(frozen=True)
@@ -171,10 +171,10 @@ def _unsure(s: Scores) -> list[str]:
 
 def _partly(case: Case) -> list[str]:
     s, latent = case.scores, case.config.model.latent
-    few = 2 * s.active_units < latent
-    if not few and s.permuted_nll_increase >= HEARD * s.reconstruction:
+    if 2 * s.active_units >= latent and s.mutual_information_upper >= INFORMED * s.nll:
         return []
-    return [f"{s.active_units} of {latent} dimensions active", _rate(s), _permuted(s)]
+    told = f"mutual information at most {s.mutual_information_upper:.2f} of {s.nll:.1f} nats"
+    return [f"{s.active_units} of {latent} dimensions active", told, _permuted(s)]
 
 
 def _healthy(case: Case) -> list[str]:

@@ -363,7 +363,8 @@ def test_diagnose_names_the_state_with_its_evidence(model, say):
 
 
 def test_a_training_that_is_driven_to_the_prior_is_warned_of(corpus, tmp_path, capsys):
-    drive = ["--objective.weight.name", "constant", "--objective.weight.end", "50", "--output", str(tmp_path / "x")]
-    main(["train", str(corpus), *SIZE, "--max-epochs", "4", "--learning-rate", "0.02", *drive])
+    heavy = [word.replace("0.1", "50") for word in SIZE]
+    drive = ["--objective.weight.name", "constant", "--max-epochs", "4", "--learning-rate", "0.02"]
+    main(["train", str(corpus), *heavy, *drive, "--output", str(tmp_path / "x")])
     err = capsys.readouterr().err
     assert "warning: collapsed" in err and "seqvae diagnose" in err

@@ -83,7 +83,7 @@ def _column(
     labels = [str(values[row]).strip() for row in rows]
     kept = [sequences[row] for row in rows]
     groups = [tuple(sequence) for sequence in kept]
-    options: dict[str, Any] = {"groups": groups, "folds": folds, "seed": seed}
+    options: dict[str, Any] = {"groups": groups, "folds": min(folds, len(set(groups))), "seed": seed}
     accuracy = probe(means[rows], labels, **options)
     return Probe(
         label=name,

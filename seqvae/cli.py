@@ -43,6 +43,7 @@ def train(
     /,
     *,
     kind: Literal["vae", "ae", "lm"] = "vae",
+    target_kl: float | None = None,
     config: Path | None = None,
     output: Path | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
@@ -57,6 +58,7 @@ def train(
         corpus: `sotu` (the default) or `grammar`, built in; a file with a sentence a line (also .gz), `-` for standard
             input, .csv, .tsv, .jsonl or .parquet, a folder with train/valid/test files, or `hub:NAME`.
         kind: `vae`; `ae`, the same with a KL of weight 0; `lm`, the same decoder without a latent, as a baseline.
+        target_kl: hold the KL at so many nats per sentence, by a weight that a controller moves.
         config: a TOML file with options, named as here; the command line wins.
         output: the model folder; by default a new one below `runs`.
         resume: go on with the run in --output (by default the newest one below `runs`) after it was killed or stopped.
@@ -70,6 +72,7 @@ def train(
     command.train(
         corpus,
         kind=kind,
+        target_kl=target_kl,
         output=output,
         resume=resume,
         data=data or Data(),
@@ -91,10 +94,15 @@ def sample(
     min_p: float = 0.0,
     beam: int = 0,
     allow_unknown: Annotated[bool, Parameter(negative="")] = False,
+    source: Annotated[Literal["prior", "aggregate"], Parameter(name="--from")] = "prior",
+    components: Annotated[int | None, AT_LEAST_ONE] = None,
+    min_confidence: float | None = None,
+    corpus: str | None = None,
+    column: str | None = None,
     seed: Seed = None,
     json: Json = False,
 ) -> None:
-    """Sentences from draws of the prior, one a line.
+    """Sentences from draws of the prior, or of a density of where the training sentences lie, one a line.
 
     Args:
         number: how many.
@@ -104,11 +112,19 @@ def sample(
         min_p: draw among words at least this share as likely as the likeliest.
         beam: search for the likeliest sentence of each z with a beam of this width, instead of drawing words.
         allow_unknown: let `<unk>` be said.
+        source: what z is drawn from: `prior`, or `aggregate`, a mixture of Gaussians fitted to the posteriors of up to
+            10,000 training sentences, which has fewer holes. --json then gives each sentence its `confidence`,
+            log q(z) in nats, and the share of held-out sentences that lie in less likely places.
+        components: Gaussians of that mixture, by default 10, or fewer if there are few sentences.
+        min_confidence: from 0 to 1: draw z again where it is less likely than this quantile of held-out sentences.
+        corpus: the sentences to fit to, if not those that the model was trained on.
+        column: the column of a table that holds the sentences.
     """
     from seqvae import commands
 
     options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "beam": beam}
-    commands.sample(model, number, seed=seed, json=json, allow_unknown=allow_unknown, **options)
+    origin = commands.Source(source, components, min_confidence, corpus, column)
+    commands.sample(model, number, origin, seed=seed, json=json, allow_unknown=allow_unknown, **options)
 
 
 @app.command(sort_key=3)

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from seqvae import show
+from seqvae.aggregated import POINTS, Aggregate, check_confidence
 from seqvae.decoding import check_options
 from seqvae.errors import ConfigError, CorpusError
 from seqvae.examination import examine
 from seqvae.machine import keep_freed_memory
 from seqvae.measures import probes
 from seqvae.measures.held_out import factors
-from seqvae.text.corpus import Split, load
+from seqvae.text.corpus import Corpus, Split, load
 from seqvae.text.sources import located, open_source
 from seqvae.text_evaluation import evaluate_text
 from seqvae.textvae import TextVAE
@@ -24,15 +25,75 @@ SAMPLES = 20  # draws of z for each sentence that a diagnosis is made from
 
 
 def sample(
-    name: str, number: int, *, seed: int | None, json: bool, allow_unknown: bool, temperature: float, **options: Any
+    name: str,
+    number: int,
+    source: "Source",
+    *,
+    seed: int | None,
+    json: bool,
+    temperature: float,
+    allow_unknown: bool,
+    **options: Any,
 ) -> None:
-    """Sentences from the prior."""
+    """Sentences from the prior, or from a density of the aggregate posterior."""
     if number < 1:
         raise ConfigError(f"--number {number}: expected 1 or more sentences")
     check_options(temperature=temperature, **options)
+    source.check()
     model = TextVAE.from_pretrained(name)
-    said = model.samples(number, seed=seed, temperature=temperature, allow_unknown=allow_unknown, **options)
-    show.sentences(said, json)
+    options |= {"seed": seed, "temperature": temperature, "allow_unknown": allow_unknown}
+    if source.name == "prior":
+        show.sentences(model.samples(number, **options), json)
+        return
+    found = source.fit(model)
+    drawn = found.sample(number, seed=seed, min_confidence=source.min_confidence or 0.0)
+    error = "" if found.gain_standard_error is None else f" ± {found.gain_standard_error:.2f}"
+    show.remark(
+        f"density fitted to {found.sentences:,} sentences; draws of q of others are {found.gain:.2f}{error} nats "
+        "likelier under it than under the prior"
+    )
+    said = model.sentences(drawn.z, **options)
+    if not json:
+        show.sentences(said, json)
+        return
+    for sentence, log_prob, quantile in zip(said, drawn.log_prob.tolist(), drawn.quantile.tolist(), strict=True):
+        show.json(vars(sentence) | {"confidence": log_prob, "confidence_quantile": quantile})
+
+
+@dataclass(frozen=True)
+class Source:
+    """What z is drawn from: `prior`, or `aggregate` with options of its own, None for those that are not given."""
+
+    name: str
+    components: int | None
+    min_confidence: float | None
+    corpus: str | None
+    column: str | None
+
+    def check(self) -> None:
+        """Refuse before any work what cannot be used."""
+        given = [name for name, value in vars(self).items() if name != "name" and value is not None]
+        if self.name == "prior" and given:
+            raise ConfigError(f"--{given[0].replace('_', '-')} belongs to --from aggregate: write that too")
+        check_confidence(self.min_confidence or 0.0)
+
+    def fit(self, model: TextVAE) -> Aggregate:
+        """The density of some training sentences of the model, or of `corpus`."""
+        if not model.model.latent:
+            raise ConfigError("--from aggregate needs a latent space: a model of kind lm has none")
+        try:
+            sentences = self._sentences(model)
+        except CorpusError as error:
+            if self.corpus is not None:
+                raise
+            raise ConfigError(f"{error}; or write --corpus FILE to fit to other sentences") from None
+        return model.aggregate(sentences, components=self.components)
+
+    def _sentences(self, model: TextVAE) -> list[str]:
+        if self.corpus is None and _nameless(model):
+            raise ConfigError("the model was trained on standard input or a list in memory: write --corpus FILE")
+        splits = Held(self.corpus, "train", self.column, POINTS).load(model)[0].splits
+        return splits["train" if "train" in splits else "test"].at_most(POINTS).texts()
 
 
 def reconstruct(name: str, source: str, *, beam: int, json: bool) -> None:
@@ -113,8 +174,18 @@ class Held:
         config, facts = model.config, model.checkpoint.facts
         if self.limit is not None and self.limit < 2:
             raise ConfigError(f"--limit {self.limit}: expected 2 or more sentences")
-        if self.corpus is None and (config.corpus == "-" or facts.get("corpus") == "sentences"):
+        if self.corpus is None and _nameless(model):
             raise ConfigError("the model was trained on standard input or a list in memory: name the corpus to score")
+        read, own = self.load(model)
+        if own and facts.get("fingerprint", "") not in ("", read.fingerprint):
+            show.remark(f"{config.corpus} has changed since the training: what is scored may have been trained on")
+        if self.split not in read.splits:
+            raise CorpusError(f"{read.name} has no {self.split} sentences; it has: {', '.join(read.splits)}")
+        return read.splits[self.split].at_most(self.limit), read.train if own and self.split != "train" else None
+
+    def load(self, model: TextVAE) -> tuple[Corpus, bool]:
+        """The corpus, and whether it is that of the training."""
+        config = model.config
         own = self.corpus is None or (self.corpus != "-" and located(self.corpus) == config.corpus)
         read = load(
             self.corpus or config.corpus,
@@ -124,11 +195,7 @@ class Held:
             seed=config.data.split_seed,
             whole=not own,
         )
-        if own and facts.get("fingerprint", "") not in ("", read.fingerprint):
-            show.remark(f"{config.corpus} has changed since the training: what is scored may have been trained on")
-        if self.split not in read.splits:
-            raise CorpusError(f"{read.name} has no {self.split} sentences; it has: {', '.join(read.splits)}")
-        return read.splits[self.split].at_most(self.limit), read.train if own and self.split != "train" else None
+        return read, own
 
 
 def evaluate(
@@ -192,6 +259,11 @@ def diagnose(name: str, held: Held, *, seed: int, json: bool) -> None:
 def describe(name: str) -> None:
     """What a model is."""
     show.description(TextVAE.from_pretrained(name))
+
+
+def _nameless(model: TextVAE) -> bool:
+    """Whether the sentences that the model was trained on cannot be read again."""
+    return model.config.corpus == "-" or model.checkpoint.facts.get("corpus") == "sentences"
 
 
 def lines_of(source: str) -> list[str]:

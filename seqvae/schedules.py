@@ -83,6 +83,42 @@ class Linear(Schedule):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cosine(Schedule):
+    """Half a cosine from `start` to `end` over `updates`, level at both of its ends; then `end`.
+
+    With w = (1 - cos(pi t / T)) / 2: value(t) = (1 - w) start + w end.
+
+    Args:
+        start: the value at the first update.
+        end: the value from `updates` on.
+        updates: T, how long the curve is.
+
+    Source: the shape in Loshchilov & Hutter, SGDR, 2017, https://arxiv.org/abs/1608.03983, equation 5, there of a
+    learning rate.
+
+    >>> [round(Cosine(end=1.0, updates=4)(t), 4) for t in (0, 1, 2, 4, 9)]
+    [0.0, 0.1464, 0.5, 1.0, 1.0]
+    """
+
+    start: float = 0.0
+    end: float = 1.0
+    updates: int = 2000
+
+    def __post_init__(self) -> None:
+        _positive(updates=self.updates)
+
+    def __call__(self, update: int) -> float:
+        """(1 - w) start + w end, with w = (1 - cos(pi min(1, t / T))) / 2."""
+        w = (1 - math.cos(math.pi * min(1.0, update / self.updates))) / 2
+        return (1 - w) * self.start + w * self.end
+
+    @property
+    def settled(self) -> int:
+        """After `updates`."""
+        return self.updates
+
+
+@dataclass(frozen=True, kw_only=True)
 class Logistic(Schedule):
     """An S-curve: value(t) = end / (1 + exp(-k (t - x0))).
 
@@ -192,6 +228,7 @@ class ZeroLinear(Schedule):
 SCHEDULES: dict[str, type[Schedule]] = {
     "constant": Constant,
     "linear": Linear,
+    "cosine": Cosine,
     "logistic": Logistic,
     "cyclical": Cyclical,
     "zero-linear": ZeroLinear,

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from seqvae import fitting
+from seqvae.aggregated import Aggregate, fit_aggregate
 from seqvae.batch import END, Batch
 from seqvae.build import resolve_all
 from seqvae.card import card
@@ -143,6 +144,16 @@ class TextVAE:
             h = [self.model.encoder(batch) for batch in self._batches(sentences)]
             return self.model.posterior(torch.cat(h))
 
+    def aggregate(self, sentences: Iterable[str], *, components: int | None = None, seed: int = 0) -> Aggregate:
+        """A density of z fitted to q(z|x) of `sentences`, to sample from in place of the prior.
+
+        `model.decode(model.aggregate(sentences).sample(5, seed=1).z)` writes 5 sentences. Args and errors as
+        `seqvae.aggregated.fit_aggregate`.
+        """
+        sequences = sorted(self.sequences(sentences), key=len)
+        batches = (Batch.of(sequences[i : i + ROWS]) for i in range(0, len(sequences), ROWS))
+        return fit_aggregate(self.model, batches, components=components, seed=seed)
+
     def score(self, sentences: Iterable[str], *, samples: int = 100, seed: int = 0) -> Tensor:
         """(B,) float64 nats: log p(x) of each sentence, importance weighted over `samples` draws of q(z|x)."""
         sequences = self.sequences(sentences)
@@ -158,7 +169,7 @@ class TextVAE:
         return [s.text for s in self.sentences(z, seed=seed, temperature=temperature, **options)]
 
     def sample(self, n: int = 1, *, seed: int | None = None, temperature: float = 1.0, **options: Any) -> list[str]:
-        """`n` sentences from draws of the prior.
+        """`n` sentences from draws of the prior (for those of another density, see `aggregate`).
 
         Args:
             n: how many.
@@ -237,12 +248,12 @@ def config_of(options: dict[str, Any]) -> Config:
     """Sort options into the groups that they belong to, by name."""
     groups = {"data": Data, "model": Model, "objective": Objective, "training": Training}
     options = dict(options)
-    kind = options.pop("kind", Config.kind)
+    whole = {name: options.pop(name) for name in ("kind", "target_kl") if name in options}
     places = {field.name: name for name, group in groups.items() for field in dataclasses.fields(group)}
     values: dict[str, dict[str, Any]] = {name: {} for name in groups}
     for name, value in options.items():
         values[places[choose("option", name, places)]][name] = value
-    return Config.from_dict(values | {"kind": kind})
+    return Config.from_dict(values | whole)
 
 
 def _download(name: str) -> Path:

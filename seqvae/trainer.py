@@ -94,6 +94,8 @@ class Trainer:
         self.prepared.train()
         trace = self.prepared(batch.to(self.accelerator.device))
         loss, report = self.objective(trace, self.update)
+        if self.accelerator.num_processes > 1:  # which wait for the gradient of a prior that a weight of 0 leaves out
+            loss = loss + 0 * sum((p.sum() for p in self.model.prior.parameters()), torch.zeros_like(loss))
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
         norm = float(self.accelerator.clip_grad_norm_(self.prepared.parameters(), self.training.clip))
@@ -139,6 +141,7 @@ class Trainer:
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "objective": self.objective.state_dict(),
             "generator": torch.get_rng_state(),
             "counters": {"update": self.update, "epoch": self.epoch, "index": self.index, "seconds": self.seconds},
         }
@@ -147,6 +150,7 @@ class Trainer:
         """Go on from `state()`, bit for bit on a CPU in fp32."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.objective.load_state_dict(state.get("objective", {}))
         torch.set_rng_state(state["generator"])
         for name, value in state["counters"].items():
             setattr(self, name, value)

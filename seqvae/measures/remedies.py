@@ -30,7 +30,7 @@ class Case:
 def listen(case: Case) -> list[Remedy]:
     """Make the decoder listen to z."""
     model, objective, found = case.config.model, case.config.objective, []
-    end, rate = float(objective.weight.get("end", 1.0)), float(model.noise.get("rate", 0.0))
+    end = float(objective.weight.get("end", 1.0))
     floor = float(objective.divergence.get("free_bits", 0.0))
     if end > 0.1:
         found.append(
@@ -39,11 +39,14 @@ def listen(case: Case) -> list[Remedy]:
     if not (model.decoder.get("skip", True) and model.decoder.get("every_step", True)):
         options = "--model.decoder.every_step true --model.decoder.skip true"
         found.append((options, "z at every step and in the decoder's output, where it cannot be overheard"))
+    option = "rate" if model.noise["name"] == "word-dropout" else "word_dropout"
+    rate = float(model.noise.get(option, 0.0))
     if rate < 0.7:
-        options = f"--model.noise.name word-dropout --model.noise.rate {rate + 0.2:.2g}"
+        options = f"--model.noise.{option} {rate + 0.2:.2g}"
         found.append((options, "more word dropout, so that the decoder has to ask z for what it does not see"))
     if floor == 0:
-        found.append(("--objective.divergence.free_bits 8", "8 nats of KL for nothing"))
+        options = "--objective.divergence.name kl --objective.divergence.free_bits 8"
+        found.append((options, "8 nats of KL for nothing"))
     return [*found, (f"--model.latent {2 * model.latent}", "more dimensions")]
 
 

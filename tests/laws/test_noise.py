@@ -9,7 +9,17 @@ from seqvae.dropout import SequenceDropout
 from seqvae.errors import ConfigError
 from seqvae.noise import NOISES, WordDropout
 
-VARIANTS = {"word-dropout": [{"rate": rate} for rate in (0.0, 0.5, 1.0)]}
+VARIANTS = {
+    "word-dropout": [{"rate": rate} for rate in (0.0, 0.5, 1.0)],
+    "denoising": [
+        {},
+        {"blank": 1.0},
+        {"blank": 0.0, "substitute": 1.0},
+        {"blank": 0.0, "shuffle": 3},
+        {"blank": 0.3, "substitute": 0.3, "shuffle": 2, "word_dropout": 0.5},
+        {"blank": 0.0, "word_dropout": 1.0},
+    ],
+}
 CASES = [{"name": name, **options} for name in NOISES for options in VARIANTS.get(name, [{}])]
 
 
@@ -50,6 +60,38 @@ def test_the_given_batch_is_not_changed_in_place(noise):
     batch, copy = many(), many()
     noise(batch)
     assert torch.equal(batch.inputs, copy.inputs) and torch.equal(batch.source, copy.source)
+
+
+def test_a_sentence_that_was_cut_gets_no_end_and_no_padding(noise):
+    batch = Batch.of([[7, 8, 9, 10], [7, END]])  # the first one has no end
+    after = noise(batch)
+    for side in (after.source, after.inputs[:, 1:3]):
+        assert (side[0] > END).all()
+
+
+def test_the_same_seed_gives_the_same_noise(noise):
+    found = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        found.append(noise(many()))
+    first, second = found
+    assert torch.equal(first.source, second.source) and torch.equal(first.inputs, second.inputs)
+
+
+# Word dropout draws for each place of a batch, padding too: in a wider batch a seed's draws fall on other words.
+OF_ANY_WIDTH = [case for case in CASES if case["name"] != "word-dropout"]
+
+
+@pytest.mark.parametrize("part", OF_ANY_WIDTH, ids=str)
+def test_how_wide_the_padding_is_does_not_change_what_happens_to_a_sentence(part, lengthen):
+    noise, batch, found = make("model.noise", part).train(), many(), []
+    for it in (batch, lengthen(batch, 5)):
+        torch.manual_seed(3)
+        found.append(noise(it))
+    narrow, wide = found
+    for name in ("source", "inputs"):
+        assert torch.equal(getattr(wide, name)[:, :-5], getattr(narrow, name))
+        assert (getattr(wide, name)[:, -5:] == PADDING).all()
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])

@@ -6,11 +6,12 @@ import math
 import pytest
 
 from seqvae.errors import ConfigError
-from seqvae.schedules import SCHEDULES, Constant, Cyclical, Linear, Logistic, ZeroLinear
+from seqvae.schedules import SCHEDULES, Constant, Cosine, Cyclical, Linear, Logistic, ZeroLinear
 
 VARIANTS = {
     "constant": [{}, {"end": 0.0}],
     "linear": [{}, {"start": 2.0, "end": 0.5, "updates": 7}],
+    "cosine": [{}, {"start": 2.0, "end": 0.5, "updates": 7}, {"updates": 1}],
     "logistic": [{}, {"end": 0.3, "midpoint": 50, "steepness": 0.1}, {"midpoint": 0, "steepness": 5.0}],
     "cyclical": [{}, {"updates": 10, "cycles": 3}, {"updates": 3, "cycles": 4}, {"ratio": 1.0}, {"end": 0.2}],
     "zero-linear": [{}, {"zero": 0, "updates": 5, "end": 0.4}],
@@ -29,6 +30,10 @@ GOLDEN = [
     (Linear(end=1.0, updates=10), {0: 0, 1: 0.1, 5: 0.5, 9: 0.9, 10: 1, 11: 1, 10**9: 1}),
     (Linear(start=0.2, end=0.6, updates=4), {0: 0.2, 1: 0.3, 4: 0.6, 5: 0.6}),
     (Linear(start=1.0, end=0.0, updates=2), {0: 1, 1: 0.5, 2: 0, 3: 0}),
+    # A quarter of the way along half a cosine is (1 - sqrt(1/2)) / 2 of the rise, and a third of the way 1/4.
+    (Cosine(end=1.0, updates=8), {0: 0, 2: (1 - 0.5**0.5) / 2, 4: 0.5, 6: (1 + 0.5**0.5) / 2, 8: 1, 9: 1, 10**9: 1}),
+    (Cosine(start=0.2, end=0.6, updates=6), {0: 0.2, 2: 0.3, 3: 0.4, 4: 0.5, 6: 0.6, 7: 0.6}),
+    (Cosine(start=1.0, end=0.0, updates=2), {0: 1, 1: 0.5, 2: 0, 3: 0}),
     (
         Logistic(midpoint=2500, steepness=0.0025),
         {0: 1 / (1 + math.exp(6.25)), 2100: 1 / (1 + math.e), 2500: 0.5, 2900: 1 / (1 + math.exp(-1)), 10**9: 1},
@@ -80,8 +85,16 @@ def test_in_the_end_every_schedule_rests_at_its_end(schedule):
     assert schedule(10**9) == pytest.approx(schedule.end)
 
 
+def test_half_a_cosine_is_steepest_in_its_middle_and_the_same_read_backwards():
+    schedule = Cosine(start=0.2, end=1.0, updates=100)
+    rises = [schedule(t + 1) - schedule(t) for t in range(100)]
+    assert rises[:50] == sorted(rises[:50]) and all(rise > 0 for rise in rises)
+    assert rises == pytest.approx(rises[::-1], abs=1e-12)
+
+
 BAD = [
     ("linear", "updates", 0),
+    ("cosine", "updates", 0),
     ("logistic", "steepness", -0.1),
     ("cyclical", "updates", 0),
     ("cyclical", "cycles", 0),

@@ -12,20 +12,33 @@ from seqvae.terms import DIVERGENCES, KL, Reconstruction
 from seqvae.vae import Trace
 
 FLOORS = ("total", "dimension", "batch")
-VARIANTS = {"kl": [{"free_bits": bits, "floor": floor} for bits, floor in product((0.0, 3.0), FLOORS)]}
+VARIANTS = {
+    "kl": [{"free_bits": bits, "floor": floor} for bits, floor in product((0.0, 3.0), FLOORS)],
+    "capacity": [{"target": target, "level": level} for target, level in product((0.0, 3.0), ("batch", "sentence"))],
+    "mmd": [{"kernel": "imq"}, {"kernel": "rbf", "scale": 2.0}],
+    "info": [{"alpha": 1.0}, {"alpha": 0.0, "lam": 1.0}, {"alpha": -1.0, "lam": 5.0, "kernel": "rbf"}],
+    "sliced-wasserstein": [{"directions": 1}, {"directions": 20, "scale": 1.0}],
+}
 CASES = [{"name": name, **options} for name in DIVERGENCES for options in VARIANTS.get(name, [{}])]
 TERMS = ["reconstruction", *CASES]
 
 
 @pytest.fixture(params=TERMS, ids=str)
 def term(request):
-    return Reconstruction() if request.param == "reconstruction" else make("objective.divergence", request.param)
+    whole = Reconstruction() if request.param == "reconstruction" else make("objective.divergence", request.param)
+    return whole.eval()  # while training some move their weight at each call
 
 
 def traced(model, batch, z=None):
     q = model.encode(batch)
     z = q.mean + q.stddev * torch.linspace(-1, 1, q.mean.numel()).view_as(q.mean).double() if z is None else z
     return Trace(batch=batch, q=q, p=model.prior(), z=z, log_prob=model.log_prob(batch, z))
+
+
+def value(term, trace):
+    """A term may draw (of the prior, say), always the same here; some hold the value of the batch on every row."""
+    torch.manual_seed(0)
+    return term(trace)
 
 
 def of(mean, scale=1.0):
@@ -51,15 +64,39 @@ def test_permuting_the_sentences_permutes_the_values(term, small_model, random_b
     model, batch, order = small_model(), random_batch(), torch.tensor([3, 0, 4, 1, 2])
     trace = traced(model, batch)
     permuted = traced(model, rows(batch, order), trace.z[order])
-    torch.testing.assert_close(term(permuted), term(trace)[order], rtol=0, atol=1e-10)
+    torch.testing.assert_close(value(term, permuted), value(term, trace)[order], rtol=0, atol=1e-10)
 
 
 def test_padding_changes_nothing(term, small_model, random_batch, lengthen):
     model, batch = small_model(), random_batch()
     trace = traced(model, batch)
-    torch.testing.assert_close(
-        term(traced(model, lengthen(batch, 4, fill=7), trace.z)), term(trace), rtol=0, atol=1e-10
-    )
+    longer = traced(model, lengthen(batch, 4, fill=7), trace.z)
+    torch.testing.assert_close(value(term, longer), value(term, trace), rtol=0, atol=1e-10)
+
+
+def test_a_batch_of_one_sentence_has_a_finite_value_and_gradient(term, small_model, random_batch):
+    """The last batch of an epoch may be one."""
+    model = small_model()
+    trace = traced(model, random_batch(lengths=(4,)))
+    values = term(trace)
+    assert values.shape == (1,) and values.isfinite().all()
+    (values.sum() + trace.reconstruction.sum()).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.encoder.parameters())
+
+
+def test_what_is_reported_beside_a_term_stays_raw(term, small_model, random_batch):
+    trace, untouched = (traced(small_model(), random_batch()) for _ in range(2))
+    term(trace)
+    assert torch.equal(trace.kl, untouched.kl) and torch.equal(trace.reconstruction, untouched.reconstruction)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_language_model_pays_for_no_latent(case, random_batch):
+    """Its kind keeps the divergence of the recipe, with weight 1 and without a dimension."""
+    empty = torch.zeros(5, 0, dtype=torch.float64)
+    q, p = (Independent(Normal(m, torch.ones_like(m), validate_args=False), 1) for m in (empty, empty[0]))
+    trace = Trace(batch=random_batch(), q=q, p=p, z=empty, log_prob=torch.zeros(5, 7))
+    assert make("objective.divergence", case)(trace).tolist() == [0.0] * 5
 
 
 def test_reconstruction_sums_over_the_words_and_the_one_end(small_model, random_batch):

@@ -1,21 +1,11 @@
-"""Noise: Batch -> Batch, only while training. It never touches targets, the start, the end or padding."""
+"""Word dropout: the decoder does not see all of what it said."""
 
-from abc import ABC, abstractmethod
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
 
-from seqvae.batch import END, PADDING, START, UNKNOWN, Batch
-from seqvae.errors import ConfigError
-
-
-class Noise(nn.Module, ABC):
-    """A random change of what is read or fed; the identity in evaluation."""
-
-    @abstractmethod
-    def forward(self, batch: Batch) -> Batch:
-        """A new batch, or the same one when not training."""
+from seqvae.batch import UNKNOWN, Batch
+from seqvae.noise.base import Noise, check_rates, is_word
 
 
 class WordDropout(Noise):
@@ -30,8 +20,7 @@ class WordDropout(Noise):
 
     def __init__(self, *, rate: float = 0.0) -> None:
         super().__init__()
-        if not 0 <= rate <= 1:
-            raise ConfigError(f"noise option rate = {rate}: expected a probability between 0 and 1")
+        check_rates(rate=rate)
         self.rate = rate
 
     def forward(self, batch: Batch) -> Batch:
@@ -40,11 +29,3 @@ class WordDropout(Noise):
             return batch
         hidden = (torch.rand(batch.inputs.shape, device=batch.inputs.device) < self.rate) & is_word(batch.inputs)
         return replace(batch, inputs=batch.inputs.masked_fill(hidden, UNKNOWN))
-
-
-def is_word(tokens: Tensor) -> Tensor:
-    """True where `tokens` holds a word: neither padding nor start nor end."""
-    return (tokens != PADDING) & (tokens != START) & (tokens != END)
-
-
-NOISES: dict[str, type[Noise]] = {"word-dropout": WordDropout}

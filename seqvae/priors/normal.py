@@ -1,22 +1,17 @@
-"""Priors: p(z)."""
-
-from abc import ABC, abstractmethod
+"""The standard normal prior."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
-
-class Prior(nn.Module, ABC):
-    """The distribution that sentences are generated from."""
-
-    @abstractmethod
-    def forward(self) -> Distribution:
-        """A distribution with batch () and event (D,)."""
+from seqvae.priors.base import Prior
 
 
 class StandardNormal(Prior):
-    """p(z) = N(0, I)."""
+    """p(z) = N(0, I).
+
+    Source: Kingma & Welling, Auto-Encoding Variational Bayes, 2014, https://arxiv.org/abs/1312.6114, appendix B.
+    """
 
     zero: Tensor
     one: Tensor
@@ -29,6 +24,3 @@ class StandardNormal(Prior):
     def forward(self) -> Distribution:
         """Batch (), event (D,), on the module's device and in its precision."""
         return Independent(Normal(self.zero, self.one, validate_args=False), 1, validate_args=False)
-
-
-PRIORS: dict[str, type[Prior]] = {"normal": StandardNormal}

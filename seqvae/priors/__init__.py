@@ -1,0 +1,10 @@
+"""Priors: p(z), one module a tenant."""
+
+from seqvae.priors.base import Prior
+from seqvae.priors.gaussian import LearntGaussian
+from seqvae.priors.mixture import Mixture
+from seqvae.priors.normal import StandardNormal
+
+__all__ = ["PRIORS", "LearntGaussian", "Mixture", "Prior", "StandardNormal"]
+
+PRIORS: dict[str, type[Prior]] = {"normal": StandardNormal, "gaussian": LearntGaussian, "mixture": Mixture}

@@ -1,0 +1,92 @@
+"""The rate as the knob: KL terms whose weight moves until the KL is what was asked for, in nats per sentence."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from seqvae.errors import ConfigError
+from seqvae.terms.term import Term
+from seqvae.vae import Trace
+
+LIGHTEST, HEAVIEST = math.log(1e-3), math.log(10.0)  # of the weight
+MEMORY = 0.95  # share of the running mean of the KL that an update keeps
+NEAR = 0.1  # relative distance from the target at which the term counts as settled
+
+
+class Controlled(Term):
+    """KL(q||p) times a weight that a controller moves until the KL is `target`.
+
+    log w <- log w + gain (KL - target) / max(KL, target), between 0.001 and 10; a weight that multiplies it in the
+    objective should be constantly 1. ControlVAE has such a controller on w itself, with a proportional part and gains
+    in absolute nats; on the logarithm and in relative terms one gain serves all targets.
+
+    Args:
+        target: nats per sentence.
+        start: the first weight.
+        gain: how much of the relative distance log w makes good in an update.
+
+    Source: Shao et al., ControlVAE: Controllable Variational Autoencoder, 2020, https://arxiv.org/abs/2004.05988.
+    """
+
+    log_weight: Tensor
+    mean: Tensor
+
+    def __init__(self, *, target: float = 8.0, start: float = 0.1, gain: float = 0.01) -> None:
+        super().__init__()
+        for name, value in (("target", target), ("start", start), ("gain", gain)):
+            if not 0 < value < math.inf:
+                raise ConfigError(f"divergence option {name} = {value}: expected more than 0")
+        self.target, self.gain = target, gain
+        self.register_buffer("log_weight", torch.tensor(math.log(start), dtype=torch.float64))
+        self.register_buffer("mean", torch.tensor(math.inf, dtype=torch.float64))
+
+    @property
+    def settled(self) -> bool:
+        """Whether the KL, in a running mean, is near its target."""
+        return abs(float(self.mean) / self.target - 1) < NEAR
+
+    def forward(self, trace: Trace) -> Tensor:
+        """(B,) nats, weighted; while training each call is an update of the weight."""
+        if self.training:
+            self._move(float(trace.kl.detach().mean()))
+        return float(self.log_weight.exp()) * trace.kl
+
+    def _move(self, kl: float) -> None:
+        error = (kl - self.target) / max(kl, self.target)
+        self.log_weight.add_(self.gain * error).clamp_(LIGHTEST, HEAVIEST)
+        known = float(self.mean)
+        self.mean.fill_(kl if math.isinf(known) else MEMORY * known + (1 - MEMORY) * kl)
+
+
+class MinimumRate(Term):
+    """KL(q||p) + u (rate - KL(q||p)), where the multiplier u >= 0 rises as long as the KL is below `rate`.
+
+    The Lagrangian of minimizing the objective subject to E KL >= rate: max_{u >= 0} u (rate - KL), by gradient ascent.
+
+    Args:
+        rate: nats per sentence that the KL has at least.
+        step: of the ascent, per nat.
+
+    Source: Pelsmaeker & Aziz, Effective Estimation of Deep Generative Language Models, 2020,
+    https://arxiv.org/abs/1904.08194, section 4.
+    """
+
+    multiplier: Tensor
+
+    def __init__(self, *, rate: float = 8.0, step: float = 0.002) -> None:
+        super().__init__()
+        for name, value in (("rate", rate), ("step", step)):
+            if not 0 < value < math.inf:
+                raise ConfigError(f"divergence option {name} = {value}: expected more than 0")
+        self.rate, self.step = rate, step
+        self.register_buffer("multiplier", torch.zeros((), dtype=torch.float64))
+
+    def forward(self, trace: Trace) -> Tensor:
+        """(B,) nats; while training each call is an update of the multiplier."""
+        if not trace.z.shape[1]:  # a language model has no dimension that could take them
+            return trace.kl
+        mean = trace.kl.mean()
+        if self.training:
+            self.multiplier.add_(self.step * (self.rate - float(mean.detach()))).clamp_min_(0.0)
+        return trace.kl + float(self.multiplier) * (self.rate - mean)

@@ -1,0 +1,74 @@
+"""The rate KL(q(z|x)||p(z)) of each sentence: as it is, with a floor, or held at a target."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from seqvae.divergences import kl_dimensions
+from seqvae.errors import ConfigError
+from seqvae.terms.term import Term
+from seqvae.vae import Trace
+
+
+class KL(Term):
+    """KL(q(z|x)||p(z)), with a floor of `free_bits` nats below which it is not pushed further down.
+
+    Args:
+        free_bits: the floor, in nats per sentence summed over the dimensions; 0 for none.
+        floor: what the floor applies to. `total`: max(l, KL) of each sentence. `dimension`: sum_d max(l/D, KL_d) of
+            each sentence (Li et al. 2019, https://arxiv.org/abs/1909.00868). `batch`: the same of the mean over the
+            batch (Kingma et al. 2016, https://arxiv.org/abs/1606.04934, appendix C.8), so that sentences may differ.
+
+    The floor can be met by shrinking the variance of q, without information in z: look at the mutual information too.
+    """
+
+    def __init__(self, *, free_bits: float = 0.0, floor: Literal["total", "dimension", "batch"] = "batch") -> None:
+        super().__init__()
+        if not 0 <= free_bits < float("inf"):
+            raise ConfigError(f"divergence option free_bits = {free_bits}: expected 0 or more nats")
+        self.free_bits, self.floor = free_bits, floor
+
+    def forward(self, trace: Trace) -> Tensor:
+        """(B,) nats; with the `batch` floor every row holds the batch's value."""
+        if self.free_bits == 0 or not trace.z.shape[1]:  # a language model has no dimension that could take them
+            return trace.kl
+        if self.floor == "total":
+            return trace.kl.clamp_min(self.free_bits)
+        try:
+            dimensions = kl_dimensions(trace.q, trace.p)  # (B, D)
+        except NotImplementedError:
+            raise ConfigError(
+                f"divergence option floor = {self.floor} needs a posterior and a prior that factorize over dimensions, "
+                "and one of model.posterior and model.prior does not: write floor = total, or choose another"
+            ) from None
+        if self.floor == "batch":
+            dimensions = dimensions.mean(0, keepdim=True).expand_as(dimensions)
+        return dimensions.clamp_min(self.free_bits / dimensions.shape[1]).sum(1)
+
+
+class Capacity(Term):
+    """|KL(q(z|x)||p(z)) - target|: the rate is drawn to `target` nats, from below too.
+
+    Args:
+        target: C, in nats per sentence summed over the dimensions.
+        level: what has to meet it. `batch`: the mean over the batch, so that sentences may differ. `sentence`: each.
+
+    In the paper C rises from 0 while training and the term has a large weight; here C stays, and the weight is that of
+    the objective. With a weight below 1 the rate can settle above the target, where a nat of it still saves more than
+    the weight. As with free bits the target can be met by the variance of q, without information in z.
+
+    Source: Burgess et al., Understanding Disentangling in beta-VAE, 2018, https://arxiv.org/abs/1804.03599.
+    """
+
+    def __init__(self, *, target: float = 8.0, level: Literal["batch", "sentence"] = "batch") -> None:
+        super().__init__()
+        if not 0 <= target < float("inf"):
+            raise ConfigError(f"divergence option target = {target}: expected 0 or more nats")
+        self.target, self.level = target, level
+
+    def forward(self, trace: Trace) -> Tensor:
+        """(B,) nats; at the `batch` level every row holds the batch's value."""
+        if not trace.z.shape[1]:  # a language model has no dimension that could take them
+            return trace.kl
+        rate = trace.kl.mean().expand_as(trace.kl) if self.level == "batch" else trace.kl
+        return (rate - self.target).abs()

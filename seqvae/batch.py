@@ -26,6 +26,7 @@ class Batch:
         inputs: (B, T) int64, what the decoder is fed: the start, then the tokens.
         targets: (B, T) int64, what it must say at each step: the tokens, then the end.
         lengths: (B,) int64, how many steps of each row count.
+        source_lengths: the same for `source`, where noise has made it shorter; None otherwise.
 
     >>> batch = Batch.of([[7, 8, END], [9, END]])
     >>> batch.inputs.tolist(), batch.targets.tolist()
@@ -36,6 +37,7 @@ class Batch:
     inputs: Tensor
     targets: Tensor
     lengths: Tensor
+    source_lengths: Tensor | None = None
 
     @classmethod
     def of(cls, sequences: Sequence[Sequence[int]]) -> "Batch":
@@ -62,6 +64,13 @@ class Batch:
         """Whether all rows have the same length, so that nothing is padding."""
         return bool((self.lengths == self.targets.shape[1]).all())
 
+    @cached_property
+    def reading(self) -> "Batch":
+        """What an encoder is given: this batch, or one that counts by the lengths of `source` where it has its own."""
+        if self.source_lengths is None:
+            return self
+        return Batch(source=self.source, inputs=self.inputs, targets=self.source, lengths=self.source_lengths)
+
     @property
     def tokens(self) -> int:
         """How many targets count: every token and every real end of sentence; never the start or padding."""
@@ -80,4 +89,5 @@ class Batch:
         return Batch(**{name: tensor[rows] for name, tensor in self._tensors().items()})
 
     def _tensors(self) -> dict[str, Tensor]:
-        return {"source": self.source, "inputs": self.inputs, "targets": self.targets, "lengths": self.lengths}
+        tensors = {"source": self.source, "inputs": self.inputs, "targets": self.targets, "lengths": self.lengths}
+        return tensors if self.source_lengths is None else tensors | {"source_lengths": self.source_lengths}

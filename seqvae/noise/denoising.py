@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from seqvae.batch import UNKNOWN, Batch
+from seqvae.batch import PADDING, UNKNOWN, Batch
 from seqvae.errors import ConfigError
 from seqvae.noise.base import Noise, check_rates, is_word, uniform
 
@@ -17,52 +17,65 @@ class Denoising(Noise):
 
     For every x' the objective E_q(z|x')[ log p(x|z) ] - KL( q(z|x') || p(z) ) is still a lower bound of log p(x), since
     any q gives one. First the words change places: sigma sorts i + U[0, shuffle + 1), so |sigma(i) - i| <= shuffle.
-    Then each word by itself is blanked, or substituted, or neither.
+    Then each word by itself is deleted, or blanked, or substituted, or none of these.
 
     Args:
+        delete: share of the words that the encoder does not read at all, in [0, 1]; of a sentence that was cut and so
+            has no end, the first word stays if none else does.
         blank: share of the words that the encoder reads as `<unk>`, in [0, 1].
         substitute: share of the words in whose place it reads a random one, drawn from all words of the batch, so by
-            frequency (at times the word itself); blank + substitute is at most 1.
+            frequency (at times the word itself); delete + blank + substitute is at most 1.
         shuffle: words are moved by at most so many places; 0 keeps the order, and 3 is usual.
         word_dropout: share of the words fed to the decoder that are replaced by `<unk>`, as by `word-dropout`.
 
     Source: Shen et al., Educating Text Autoencoders: Latent Representation Guidance via Denoising, 2020,
-    https://arxiv.org/abs/1905.12777 (which also deletes words). The shuffle: Lample et al., Unsupervised Machine
+    https://arxiv.org/abs/1905.12777, whose own noise is delete = 0.3. The shuffle: Lample et al., Unsupervised Machine
     Translation Using Monolingual Corpora Only, 2018, https://arxiv.org/abs/1711.00043. Substitution by frequency: Xie
     et al., Data Noising as Smoothing in Neural Network Language Models, 2017, https://arxiv.org/abs/1703.02573, here
     with the frequencies of the batch in place of the corpus's.
     """
 
     def __init__(
-        self, *, blank: float = 0.3, substitute: float = 0.0, shuffle: int = 0, word_dropout: float = 0.0
+        self,
+        *,
+        delete: float = 0.3,
+        blank: float = 0.0,
+        substitute: float = 0.0,
+        shuffle: int = 0,
+        word_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_rates(blank=blank, substitute=substitute, word_dropout=word_dropout)
-        if blank + substitute > 1 + 1e-9:  # more than a rounding
-            raise ConfigError(f"noise options blank + substitute = {blank + substitute}: expected a sum of at most 1")
+        check_rates(delete=delete, blank=blank, substitute=substitute, word_dropout=word_dropout)
+        damage = delete + blank + substitute
+        if damage > 1 + 1e-9:  # more than a rounding
+            raise ConfigError(f"noise options delete + blank + substitute = {damage}: expected a sum of at most 1")
         if not 0 <= shuffle <= MOST_PLACES:
             raise ConfigError(f"noise option shuffle = {shuffle}: expected 0 to {MOST_PLACES} places")
-        self.blank, self.substitute, self.shuffle, self.word_dropout = blank, substitute, shuffle, word_dropout
+        self.delete, self.blank, self.substitute = delete, blank, substitute
+        self.shuffle, self.word_dropout = shuffle, word_dropout
 
     def forward(self, batch: Batch) -> Batch:
         """The batch with `source` damaged, and `inputs` where `word_dropout` is above 0; `targets` as they were."""
         if not self.training:
             return batch
-        source, inputs = batch.source, batch.inputs
+        source, inputs, lengths = batch.source, batch.inputs, batch.source_lengths
         if self.shuffle:
             source = shuffled(source, self.shuffle)
-        if self.blank or self.substitute:
-            source = self._replaced(source)
+        if self.delete or self.blank or self.substitute:
+            draws = uniform(is_word(source))
+            source = self._replaced(source, draws)
+            if self.delete:
+                source, lengths = deleted(source, draws < self.delete)
         if self.word_dropout:
             inputs = inputs.masked_fill(uniform(is_word(inputs)) < self.word_dropout, UNKNOWN)
-        return replace(batch, source=source, inputs=inputs)
+        return replace(batch, source=source, inputs=inputs, source_lengths=lengths)
 
-    def _replaced(self, source: Tensor) -> Tensor:
-        """A blank where a word's draw is in [0, blank), another word where it is in [blank, blank + substitute)."""
+    def _replaced(self, source: Tensor, draws: Tensor) -> Tensor:
+        """A blank where a word's draw is in the next `blank` above `delete`, another word in the next `substitute`."""
         words = is_word(source)
-        draws = uniform(words)
-        blanks = draws < self.blank
-        others = (draws < self.blank + self.substitute) & words  # among them the blanks, which come last
+        read = words & (draws >= self.delete)
+        blanks = read & (draws < self.delete + self.blank)
+        others = read & (draws < self.delete + self.blank + self.substitute)  # the blanks too, which come last
         if self.substitute:
             present, count = source[words], int(others.sum())
             # A row's draw is a word's number in the batch, so padding cannot change it; none is drawn from no words.
@@ -70,6 +83,14 @@ class Denoising(Noise):
             source = source.clone()
             source[others] = present[drawn]
         return source.masked_fill(blanks, UNKNOWN)
+
+
+def deleted(tokens: Tensor, gone: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, T) without the words where `gone` is true, those behind them moved up; and the new lengths (B,)."""
+    kept = (tokens != PADDING) & ~gone
+    kept[:, 0] |= ~kept.any(1)  # there must be something to read
+    order = (~kept).sort(dim=1, stable=True).indices
+    return tokens.masked_fill(~kept, PADDING).gather(1, order), kept.sum(1)
 
 
 def shuffled(tokens: Tensor, most: int) -> Tensor:

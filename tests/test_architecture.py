@@ -15,7 +15,8 @@ ROOT = Path(seqvae.__file__).parent
 LAYERS = [
     "batch divergences schedules errors options config machine measures measures.scores measures.text_scores "
     "comparison comparison.tables",
-    "dropout noise noise.base noise.denoising noise.word_dropout encoders posteriors decoders observations "
+    "dropout noise noise.base noise.denoising noise.word_dropout encoders decoders observations "
+    "posteriors posteriors.base posteriors.gaussian posteriors.batch_norm posteriors.low_rank "
     "priors priors.base priors.normal priors.gaussian priors.mixture "
     "text text.batching text.corpus text.encoding "
     "text.faults text.files text.grammar text.lexicon text.ngrams text.pipelines text.sotu text.sources "

@@ -1,18 +1,23 @@
-"""Posteriors: the encoder's vector -> q(z|x)."""
-
-from abc import ABC, abstractmethod
+"""A Gaussian without correlations as the posterior."""
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
+from seqvae.posteriors.base import Posterior
 
-class Posterior(nn.Module, ABC):
-    """A family of reparameterized distributions over z."""
 
-    @abstractmethod
-    def forward(self, h: Tensor) -> Distribution:
-        """(B, H) -> a distribution with batch (B,) and event (D,), whose `rsample` carries gradients."""
+def bounded_scale(log_variance: Tensor) -> Tensor:
+    """exp(log_variance / 2), never 0 or infinite.
+
+    exp(+-15) is far beyond any useful variance; without the bounds one bad step makes the scale 0 or infinite.
+    """
+    return (log_variance.clamp(-15, 15) / 2).exp()
+
+
+def diagonal_gaussian(mu: Tensor, log_variance: Tensor) -> Distribution:
+    """N(mu, diag(exp(log_variance))), both (B, D): batch (B,), event (D,)."""
+    return Independent(Normal(mu, bounded_scale(log_variance), validate_args=False), 1, validate_args=False)
 
 
 class DiagonalGaussian(Posterior):
@@ -29,9 +34,4 @@ class DiagonalGaussian(Posterior):
         """In single precision at least, whatever the encoder computes in: the KL is a difference of squares."""
         with torch.autocast(h.device.type, enabled=False):
             mu, log_variance = self.linear(h.to(self.linear.weight.dtype)).chunk(2, dim=-1)
-        # exp(+-15) is far beyond any useful scale; without the bounds one bad step makes the scale 0 or infinite.
-        sigma = (log_variance.clamp(-15, 15) / 2).exp()
-        return Independent(Normal(mu, sigma, validate_args=False), 1, validate_args=False)
-
-
-POSTERIORS: dict[str, type[Posterior]] = {"gaussian": DiagonalGaussian}
+        return diagonal_gaussian(mu, log_variance)

@@ -99,6 +99,7 @@ def sample(
     min_confidence: float | None = None,
     corpus: str | None = None,
     column: str | None = None,
+    validator: str | None = None,
     seed: Seed = None,
     json: Json = False,
 ) -> None:
@@ -119,12 +120,17 @@ def sample(
         min_confidence: from 0 to 1: draw z again where it is less likely than this quantile of held-out sentences.
         corpus: the sentences to fit to, if not those that the model was trained on.
         column: the column of a table that holds the sentences.
+        validator: for strings of symbols: `package.module:function`, a function of yours that takes a string and says
+            whether it is valid. Standard error then tells the shares that are valid, unique among the valid, and novel
+            among the unique valid, which is not among the training strings; --json gives each string its `valid`.
     """
     from seqvae import commands
 
     options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "beam": beam}
     origin = commands.Source(source, components, min_confidence, corpus, column)
-    commands.sample(model, number, origin, seed=seed, json=json, allow_unknown=allow_unknown, **options)
+    commands.sample(
+        model, number, origin, validator=validator, seed=seed, json=json, allow_unknown=allow_unknown, **options
+    )
 
 
 @app.command(sort_key=3)
@@ -318,6 +324,40 @@ def compare(
 
 
 @app.command(sort_key=10)
+def steer(
+    model: Folder,
+    /,
+    *sentences: str,
+    column: str,
+    attribute: str,
+    strength: float = 1.5,
+    direction: Literal["mean", "logistic"] = "mean",
+    corpus: str | None = None,
+    text_column: str | None = None,
+    report: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> None:
+    """Give sentences an attribute: decode them after a move along its direction in the latent space.
+
+    Args:
+        sentences: to be steered, each between quotes; none is needed with --report.
+        column: the column of labels, as `tense` of `grammar`.
+        attribute: the value of it that sentences shall get, as `past`.
+        strength: how far to move; 1 is as far as sentences with the attribute lie from others, below 0 is away from it.
+        direction: `mean`, from the mean of the sentences without it to that of those with it, or `logistic`, the normal
+            of a linear classifier of the two.
+        corpus: labelled sentences to learn from, if not those that the model was trained on.
+        text_column: the column of that corpus that holds the sentences.
+        report: steer held-out sentences without the attribute at strengths from 0 to 2, and show how many get it, as
+            a classifier of their words says, against how much of their words is kept. Needs the extra `eval`.
+    """
+    from seqvae import commands
+
+    labels = commands.Labels(column, attribute, corpus, text_column)
+    commands.steer(model, list(sentences), labels, strength=strength, direction=direction, report=report, json=json)
+
+
+@app.command(sort_key=11)
 def describe(model: Folder, /) -> None:
     """What a model is: its size, its parts, its corpus and its scores."""
     from seqvae import commands

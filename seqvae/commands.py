@@ -1,6 +1,8 @@
 """The commands: results go to standard output, progress and remarks to standard error."""
 
 import json as json_
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,19 +10,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from seqvae import show
+from seqvae import show, steering
 from seqvae.aggregated import POINTS, Aggregate, check_confidence
 from seqvae.decoding import check_options
-from seqvae.errors import ConfigError, CorpusError
+from seqvae.errors import ConfigError, CorpusError, SeqVAEError
 from seqvae.examination import examine
 from seqvae.machine import keep_freed_memory
-from seqvae.measures import probes
+from seqvae.measures import probes, surface
 from seqvae.measures.held_out import factors
 from seqvae.text.corpus import Corpus, Split, load
 from seqvae.text.sources import located, open_source
 from seqvae.text_evaluation import evaluate_text
-from seqvae.textvae import TextVAE
+from seqvae.textvae import ROWS, Sentence, TextVAE
+from seqvae.validity import count, judged, load_validator
 
+CLASS = 5_000  # sentences with an attribute, and as many without it, that its direction is learnt from, at most
+STEERED = 500  # sentences that a report steers, at most
 SAMPLES = 20  # draws of z for each sentence that a diagnosis is made from
 
 
@@ -29,22 +34,45 @@ def sample(
     number: int,
     source: "Source",
     *,
+    validator: str | None,
     seed: int | None,
     json: bool,
     temperature: float,
     allow_unknown: bool,
     **options: Any,
 ) -> None:
-    """Sentences from the prior, or from a density of the aggregate posterior."""
+    """Sentences from the prior, or from a density of the aggregate posterior, and how many of them are valid."""
     if number < 1:
         raise ConfigError(f"--number {number}: expected 1 or more sentences")
     check_options(temperature=temperature, **options)
     source.check()
+    is_valid = None if validator is None else load_validator(validator)
     model = TextVAE.from_pretrained(name)
     options |= {"seed": seed, "temperature": temperature, "allow_unknown": allow_unknown}
+    facts: list[dict[str, Any]] = [{}] * number
     if source.name == "prior":
-        show.sentences(model.samples(number, **options), json)
-        return
+        said = model.samples(number, **options)
+    else:
+        said, facts = _from_aggregate(model, number, source, **options)
+    texts = [sentence.text for sentence in said]
+    valid: list[bool] = []
+    if validator is not None and is_valid is not None:
+        valid = judged(validator, is_valid, texts)
+        facts = [more | {"valid": verdict} for more, verdict in zip(facts, valid, strict=True)]
+    if json:
+        for sentence, more in zip(said, facts, strict=True):
+            show.json(vars(sentence) | more)
+    else:
+        show.sentences(said, json)
+    if is_valid is not None:
+        training, reason = _training_texts(model) if any(valid) else ([], "")
+        show.remark(str(count(texts, valid, training)) + (f": {reason}" if reason else ""))
+
+
+def _from_aggregate(
+    model: TextVAE, number: int, source: "Source", *, seed: int | None, **options: Any
+) -> tuple[list[Sentence], list[dict[str, Any]]]:
+    """Sentences from a density of the aggregate posterior, and the confidence in each."""
     found = source.fit(model)
     drawn = found.sample(number, seed=seed, min_confidence=source.min_confidence or 0.0)
     error = "" if found.gain_standard_error is None else f" ± {found.gain_standard_error:.2f}"
@@ -52,12 +80,24 @@ def sample(
         f"density fitted to {found.sentences:,} sentences; draws of q of others are {found.gain:.2f}{error} nats "
         "likelier under it than under the prior"
     )
-    said = model.sentences(drawn.z, **options)
-    if not json:
-        show.sentences(said, json)
-        return
-    for sentence, log_prob, quantile in zip(said, drawn.log_prob.tolist(), drawn.quantile.tolist(), strict=True):
-        show.json(vars(sentence) | {"confidence": log_prob, "confidence_quantile": quantile})
+    confidence = zip(drawn.log_prob.tolist(), drawn.quantile.tolist(), strict=True)
+    facts = [{"confidence": log_prob, "confidence_quantile": quantile} for log_prob, quantile in confidence]
+    return model.sentences(drawn.z, seed=seed, **options), facts
+
+
+def _training_texts(model: TextVAE) -> tuple[Iterable[str] | None, str]:
+    """The training sentences as the model would write them; or None, and why they cannot be known."""
+    if _nameless(model):
+        return None, "the model was trained on standard input or a list in memory"
+    try:
+        read = Held(None, "train", None, None).load(model)[0]
+    except SeqVAEError as error:
+        return None, str(error)
+    train = read.train
+    if train is None or model.checkpoint.facts.get("fingerprint", "") not in ("", read.fingerprint):
+        return None, f"{model.config.corpus} has changed since the training"
+    parts = (range(i, min(i + ROWS, len(train))) for i in range(0, len(train), ROWS))
+    return (text for part in parts for text in model.tokenizer.decode_batch(train.sequences(part))), ""
 
 
 @dataclass(frozen=True)
@@ -254,6 +294,107 @@ def diagnose(name: str, held: Held, *, seed: int, json: bool) -> None:
         show.json(vars(found))
     else:
         show.diagnosis(found, at_length=True)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Sentences with labels: those of `column` in the corpus of the training, or in `corpus`."""
+
+    column: str
+    attribute: str
+    corpus: str | None
+    text_column: str | None
+
+    def read(self, model: TextVAE, *, report: bool) -> tuple[Split, Split | None]:
+        """The sentences to learn from, checked; for a report also held-out ones, else None."""
+        if self.corpus is None and self.text_column is not None:
+            raise ConfigError("--text-column belongs to --corpus FILE: write that too")
+        if self.corpus is None and _nameless(model):
+            raise ConfigError("the model was trained on standard input or a list in memory: write --corpus FILE")
+        try:
+            splits = Held(self.corpus, "train", self.text_column, None).load(model)[0].splits
+        except CorpusError as error:
+            if self.corpus is not None:
+                raise CorpusError(str(error).replace("needs --column", "needs --text-column")) from None
+            raise ConfigError(f"{error}; or write --corpus FILE to learn from other sentences") from None
+        known = splits["train" if "train" in splits else "test"]
+        held = splits.get("test", splits.get("valid"))
+        if report and held in (known, None):  # no parts: held out are some that are then not learnt from
+            learnt, others = steering.apart(known.texts())
+            known, held = known.select(learnt), known.select(others)
+        steering.check(self.column, self.values(known), self.attribute)
+        if not report:
+            return known, None
+        assert held is not None
+        if (number := len(self.divide(held)[1])) < 2:
+            raise ConfigError(
+                f"--report: {number} held-out sentences have another value than {self.attribute!r} in column "
+                f"{self.column!r}: expected 2 or more; write --corpus FILE with more sentences"
+            )
+        return known, held
+
+    def values(self, split: Split) -> list[Any]:
+        """The labels."""
+        if self.column not in split.columns:
+            hint = "; or write --corpus FILE with labelled sentences" if self.corpus is None else ""
+            raise ConfigError(
+                f"--column {self.column}: the corpus has no such column; its columns are: "
+                f"{', '.join(split.columns)}{hint}"
+            )
+        return split.column(self.column)
+
+    def divide(self, split: Split) -> tuple[Split, Split]:
+        """The sentences with the attribute and those with another value, of each at most so many, evenly spread."""
+        having, lacking = steering.divide(self.values(split), self.attribute)
+        return split.select(having).at_most(CLASS), split.select(lacking).at_most(CLASS)
+
+
+def steer(
+    name: str, sentences: list[str], labels: Labels, *, strength: float, direction: str, report: bool, json: bool
+) -> None:
+    """Sentences moved along the direction of an attribute, and how well that works."""
+    if not sentences and not report:
+        raise ConfigError("no sentence was given: write one or more between quotes, or --report")
+    if not all(sentence.strip() for sentence in sentences):
+        raise ConfigError("one of the sentences is blank: write words between the quotes")
+    if not math.isfinite(strength):
+        raise ConfigError(f"--strength {strength}: expected a finite number, as 1.5")
+    if report:
+        surface.optional("rapidfuzz.distance")  # before any work
+    model = TextVAE.from_pretrained(name)
+    if not model.model.latent:
+        raise ConfigError("steering needs a latent space: a model of kind lm has none; train one of kind vae")
+    known, held = labels.read(model, report=report)
+    keep_freed_memory()
+    having, lacking = labels.divide(known)
+    way = steering.DIRECTIONS[direction](model.encode(having.texts()).mean, model.encode(lacking.texts()).mean)
+    show.remark(
+        f"{direction} direction of {labels.column} = {labels.attribute}: length {float(way.norm()):.2f}, from "
+        f"{len(having):,} sentences with it and {len(lacking):,} others"
+    )
+    if sentences:
+        means = model.encode(sentences).mean
+        show.sentences(model.sentences(means + strength * way.to(means)), json, originals=sentences)
+    if held is None:
+        return
+    judge = steering.Judge.fit(_written(model, having), _written(model, lacking))
+    having, lacking = labels.divide(held)
+    moved = lacking.at_most(STEERED)
+    found = steering.Report(
+        sentences=len(moved),
+        judge_having=float(judge(_written(model, having)).double().mean()) if len(having) else None,
+        judge_lacking=float(judge(_written(model, lacking)).double().mean()),
+        steps=steering.steered(model.decode, model.encode(moved.texts()).mean, way, judge),
+    )
+    if json:
+        show.json(vars(found) | {"steps": [vars(step) for step in found.steps]})
+    else:
+        show.steering(found, labels.column, labels.attribute)
+
+
+def _written(model: TextVAE, split: Split) -> list[str]:
+    """The sentences as the decoder would write them: what the tokenizer does not know is `<unk>`."""
+    return model.tokenizer.decode_batch(split.sequences(range(len(split))))
 
 
 def describe(name: str) -> None:

@@ -24,6 +24,7 @@ from seqvae.trainer import Step
 
 if TYPE_CHECKING:
     from seqvae.measures.probes import Probe
+    from seqvae.steering import Report
 
 RECENT = 50  # updates that the progress bar averages over
 PAUSE = 20  # seconds between two lines of progress where there is no terminal to draw a bar on
@@ -126,6 +127,21 @@ def probes(probes: "Sequence[Probe]") -> None:
         print(
             f"  {probe.label:26} {probe.accuracy:.3f} ± {probe.standard_error:.3f} from the posterior means, "
             f"{probe.bag_of_words:.3f} from the bag of words, {probe.majority:.3f} by the commonest of {probe.classes}"
+        )
+
+
+def steering(found: "Report", column: str, attribute: str) -> None:
+    """How well sentences are given an attribute."""
+    print(f"\nSteering to {column} = {attribute} ({found.sentences:,} held-out sentences without it)")
+    having = "" if found.judge_having is None else f"{found.judge_having:.3f} of the held-out sentences with it and "
+    print(f"  the judge, a classifier of words alone, sees it in {having}{found.judge_lacking:.3f} of those without it")
+    print("  success: share of the decoded sentences that the judge sees it in")
+    print("  content: 1 - word edit distance to the same sentence decoded at strength 0, over the longer of the two")
+    print("  strength          success          content")
+    for step in found.steps:
+        print(
+            f"  {step.strength:8.1f}  {step.success:.3f} ± {step.success_standard_error:.3f}  "
+            f"{step.content:.3f} ± {step.content_standard_error:.3f}"
         )
 
 

@@ -13,7 +13,7 @@ ROOT = Path(seqvae.__file__).parent
 
 # Every module has its place here; a new one fails until somebody has thought about where it belongs.
 LAYERS = [
-    "batch divergences schedules errors options config machine measures measures.scores measures.text_scores "
+    "batch divergences schedules errors options config machine validity measures measures.scores measures.text_scores "
     "comparison comparison.tables",
     "dropout noise noise.base noise.denoising noise.word_dropout encoders decoders observations "
     "posteriors posteriors.base posteriors.gaussian posteriors.batch_norm posteriors.low_rank "
@@ -25,8 +25,8 @@ LAYERS = [
     "terms terms.term terms.rate terms.controlled terms.discrepancy terms.transport objective",
     "trainer processes decoding measures.metrics measures.measured measures.draws measures.aggregate measures.bounds "
     "measures.proposals measures.refinement measures.probes measures.surface measures.diversity",
-    "generation aggregated measures.space measures.evaluation measures.held_out measures.vitals measures.remedies "
-    "measures.doctor comparison.outcomes comparison.drawing comparison.scales comparison.plots comparison.report",
+    "generation aggregated steering measures.space measures.evaluation measures.held_out measures.vitals "
+    "measures.remedies measures.doctor comparison.outcomes comparison.drawing comparison.scales comparison.plots comparison.report",
     "build checkpoint card recipes",
     "validation fitting runs textvae text_evaluation examination show commands training comparing arguments cli",
 ]

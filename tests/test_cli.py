@@ -25,6 +25,7 @@ COMMANDS = (
     "evaluate",
     "diagnose",
     "compare",
+    "steer",
     "describe",
 )
 SIZE = ["--model.latent", "2", "--model.embedding", "4", "--model.decoder.hidden", "4", "--max-epochs", "1"]

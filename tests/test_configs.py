@@ -1,0 +1,72 @@
+"""The recipes in configs/ for `seqvae train --config`: each is understood to the last option, and trains."""
+
+import json
+import math
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from seqvae import training
+from seqvae.cli import main
+
+FILES = sorted(path for path in (Path(__file__).parents[1] / "configs").glob("*.toml") if path.name != "baselines.toml")
+NAMES = [path.stem for path in FILES]
+
+
+class Enough(Exception):
+    """The options are known."""
+
+
+@pytest.fixture
+def resolved(tmp_path, monkeypatch):
+    """The whole configuration that the command makes of a file, without training."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(path):
+        found = []
+
+        def stop(config, folder, *, resume):
+            found.append(config)
+            raise Enough
+
+        monkeypatch.setattr(training, "trained", stop)
+        with pytest.raises(Enough):
+            main(["train", "grammar", "--config", str(path)])
+        return found[0].to_dict()
+
+    return run
+
+
+def test_there_are_recipes():
+    assert len(FILES) >= 8
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_each_option_of_a_recipe_reaches_the_configuration(path, resolved):
+    given, config = tomllib.loads(path.read_text()), resolved(path)
+    for name, value in given.items():
+        if name in ("model", "objective"):
+            for option, part in value.items():
+                known = config[name][option]
+                assert (part.items() <= known.items()) if isinstance(part, dict) else part == known, option
+        else:
+            assert {**config["data"], **config["training"], **config}[name] == value, name
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_a_recipe_names_its_source_and_its_command(path):
+    comment = " ".join(line[1:] for line in path.read_text().splitlines() if line.startswith("#"))
+    assert re.search(r"https://arxiv\.org/abs/\d{4}\.\d{5}", comment)
+    assert f"seqvae train CORPUS --config configs/{path.name}" in comment
+    assert re.search(r"not followed", comment, re.I) or path.stem in ("bowman2016", "cyclical2019")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_a_recipe_trains(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SHOWN", 50)  # what is scored at the end is not the matter here
+    main(["train", "grammar", "--config", str(path), "--max-minutes", "0.1", "--output", str(tmp_path / "model")])
+    facts = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert facts["facts"]["update"] > 1 and math.isfinite(facts["facts"]["scores"]["elbo"])

@@ -26,7 +26,8 @@ LAYERS = [
     "trainer processes decoding measures.metrics measures.measured measures.draws measures.aggregate measures.bounds "
     "measures.proposals measures.refinement measures.probes measures.surface measures.diversity",
     "generation aggregated steering measures.space measures.evaluation measures.held_out measures.vitals "
-    "measures.remedies measures.doctor comparison.outcomes comparison.drawing comparison.scales comparison.plots comparison.report",
+    "measures.remedies measures.doctor comparison.outcomes comparison.drawing comparison.scales comparison.plots "
+    "comparison.report",
     "build checkpoint card recipes",
     "validation fitting runs textvae text_evaluation examination show commands training comparing arguments cli",
 ]

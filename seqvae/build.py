@@ -112,10 +112,8 @@ def build_model(config: Config, vocabulary: int) -> SequenceVAE:
     """The model that `config` describes, for `vocabulary` tokens, with new weights from torch's global generator."""
     m = config.model
     sizes: dict[str, Any] = {"latent": m.latent, "embedding": m.embedding, "vocabulary": vocabulary}
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Initializing zero-element tensors"
-        )  # what hears of z, where it has no dimensions
+    with warnings.catch_warnings():  # what hears of z has empty weights where z has no dimensions
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
         decoder = make("model.decoder", m.decoder, **sizes)
         observation = make("model.observation", m.observation, **sizes, features=decoder.features)
         encoder: Encoder = NoEncoder()

@@ -39,8 +39,9 @@ class Validation:
 class Best:
     """The best validation so far.
 
-    One counts only once the schedule has reached its full weight: before, the latest model is the best, since a model
-    that has not been asked to compress, or not yet to use z, would win with a bound that means little.
+    One counts only once the schedule has reached its full weight, and the divergence its rate if it has one. Before,
+    the latest model is the best, since one that has not been asked to compress, or not yet to use z, would win with a
+    bound that means little; after, none from a time at which the rate had left its target again.
 
     Attributes:
         value: the true bound (for an autoencoder, which has none, -reconstruction), nats per sentence.
@@ -53,7 +54,7 @@ class Best:
 
     def offer(self, value: float, update: int, settled: bool) -> bool:
         """Whether this one is better; if so it takes the place."""
-        if self.settled and not value > self.value:
+        if self.settled and not (settled and value > self.value):
             self.waited += 1
             return False
         self.value, self.settled, self.update, self.waited = value, settled, update, 0

@@ -207,6 +207,13 @@ def test_of_unsettled_bounds_the_latest_is_the_best_and_of_settled_ones_the_high
     assert (best.value, best.update, best.waited) == (-6.0, 6, 0)
 
 
+def test_a_rate_that_leaves_its_target_again_takes_no_settled_model_away():
+    best = Best()
+    assert best.offer(-9.0, 0, settled=True)
+    assert not best.offer(-1.0, 1, settled=False) and (best.value, best.settled, best.waited) == (-9.0, True, 1)
+    assert best.offer(-8.0, 2, settled=True)
+
+
 def test_each_validation_says_whether_its_model_was_kept(run):
     told = validations(finish(run(**SHORT), spoil=True))
     top = -math.inf

@@ -124,10 +124,10 @@ def sample(
             whether it is valid. Standard error then tells the shares that are valid, unique among the valid, and novel
             among the unique valid, which is not among the training strings; --json gives each string its `valid`.
     """
-    from seqvae import commands
+    from seqvae import commands, reading
 
     options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "beam": beam}
-    origin = commands.Source(source, components, min_confidence, corpus, column)
+    origin = reading.Source(source, components, min_confidence, corpus, column)
     commands.sample(
         model, number, origin, validator=validator, seed=seed, json=json, allow_unknown=allow_unknown, **options
     )
@@ -251,12 +251,12 @@ def evaluate(
         seed: of the draws.
         json: also write the scores to this file.
     """
-    from seqvae import commands
+    from seqvae import commands, reading
 
     options = {"samples": samples, "seeds": seeds, "refined": refine, "seed": seed}
     commands.evaluate(
         model,
-        commands.Held(corpus, split, column, limit),
+        reading.Held(corpus, split, column, limit),
         text=text,
         labels=label_column or [],
         language_model=language_model,
@@ -286,9 +286,9 @@ def diagnose(
         limit: look at so many sentences at most.
         seed: of all draws.
     """
-    from seqvae import commands
+    from seqvae import commands, reading
 
-    commands.diagnose(model, commands.Held(corpus, split, column, limit), seed=seed, json=json)
+    commands.diagnose(model, reading.Held(corpus, split, column, limit), seed=seed, json=json)
 
 
 @app.command(sort_key=9)
@@ -351,9 +351,9 @@ def steer(
         report: steer held-out sentences without the attribute at strengths from 0 to 2, and show how many get it, as
             a classifier of their words says, against how much of their words is kept. Needs the extra `eval`.
     """
-    from seqvae import commands
+    from seqvae import commands, reading
 
-    labels = commands.Labels(column, attribute, corpus, text_column)
+    labels = reading.Labels(column, attribute, corpus, text_column)
     commands.steer(model, list(sentences), labels, strength=strength, direction=direction, report=report, json=json)
 
 

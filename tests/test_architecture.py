@@ -29,7 +29,8 @@ LAYERS = [
     "measures.remedies measures.doctor comparison.outcomes comparison.drawing comparison.scales comparison.plots "
     "comparison.report",
     "build checkpoint card recipes",
-    "validation fitting runs textvae text_evaluation examination show commands training comparing arguments cli",
+    "validation fitting runs textvae text_evaluation examination show reading commands training comparing arguments "
+    "cli",
 ]
 LAYER = {module: layer for layer, modules in enumerate(LAYERS) for module in modules.split()}
 SPEAKERS = {"cli", "commands", "show"}

@@ -1,0 +1,178 @@
+"""Which sentences a command reads: to score, to fit a density to, to learn an attribute from, or to work on."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from seqvae import show, steering
+from seqvae.aggregated import POINTS, Aggregate, check_confidence
+from seqvae.errors import ConfigError, CorpusError, SeqVAEError
+from seqvae.text.corpus import Corpus, Split, load
+from seqvae.text.sources import located, open_source
+from seqvae.textvae import ROWS, TextVAE
+
+CLASS = 5_000  # sentences with an attribute, and as many without it, that its direction is learnt from, at most
+
+
+@dataclass(frozen=True)
+class Held:
+    """Which sentences to look at: those of `corpus` (None: that of the training) in its `split`, at most `limit`."""
+
+    corpus: str | None
+    split: str
+    column: str | None
+    limit: int | None
+
+    def read(self, model: TextVAE) -> tuple[Split, Split | None]:
+        """The sentences, divided as they were for training if they are those of the training; then also its own."""
+        config, facts = model.config, model.checkpoint.facts
+        if self.limit is not None and self.limit < 2:
+            raise ConfigError(f"--limit {self.limit}: expected 2 or more sentences")
+        if self.corpus is None and nameless(model):
+            raise ConfigError("the model was trained on standard input or a list in memory: name the corpus to score")
+        read, own = self.load(model)
+        if own and facts.get("fingerprint", "") not in ("", read.fingerprint):
+            show.remark(f"{config.corpus} has changed since the training: what is scored may have been trained on")
+        if self.split not in read.splits:
+            raise CorpusError(f"{read.name} has no {self.split} sentences; it has: {', '.join(read.splits)}")
+        return read.splits[self.split].at_most(self.limit), read.train if own and self.split != "train" else None
+
+    def load(self, model: TextVAE) -> tuple[Corpus, bool]:
+        """The corpus, and whether it is that of the training."""
+        config = model.config
+        own = self.corpus is None or (self.corpus != "-" and located(self.corpus) == config.corpus)
+        read = load(
+            self.corpus or config.corpus,
+            column=self.column or (config.data.column if own else None),
+            tokenizer=model.tokenizer,
+            max_length=config.data.max_length,
+            seed=config.data.split_seed,
+            whole=not own,
+        )
+        return read, own
+
+
+@dataclass(frozen=True)
+class Source:
+    """What z is drawn from: `prior`, or `aggregate` with options of its own, None for those that are not given."""
+
+    name: str
+    components: int | None
+    min_confidence: float | None
+    corpus: str | None
+    column: str | None
+
+    def check(self) -> None:
+        """Refuse before any work what cannot be used."""
+        given = [name for name, value in vars(self).items() if name != "name" and value is not None]
+        if self.name == "prior" and given:
+            raise ConfigError(f"--{given[0].replace('_', '-')} belongs to --from aggregate: write that too")
+        check_confidence(self.min_confidence or 0.0)
+
+    def fit(self, model: TextVAE) -> Aggregate:
+        """The density of some training sentences of the model, or of `corpus`."""
+        if not model.model.latent:
+            raise ConfigError("--from aggregate needs a latent space: a model of kind lm has none")
+        try:
+            sentences = self._sentences(model)
+        except CorpusError as error:
+            if self.corpus is not None:
+                raise
+            raise ConfigError(f"{error}; or write --corpus FILE to fit to other sentences") from None
+        return model.aggregate(sentences, components=self.components)
+
+    def _sentences(self, model: TextVAE) -> list[str]:
+        if self.corpus is None and nameless(model):
+            raise ConfigError("the model was trained on standard input or a list in memory: write --corpus FILE")
+        splits = Held(self.corpus, "train", self.column, POINTS).load(model)[0].splits
+        return splits["train" if "train" in splits else "test"].at_most(POINTS).texts()
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Sentences with labels: those of `column` in the corpus of the training, or in `corpus`."""
+
+    column: str
+    attribute: str
+    corpus: str | None
+    text_column: str | None
+
+    def read(self, model: TextVAE, *, report: bool) -> tuple[Split, Split | None]:
+        """The sentences to learn from, checked; for a report also held-out ones, else None."""
+        if self.corpus is None and self.text_column is not None:
+            raise ConfigError("--text-column belongs to --corpus FILE: write that too")
+        if self.corpus is None and nameless(model):
+            raise ConfigError("the model was trained on standard input or a list in memory: write --corpus FILE")
+        try:
+            splits = Held(self.corpus, "train", self.text_column, None).load(model)[0].splits
+        except CorpusError as error:
+            if self.corpus is not None:
+                raise CorpusError(str(error).replace("needs --column", "needs --text-column")) from None
+            raise ConfigError(f"{error}; or write --corpus FILE to learn from other sentences") from None
+        known = splits["train" if "train" in splits else "test"]
+        held = splits.get("test", splits.get("valid"))
+        if report and held in (known, None):  # no parts: held out are some that are then not learnt from
+            learnt, others = steering.apart(known.texts())
+            known, held = known.select(learnt), known.select(others)
+        steering.check(self.column, self.values(known), self.attribute)
+        if not report:
+            return known, None
+        assert held is not None
+        if (number := len(self.divide(held)[1])) < 2:
+            raise ConfigError(
+                f"--report: {number} held-out sentences have another value than {self.attribute!r} in column "
+                f"{self.column!r}: expected 2 or more; write --corpus FILE with more sentences"
+            )
+        return known, held
+
+    def values(self, split: Split) -> list[Any]:
+        """The labels."""
+        if self.column not in split.columns:
+            hint = "; or write --corpus FILE with labelled sentences" if self.corpus is None else ""
+            raise ConfigError(
+                f"--column {self.column}: the corpus has no such column; its columns are: "
+                f"{', '.join(split.columns)}{hint}"
+            )
+        return split.column(self.column)
+
+    def divide(self, split: Split) -> tuple[Split, Split]:
+        """The sentences with the attribute and those with another value, of each at most so many, evenly spread."""
+        having, lacking = steering.divide(self.values(split), self.attribute)
+        return split.select(having).at_most(CLASS), split.select(lacking).at_most(CLASS)
+
+
+def training_texts(model: TextVAE) -> tuple[Iterable[str] | None, str]:
+    """The training sentences as the model would write them; or None, and why they cannot be known."""
+    if nameless(model):
+        return None, "the model was trained on standard input or a list in memory"
+    try:
+        read = Held(None, "train", None, None).load(model)[0]
+    except SeqVAEError as error:
+        return None, str(error)
+    train = read.train
+    if train is None or model.checkpoint.facts.get("fingerprint", "") not in ("", read.fingerprint):
+        return None, f"{model.config.corpus} has changed since the training"
+    parts = (range(i, min(i + ROWS, len(train))) for i in range(0, len(train), ROWS))
+    return (text for part in parts for text in model.tokenizer.decode_batch(train.sequences(part))), ""
+
+
+def lines_of(source: str) -> list[str]:
+    """The sentences of a file, or of standard input, in their order and with their duplicates."""
+    opened = open_source(source)
+    if len(opened.datasets) > 1:
+        raise CorpusError(f"{source} has several splits: name one file")
+    ((split, dataset),) = opened.datasets.items()
+    lines = dataset[opened.columns[split]]
+    texts = [text for text in lines if text and text.strip()]
+    if not texts:
+        raise CorpusError(f"{source} holds only blank lines")
+    if len(texts) < len(lines):
+        show.remark(
+            f"{len(lines) - len(texts):,} blank lines skipped: results follow the other {len(texts):,} in order"
+        )
+    return texts
+
+
+def nameless(model: TextVAE) -> bool:
+    """Whether the sentences that the model was trained on cannot be read again."""
+    return model.config.corpus == "-" or model.checkpoint.facts.get("corpus") == "sentences"

@@ -60,11 +60,6 @@ class Batch:
         return torch.arange(self.targets.shape[1], device=self.lengths.device) < self.lengths[:, None]
 
     @cached_property
-    def even(self) -> bool:
-        """Whether all rows have the same length, so that nothing is padding."""
-        return bool((self.lengths == self.targets.shape[1]).all())
-
-    @cached_property
     def reading(self) -> "Batch":
         """What an encoder is given: this batch, or one that counts by the lengths of `source` where it has its own."""
         if self.source_lengths is None:

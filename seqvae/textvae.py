@@ -141,7 +141,7 @@ class TextVAE:
         if not self.model.latent:
             raise ConfigError("this model is of kind lm: it has no latent space to encode into; train one of kind vae")
         with evaluating(self.model):
-            h = [self.model.encoder(batch) for batch in self._batches(sentences)]
+            h = [self.model.hidden(batch) for batch in self._batches(sentences)]
             return self.model.posterior(torch.cat(h))
 
     def aggregate(self, sentences: Iterable[str], *, components: int | None = None, seed: int = 0) -> Aggregate:

@@ -86,7 +86,11 @@ class SequenceVAE(nn.Module):
 
     def encode(self, batch: Batch) -> Distribution:
         """q(z|x): batch (B,), event (D,)."""
-        return self.posterior(self.encoder(batch.reading))
+        return self.posterior(self.hidden(batch))
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """(B, H), what q(z|x) is made from: the posterior of some rows of it is that of their sentences."""
+        return self.encoder(batch.reading)
 
     def log_prob(self, batch: Batch, z: Tensor) -> Tensor:
         """log p(x_t | x_<t, z) for z (B, D): (B, T) nats, 0 at padding."""

@@ -15,7 +15,8 @@ ROOT = Path(seqvae.__file__).parent
 LAYERS = [
     "batch divergences schedules errors options config machine validity measures measures.scores measures.text_scores "
     "comparison comparison.tables",
-    "dropout noise noise.base noise.denoising noise.word_dropout encoders decoders observations "
+    "dropout noise noise.base noise.denoising noise.word_dropout "
+    "encoders encoders.base encoders.recurrent decoders decoders.base decoders.recurrent observations "
     "posteriors posteriors.base posteriors.gaussian posteriors.batch_norm posteriors.low_rank "
     "priors priors.base priors.normal priors.gaussian priors.mixture "
     "text text.batching text.corpus text.encoding "

@@ -146,8 +146,9 @@ class BagOfWords(Encoder):
         super().__init__()
         self.embed, self.power, self.features = embed, power, embedding
 
-    def forward(self, batch):
-        return torch.where(batch.mask[..., None], self.embed(batch.source), 0).sum(1) ** self.power
+    def read(self, embedded, lengths):
+        within = torch.arange(embedded.shape[1]) < lengths[:, None]
+        return torch.where(within[..., None], embedded, 0).sum(1) ** self.power
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -123,7 +123,7 @@ def _measure(model: SequenceVAE, index: Places, batch: Batch, samples: int, seed
     """Measure one batch in slices, so that neither the decoder nor the draws outgrow the memory."""
     p = model.prior()
     for keys, part in slices(model, index, batch, DRAWS // (samples * max(1, model.latent))):
-        h = model.encoder(part)
+        h = model.hidden(part)
         q = model.posterior(h)
         z = draw_posterior(model, h, q, keys, samples, seeds[0])  # (B, S, D)
         weights, said = weigh(model, part, q, p, z)

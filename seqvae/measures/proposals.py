@@ -40,7 +40,7 @@ def mixture_nll(model: SequenceVAE, batches: Indexed, *, samples: int = 100, see
         p = model.prior()
         for index, batch in batches:
             for keys, part in slices(model, index, batch, DRAWS // (samples * max(1, model.latent))):
-                h = model.encoder(part)
+                h = model.hidden(part)
                 q = model.posterior(h)
                 near = draw_posterior(model, h, q, keys, samples - far, seed)
                 z = torch.cat([near, draw_prior(p, keys, far, seed)], dim=1)  # (B, S, D)

@@ -28,7 +28,7 @@ def aggregate(model: SequenceVAE, kept: Kept, table: Measured, seed: int) -> dic
     order = torch.randperm(len(table.index), generator=torch.Generator().manual_seed(seed))
     states, keys = [], []
     for index, batch in among(kept, table.index[order[:INFORMATION]]):
-        states.append(model.encoder(batch.to(device_of(model))))
+        states.append(model.hidden(batch.to(device_of(model))))
         keys.append(index)
     place = torch.searchsorted(table.index, torch.cat(keys))
     q, p = model.posterior(torch.cat(states)), model.prior()

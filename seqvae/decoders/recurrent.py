@@ -1,35 +1,15 @@
-"""Decoders: what has been said so far, and z -> features of what comes next."""
+"""A recurrent decoder."""
 
-from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from seqvae.decoders.base import Decoder, State
 from seqvae.dropout import SequenceDropout
 from seqvae.errors import ConfigError, check_size
 
-State = tuple[Tensor, ...]
-
 MOST_LAYERS = 64
-
-
-class Decoder(nn.Module, ABC):
-    """One method serves training (all steps at once) and generation (one step, from the last state).
-
-    Attributes:
-        features: the size of the vector that it returns for each step.
-    """
-
-    features: int
-
-    @abstractmethod
-    def forward(self, inputs: Tensor, z: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """(B, T, E) embedded inputs, (B, D) and the state after earlier steps -> (B, T, features) and the new state.
-
-        Features at step t depend on inputs up to t alone. Every tensor of the state has B as its first axis, so that
-        rows can be reordered, repeated and dropped.
-        """
 
 
 class RecurrentDecoder(Decoder):
@@ -103,6 +83,3 @@ class RecurrentDecoder(Decoder):
             return tuple(z.new_zeros(self.cells, len(z), layers, hidden))
         h, *c = self.initial(z).view(len(z), self.cells, layers, hidden).unbind(1)
         return (torch.tanh(h), *c)
-
-
-DECODERS: dict[str, type[Decoder]] = {"recurrent": RecurrentDecoder}

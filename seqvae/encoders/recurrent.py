@@ -1,31 +1,16 @@
-"""Encoders: a batch of sentences -> one vector each."""
+"""A recurrent encoder."""
 
-from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from seqvae.batch import Batch
 from seqvae.dropout import SequenceDropout
+from seqvae.encoders.base import Encoder
 from seqvae.errors import check_size
 
 MOST_LAYERS = 64
-
-
-class Encoder(nn.Module, ABC):
-    """Reads `batch.source`.
-
-    Attributes:
-        features: H, the size of the vector that it returns.
-    """
-
-    features: int
-
-    @abstractmethod
-    def forward(self, batch: Batch) -> Tensor:
-        """(B, H). Padding changes nothing, and each row depends on its own sentence alone."""
 
 
 class RecurrentEncoder(Encoder):
@@ -73,45 +58,29 @@ class RecurrentEncoder(Encoder):
         self.pooling = pooling
         self.features = hidden * (1 + bidirectional)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """(B, H)."""
-        x = self.dropout(self.embed(batch.source))  # (B, T, E)
-        if batch.even:  # nothing to pack, and unpacked sequences are the quick path on a CPU
+    def read(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T, E), (B,) -> (B, H)."""
+        x = self.dropout(embedded)
+        steps = x.shape[1]
+        if bool((lengths == steps).all()):  # nothing to pack, and unpacked sequences are the quick path on a CPU
             outputs, _ = self.rnn(x)
         else:
-            packed = pack_padded_sequence(x, batch.lengths.cpu(), batch_first=True, enforce_sorted=False)
-            outputs, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=x.shape[1])
-        return self._pool(outputs, batch)
+            packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            outputs, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=steps)
+        return self._pool(outputs, lengths)
 
-    def _pool(self, outputs: Tensor, batch: Batch) -> Tensor:
+    def _pool(self, outputs: Tensor, lengths: Tensor) -> Tensor:
         """(B, T, H) -> (B, H), over the steps that count."""
-        mask = batch.mask[..., None]
+        mask = (torch.arange(outputs.shape[1], device=lengths.device) < lengths[:, None])[..., None]
         match self.pooling:
             case "mean":
-                return torch.where(mask, outputs, 0).sum(1) / batch.lengths[:, None]
+                return torch.where(mask, outputs, 0).sum(1) / lengths[:, None]
             case "max":
                 return outputs.masked_fill(~mask, -torch.inf).amax(1)
-        rows = torch.arange(len(batch), device=outputs.device)
-        last = outputs[rows, batch.lengths - 1]
+        rows = torch.arange(len(outputs), device=outputs.device)
+        last = outputs[rows, lengths - 1]
         if not self.rnn.bidirectional:
             return last
         forward, _ = last.chunk(2, dim=-1)
         _, backward = outputs[:, 0].chunk(2, dim=-1)  # the backward direction ends at the first token
         return torch.cat([forward, backward], dim=-1)
-
-
-class NoEncoder(Encoder):
-    """Reads nothing: the encoder of a language model, whose z has no dimensions; not in the catalogue.
-
-    >>> NoEncoder()(Batch.of([[7, 2], [8, 2]])).shape
-    torch.Size([2, 0])
-    """
-
-    features = 0
-
-    def forward(self, batch: Batch) -> Tensor:
-        """(B, 0)."""
-        return torch.zeros(len(batch), 0, device=batch.lengths.device)
-
-
-ENCODERS: dict[str, type[Encoder]] = {"recurrent": RecurrentEncoder}

@@ -1,0 +1,8 @@
+"""Encoders: a batch of sentences -> one vector each, one module a tenant."""
+
+from seqvae.encoders.base import Encoder, NoEncoder
+from seqvae.encoders.recurrent import RecurrentEncoder
+
+__all__ = ["ENCODERS", "Encoder", "NoEncoder", "RecurrentEncoder"]
+
+ENCODERS: dict[str, type[Encoder]] = {"recurrent": RecurrentEncoder}

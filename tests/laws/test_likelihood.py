@@ -33,7 +33,7 @@ class Known(torch.nn.Module):
         super().__init__()
         self.known, self.anchor = log_prob, torch.nn.Parameter(torch.zeros(()))
 
-    def encoder(self, batch):
+    def hidden(self, batch):
         return torch.zeros(len(batch), 0)
 
     def posterior(self, h):

@@ -91,6 +91,8 @@ def resolve_all(config: Config) -> Config:
 def converted(value: Any, annotation: Any, place: str) -> Any:
     """`value` (as a command line, TOML or JSON gives it) as the type that the constructor asks for."""
     if get_origin(annotation) in (Union, types.UnionType):
+        if value is None or str(value).lower() == "none":
+            return None
         annotation = next(a for a in get_args(annotation) if a is not type(None))
     if get_origin(annotation) is Literal:
         return choose(f"value of {place}", str(value), get_args(annotation))

@@ -218,7 +218,7 @@ def to_toml(config: Config) -> str:
 
 def _assignments(values: dict[str, Any]) -> list[str]:
     # A JSON string, number, truth value or list of strings is also one of TOML.
-    return [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+    return [f"{name} = {json.dumps(value)}" for name, value in values.items() if value is not None]
 
 
 def loading(config: Config) -> dict[str, Any]:

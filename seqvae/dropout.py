@@ -20,8 +20,7 @@ class SequenceDropout(nn.Module):
 
     def __init__(self, rate: float, *, locked: bool) -> None:
         super().__init__()
-        if not 0 <= rate < 1:
-            raise ConfigError(f"dropout = {rate}: expected a share of at least 0 and below 1")
+        check_share(dropout=rate)
         self.rate, self.locked = rate, locked
 
     def forward(self, x: Tensor) -> Tensor:
@@ -32,3 +31,16 @@ class SequenceDropout(nn.Module):
             return F.dropout(x, self.rate)
         keep = torch.rand(x.shape[0], 1, x.shape[2], device=x.device) >= self.rate
         return x * keep.to(x.dtype).div_(1 - self.rate)
+
+
+def check_share(**shares: float) -> None:
+    """Raise a `ConfigError` for a share that is none, or that leaves nothing.
+
+    >>> check_share(weight_dropout=1.0)
+    Traceback (most recent call last):
+    ...
+    seqvae.errors.ConfigError: weight_dropout = 1.0: expected a share of at least 0 and below 1
+    """
+    for name, share in shares.items():
+        if not 0 <= share < 1:
+            raise ConfigError(f"{name} = {share}: expected a share of at least 0 and below 1")

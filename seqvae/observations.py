@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqvae.dropout import check_share
+
 
 class Observation(nn.Module, ABC):
     """The last step of the model, from the decoder's features to the probability of what is observed."""
@@ -32,10 +34,17 @@ class Tokens(Observation):
         features: the size of the decoder's vectors.
         tied: W is the embedding itself (Press & Wolf 2017, https://arxiv.org/abs/1608.05859) and g maps features to E;
             otherwise W maps features straight to V and g is the identity.
+        embedding_dropout: share of the vocabulary whose embeddings are zero throughout a pass in training, the others
+            scaled up, for what the decoder is fed alone (Gal & Ghahramani, A Theoretically Grounded Application of
+            Dropout in Recurrent Neural Networks, 2016, https://arxiv.org/abs/1512.05287).
     """
 
-    def __init__(self, *, vocabulary: int, embedding: int, features: int, tied: bool = True) -> None:
+    def __init__(
+        self, *, vocabulary: int, embedding: int, features: int, tied: bool = True, embedding_dropout: float = 0.0
+    ) -> None:
         super().__init__()
+        check_share(embedding_dropout=embedding_dropout)
+        self.embedding_dropout = embedding_dropout
         self.embedding = embedding_table(vocabulary, embedding)
         self.project = nn.Linear(features, embedding) if tied else nn.Identity()
         self.output = nn.Linear(embedding if tied else features, vocabulary)
@@ -45,7 +54,10 @@ class Tokens(Observation):
 
     def embed(self, x: Tensor) -> Tensor:
         """(B, T) ids -> (B, T, E)."""
-        return self.embedding(x)
+        if not self.training or self.embedding_dropout == 0:
+            return self.embedding(x)
+        kept = F.dropout(torch.ones_like(self.embedding.weight[:, 0]), self.embedding_dropout)  # (V,)
+        return self.embedding(x) * kept[x][..., None]
 
     def logits(self, features: Tensor) -> Tensor:
         """(..., features) -> (..., V)."""

@@ -46,7 +46,7 @@ def test_every_entry_tells_all_its_options(place, name):
     if dataclasses.is_dataclass(cls):
         assert part == {"name": name} | {f.name: f.default for f in dataclasses.fields(cls)}
     for option, value in part.items():
-        assert option == "name" or isinstance(value, (bool, int, float, str))
+        assert option == "name" or isinstance(value, (bool, int, float, str, type(None)))
 
 
 @pytest.mark.parametrize("place", CATALOGUES)
@@ -178,3 +178,9 @@ def test_a_schedule_added_to_its_catalogue_is_reachable_with_its_options(monkeyp
     monkeypatch.setitem(SCHEDULES, "staircase", Staircase)
     config = Config.from_dict({"objective": {"weight": {"name": "staircase", "stairs": 4}}})
     assert build_objective(config).weight == Staircase(stairs=4)
+
+
+def test_an_option_that_may_be_missing_is_named_none_or_a_number():
+    for given, expected in ((None, None), ("none", None), ("0.5", 0.5)):
+        part = resolve("model.decoder", {"name": "recurrent", "output_dropout": given})
+        assert part["output_dropout"] == expected

@@ -4,9 +4,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seqvae.decoders.base import Decoder, State
-from seqvae.dropout import SequenceDropout
+from seqvae.dropout import SequenceDropout, check_share
 from seqvae.errors import ConfigError, check_size
 
 MOST_LAYERS = 64
@@ -23,9 +24,14 @@ class RecurrentDecoder(Decoder):
         layers: how many, stacked.
         initial_state: z sets the first state, h0 = tanh(W z) (and c0 = W' z).
         every_step: z stands beside the embedding at each step.
+        every_layer: z stands beside the input of each layer at each step, the first one's too.
         skip: z reaches the output features (Dieng et al., Avoiding Latent Variable Collapse with Generative Skip
             Models, 2019, https://arxiv.org/abs/1807.04863).
         dropout: share of features dropped from embeddings and outputs, and of what passes between layers; never from z.
+        output_dropout: share of features dropped from outputs, where it is not to be `dropout`.
+        weight_dropout: share of the weights from hidden to hidden units that are zero throughout a pass in training,
+            the others scaled up (DropConnect; Merity et al., Regularizing and Optimizing LSTM Language Models, 2018,
+            https://arxiv.org/abs/1708.02182).
         locked: drop the same features at every step of a sentence instead of others at each step.
     """
 
@@ -39,27 +45,36 @@ class RecurrentDecoder(Decoder):
         layers: int = 1,
         initial_state: bool = True,
         every_step: bool = True,
+        every_layer: bool = False,
         skip: bool = True,
         dropout: float = 0.3,
+        output_dropout: float | None = None,
+        weight_dropout: float = 0.0,
         locked: bool = True,
     ) -> None:
         super().__init__()
-        if not (initial_state or every_step or skip):
-            raise ConfigError("decoder without z: set at least one of initial_state, every_step and skip to true")
+        if not (initial_state or every_step or every_layer or skip):
+            routes = "initial_state, every_step and skip, or every_layer"
+            raise ConfigError(f"decoder without z: set at least one of {routes} to true")
         check_size(hidden=hidden)
         check_size(MOST_LAYERS, layers=layers)
+        output_dropout = dropout if output_dropout is None else output_dropout
+        check_share(dropout=dropout, output_dropout=output_dropout, weight_dropout=weight_dropout)
         rnn = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
-        self.rnn = rnn(
-            embedding + latent * every_step,
-            hidden,
-            num_layers=layers,
-            batch_first=True,
-            dropout=dropout if layers > 1 else 0.0,
-        )
-        self.cells = 2 if cell == "lstm" else 1
+        self.every_step, self.skip = every_step or every_layer, skip
+        wide = embedding + latent * self.every_step
+        self.rnn: nn.Module
+        if every_layer:
+            sizes = [wide] + [hidden + latent] * (layers - 1)
+            self.rnn = Stack([rnn(size, hidden, batch_first=True) for size in sizes], latent=latent, dropout=dropout)
+        else:
+            between = dropout if layers > 1 else 0.0
+            self.rnn = rnn(wide, hidden, num_layers=layers, batch_first=True, dropout=between)
+        self.cells, self.layers, self.hidden = 2 if cell == "lstm" else 1, layers, hidden
         self.initial = nn.Linear(latent, self.cells * layers * hidden) if initial_state else None
-        self.every_step, self.skip = every_step, skip
         self.dropout = SequenceDropout(dropout, locked=locked)
+        self.output_dropout = SequenceDropout(output_dropout, locked=locked)
+        self.weight_dropout = weight_dropout
         self.features = hidden + latent * skip
 
     def forward(self, inputs: Tensor, z: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -70,16 +85,49 @@ class RecurrentDecoder(Decoder):
             x = torch.cat([x, z_steps], dim=-1)
         # torch wants layers first: (L, B, H)
         first = tuple(s.transpose(0, 1).contiguous().to(x.dtype) for s in state or self._initial_state(z))
-        outputs, last = self.rnn(x, first if self.cells == 2 else first[0])
-        features = self.dropout(outputs)
+        given = (x, first if self.cells == 2 else first[0])
+        outputs, last = torch.func.functional_call(self.rnn, self._dropped(), given)
+        features = self.output_dropout(outputs)
         if self.skip:
             features = torch.cat([features, z_steps.to(features.dtype)], dim=-1)
         return features, tuple(s.transpose(0, 1) for s in (last if self.cells == 2 else (last,)))
 
     def _initial_state(self, z: Tensor) -> State:
         """(B, D) -> one (B, L, H) for a GRU, two for an LSTM."""
-        layers, hidden = self.rnn.num_layers, self.rnn.hidden_size
         if self.initial is None:
-            return tuple(z.new_zeros(self.cells, len(z), layers, hidden))
-        h, *c = self.initial(z).view(len(z), self.cells, layers, hidden).unbind(1)
+            return tuple(z.new_zeros(self.cells, len(z), self.layers, self.hidden))
+        h, *c = self.initial(z).view(len(z), self.cells, self.layers, self.hidden).unbind(1)
         return (torch.tanh(h), *c)
+
+    def _dropped(self) -> dict[str, Tensor]:
+        """The weights that this pass is to use in place of the decoder's own."""
+        if not self.training or self.weight_dropout == 0:
+            return {}
+        weights = self.rnn.named_parameters()
+        return {name: F.dropout(w, self.weight_dropout) for name, w in weights if "weight_hh" in name}
+
+
+class Stack(nn.ModuleList):
+    """Recurrent layers of one each, with z beside the input of every one; called like torch's own stacks.
+
+    Args:
+        layers: batch-first, the first for inputs that end in z, the others for H + D.
+        latent: D.
+        dropout: share of features dropped from what passes between layers, others at each step.
+    """
+
+    def __init__(self, layers: list[nn.Module], *, latent: int, dropout: float) -> None:
+        super().__init__(layers)
+        self.latent, self.dropout = latent, dropout
+
+    def forward(self, x: Tensor, state: Tensor | State) -> tuple[Tensor, Tensor | State]:
+        """(B, T, E + D) that ends in z, states of (L, B, H) -> (B, T, H), new states."""
+        z, whole = x[..., x.shape[-1] - self.latent :], isinstance(state, Tensor)
+        last = []
+        for i, layer in enumerate(self):
+            if i:
+                x = torch.cat([F.dropout(x, self.dropout, self.training), z.to(x.dtype)], dim=-1)
+            x, after = layer(x, state[i : i + 1] if isinstance(state, Tensor) else tuple(s[i : i + 1] for s in state))
+            last.append((after,) if whole else after)
+        joined = tuple(torch.cat(parts) for parts in zip(*last, strict=True))
+        return x, joined[0] if whole else joined

@@ -16,7 +16,8 @@ LAYERS = [
     "batch divergences schedules errors options config machine validity measures measures.scores measures.text_scores "
     "comparison comparison.tables",
     "dropout noise noise.base noise.denoising noise.word_dropout "
-    "encoders encoders.base encoders.recurrent decoders decoders.base decoders.recurrent observations "
+    "attention encoders encoders.base encoders.recurrent encoders.transformer "
+    "decoders decoders.base decoders.recurrent decoders.transformer observations "
     "posteriors posteriors.base posteriors.gaussian posteriors.batch_norm posteriors.low_rank "
     "priors priors.base priors.normal priors.gaussian priors.mixture "
     "text text.batching text.corpus text.encoding "

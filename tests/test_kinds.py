@@ -46,6 +46,34 @@ def test_a_language_model_writes_sentences_but_has_none_to_encode():
             refused()
 
 
+def test_a_language_model_may_be_a_transformer(tmp_path):
+    small = {"width": 16, "heads": 2, "hidden": 24, "layers": 2}
+    decoder = {"name": "transformer", **small}
+    # Without a latent nothing is encoded, and a warning of empty weights would fail the test.
+    model = TextVAE.fit(SENTENCES, embedding=12, decoder=decoder, batch_size=8, kind="lm", max_epochs=2)
+    assert model.config.model.latent == 0 and len(model.sample(3, seed=1)) == 3
+    split = load(SENTENCES, tokenizer=model.tokenizer, whole=True).test
+    scores = model.evaluate(split, samples=3)
+    model.save_pretrained(tmp_path / "lm")
+    assert TextVAE.from_pretrained(tmp_path / "lm").evaluate(split, samples=3).nll == pytest.approx(
+        scores.nll, rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_transformers_train_score_write_and_are_kept(precision, tmp_path):
+    part = {"name": "transformer", "width": 16, "heads": 2, "hidden": 24, "layers": 2}
+    options = {"embedding": 12, "batch_size": 8, "max_epochs": 40, "learning_rate": 0.01, "precision": precision}
+    model = TextVAE.fit(SENTENCES, encoder=part, decoder=part, latent=4, **options)
+    split = load(SENTENCES, tokenizer=model.tokenizer, whole=True).test
+    scores = model.evaluate(split, samples=20)
+    assert 0 < scores.nll < 12
+    for options in ({"temperature": 0.0}, {"seed": 1}, {"beam": 3}):
+        assert len(model.decode(model.encode(SENTENCES[:5]).mean, **options)) == 5
+    model.save_pretrained(tmp_path / "vae")
+    assert TextVAE.from_pretrained(tmp_path / "vae").sample(5, seed=1) == model.sample(5, seed=1)
+
+
 def test_an_autoencoder_never_pays_for_the_divergence():
     weight = build_objective(Config.from_dict({"kind": "ae"})).weight
     assert {weight(update) for update in (0, 10, 10_000)} == {0.0} and weight.settled == 0

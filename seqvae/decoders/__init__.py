@@ -2,7 +2,8 @@
 
 from seqvae.decoders.base import Decoder, State
 from seqvae.decoders.recurrent import RecurrentDecoder
+from seqvae.decoders.transformer import TransformerDecoder
 
-__all__ = ["DECODERS", "Decoder", "RecurrentDecoder", "State"]
+__all__ = ["DECODERS", "Decoder", "RecurrentDecoder", "State", "TransformerDecoder"]
 
-DECODERS: dict[str, type[Decoder]] = {"recurrent": RecurrentDecoder}
+DECODERS: dict[str, type[Decoder]] = {"recurrent": RecurrentDecoder, "transformer": TransformerDecoder}

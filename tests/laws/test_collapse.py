@@ -17,6 +17,9 @@ from seqvae.encoders import ENCODERS
 
 SENTENCES = [[a, b, c, END] for a in (4, 5) for b in (6, 7) for c in (8, 9)]
 VARIANTS = {"recurrent": [{"cell": cell, "hidden": 16, "dropout": 0.0} for cell in ("lstm", "gru")]}
+VARIANTS["transformer"] = [{"width": 32, "heads": 4, "hidden": 64, "layers": 1, "dropout": 0.0}]
+# How a tenant is trained to the same ends: the first learning rate, and how many updates in place of one.
+TRAINING = {"recurrent": (0.04, 1), "transformer": (0.005, 3)}
 
 
 def cases(catalogue):
@@ -35,6 +38,7 @@ def names(case):
 @pytest.fixture(scope="module", params=CASES, ids=names)
 def learn(request, small_model):
     encoder, decoder = request.param
+    rate, longer = TRAINING[decoder["name"]]
 
     def train(weight, updates):
         options = {"embedding": 8, "latent": 3, "noise": {"rate": 0.0}, "encoder": encoder, "decoder": decoder}
@@ -44,8 +48,8 @@ def learn(request, small_model):
         optimizer = torch.optim.AdamW(model.parameters(), fused=True)
         batch = Batch.of(SENTENCES)
         torch.manual_seed(0)
-        for update in range(updates):
-            optimizer.param_groups[0]["lr"] = 0.04 * (1 - update / updates)
+        for update in range(updates := updates * longer):
+            optimizer.param_groups[0]["lr"] = rate * (1 - update / updates)
             loss, _ = objective(model(batch), update)
             optimizer.zero_grad()
             loss.backward()

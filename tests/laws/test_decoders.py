@@ -19,7 +19,12 @@ VARIANTS = {
     + [
         {"cell": cell, "layers": layers, "every_layer": True, "initial_state": False, "every_step": False, "skip": skip}
         for cell, layers, skip in (("lstm", 1, True), ("lstm", 3, False), ("gru", 2, False))
-    ]
+    ],
+    "transformer": [
+        {"layers": layers, "width": 8, "heads": heads, "hidden": 10, "prefix": s["initial_state"]}
+        | {name: s[name] for name in ("every_step", "skip")}
+        for layers, heads, s in [(3, 4, SWITCHES[0]), *((1 + i % 2, 1 + i % 2, s) for i, s in enumerate(SWITCHES))]
+    ],
 }
 CASES = [{"name": name, **options} for name in DECODERS for options in VARIANTS.get(name, [{}])]
 ROWS, STEPS, EMBEDDING, LATENT = 4, 6, 6, 3
@@ -72,6 +77,19 @@ def test_step_by_step_is_all_at_once(decoder):
     close(torch.cat(steps, dim=1), whole)
     for a, b in zip(state, last, strict=True):
         close(a, b)
+
+
+@pytest.mark.parametrize("part", CASES, ids=names)
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
+def test_half_precision_gives_about_the_same_features_at_once_and_step_by_step(weights, part, small_model):
+    decoder, (x, z) = small_model(decoder=part, spread=0.2).decoder, fed()
+    before, _ = decoder(x, z)
+    x, z, decoder = x.to(weights), z.to(weights), decoder.to(weights)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=weights == torch.float32):
+        first, state = decoder(x[:, :2], z)
+        rest, _ = decoder(x[:, 2:], z, state)
+        for after in (decoder(x, z)[0], torch.cat([first, rest], dim=1)):
+            assert after.isfinite().all() and (after - before).abs().max() < 0.05
 
 
 def test_the_state_has_one_row_for_each_sentence(decoder):
@@ -165,8 +183,9 @@ def test_the_first_state_is_zero_exactly_where_z_does_not_set_it(cell, switches,
     assert torch.equal(decoder(x, z, zero)[0], features) is not switches["initial_state"]
 
 
-def test_skip_hands_z_on_untouched_even_under_dropout(small_model):
-    decoder = small_model(decoder={"skip": True, "dropout": 0.9}).decoder.train()
+@pytest.mark.parametrize("name", DECODERS)
+def test_skip_hands_z_on_untouched_even_under_dropout(name, small_model):
+    decoder = small_model(decoder={"name": name, "skip": True, "dropout": 0.9}).decoder.train()
     x, z = fed()
     assert torch.equal(decoder(x, z)[0][..., -LATENT:], z[:, None].expand(-1, STEPS, -1))
 
@@ -180,6 +199,26 @@ def test_every_layer_hears_the_initial_state(cell, small_model):
     _, (h, *_) = decoder(x[:1, :1], z[:1])
     rows = {tuple(row) for row in h[0].tolist()}
     assert len(rows) == 3 and all(any(row) for row in rows)
+
+
+@pytest.mark.parametrize("switches", SWITCHES, ids=lambda s: "".join(str(int(v)) for v in s.values()))
+def test_a_transformer_remembers_z_exactly_where_it_is_the_prefix(switches, small_model):
+    prefix, *rest = switches.values()
+    options = {"name": "transformer", "prefix": prefix, **dict(zip(ROUTES[1:], rest, strict=True))}
+    decoder = small_model(decoder=options | {"width": 8, "heads": 2, "hidden": 10}).decoder
+    x, z = fed()
+    state, other = decoder(x[:, :1], z)[1], decoder(x[:, :1], -z)[1]
+    assert state[0].shape[2] == 1 + prefix
+    same = all(torch.equal(a, b) for a, b in zip(state, other, strict=True))
+    assert same is not (prefix or switches["every_step"])
+    # From a given state on, z is heard through the routes of each step alone.
+    one, two = decoder(x[:, 1:], z, state)[0], decoder(x[:, 1:], -z, state)[0]
+    assert torch.equal(one, two) is not any(rest)
+
+
+def test_a_transformer_without_any_route_of_z_is_refused(small_model):
+    with pytest.raises(ConfigError, match="prefix, every_step and skip"):
+        small_model(decoder={"name": "transformer", "prefix": False, "every_step": False, "skip": False})
 
 
 def test_a_decoder_without_any_route_of_z_is_refused(small_model):

@@ -13,7 +13,11 @@ VARIANTS = {
     "recurrent": [
         {"cell": cell, "layers": layers, "bidirectional": both, "pooling": pooling}
         for cell, (layers, pooling), both in product(("lstm", "gru"), SHAPES, (True, False))
-    ]
+    ],
+    "transformer": [
+        {"width": 8, "heads": heads, "hidden": 10, "layers": layers, "pooling": pooling}
+        for heads, layers, pooling in ((2, 1, "first"), (1, 2, "mean"), (4, 3, "max"), (2, 2, "first"))
+    ],
 }
 CASES = [{"name": name, **options} for name in ENCODERS for options in VARIANTS.get(name, [{}])]
 
@@ -88,12 +92,22 @@ def test_dropout_acts_while_training_alone(part, locked, small_model, random_bat
     assert not torch.equal(encoder(batch), encoder(batch))
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
-def test_the_order_of_the_words_matters(pooling, small_model, random_batch):
-    encoder = small_model(encoder={"pooling": pooling}).encoder
+@pytest.mark.parametrize("part", CASES, ids=names)
+def test_the_order_of_the_words_matters(part, small_model, random_batch):
+    encoder = small_model(encoder=part).encoder
     batch = type(random_batch()).of([[4, 5, 6, 2], [6, 5, 4, 2]])
     first, second = encoder(batch)
     assert (first - second).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("part", CASES, ids=names)
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
+def test_half_precision_gives_about_the_same_vectors(weights, part, small_model, random_batch):
+    encoder, batch = small_model(encoder=part, spread=0.2).encoder, random_batch()
+    before = encoder(batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=weights == torch.float32):
+        after = encoder.to(weights)(batch)
+    assert after.isfinite().all() and (after - before).abs().max() < 0.05
 
 
 @pytest.mark.parametrize("both", [True, False])

@@ -92,6 +92,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.prepared.train()
+        self.model.noise.update = self.update
         trace = self.prepared(batch.to(self.accelerator.device))
         loss, report = self.objective(trace, self.update)
         if self.accelerator.num_processes > 1:  # which wait for the gradient of a prior that a weight of 0 leaves out

@@ -191,6 +191,8 @@ def test_options_arrive_as_a_command_line_gives_them():
         "delete": 0.3,
         "blank": 0.0,
         "word_dropout": 0.0,
+        "word_dropout_start": None,
+        "word_dropout_updates": 2000,
     }
 
 

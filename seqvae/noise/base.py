@@ -7,10 +7,18 @@ from torch import Tensor, nn
 
 from seqvae.batch import END, PADDING, START, Batch
 from seqvae.errors import ConfigError
+from seqvae.schedules import Constant, Linear
 
 
 class Noise(nn.Module, ABC):
-    """A random change of what is read or fed; the identity in evaluation."""
+    """A random change of what is read or fed; the identity in evaluation.
+
+    Attributes:
+        update: how many updates have been made, for rates that move; the trainer sets it before each. No part of what
+            is stored, since the trainer's own count is.
+    """
+
+    update: int = 0
 
     @abstractmethod
     def forward(self, batch: Batch) -> Batch:
@@ -29,7 +37,16 @@ def uniform(words: Tensor) -> Tensor:
     return draws
 
 
-def check_rates(**rates: float) -> None:
+def moving(start: float | None, rate: float, updates: int) -> Linear | Constant:
+    """The rate at each update: a straight line from `start` to `rate` over `updates`, and `rate` where start is None.
+
+    >>> [moving(1.0, 0.5, 10)(update) for update in (0, 5, 10, 99)], moving(None, 0.5, 10)(0)
+    ([1.0, 0.75, 0.5, 0.5], 0.5)
+    """
+    return Constant(end=rate) if start is None else Linear(start=start, end=rate, updates=updates)
+
+
+def check_rates(**rates: float | None) -> None:
     """Raise a `ConfigError` for a rate that is no probability.
 
     >>> check_rates(blank=1.5)
@@ -38,5 +55,5 @@ def check_rates(**rates: float) -> None:
     seqvae.errors.ConfigError: noise option blank = 1.5: expected a probability between 0 and 1
     """
     for name, rate in rates.items():
-        if not 0 <= rate <= 1:
+        if rate is not None and not 0 <= rate <= 1:
             raise ConfigError(f"noise option {name} = {rate}: expected a probability between 0 and 1")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from seqvae.batch import PADDING, UNKNOWN, Batch
 from seqvae.errors import ConfigError
-from seqvae.noise.base import Noise, check_rates, is_word, uniform
+from seqvae.noise.base import Noise, check_rates, is_word, moving, uniform
 
 MOST_PLACES = 2**16
 
@@ -27,6 +27,8 @@ class Denoising(Noise):
             frequency (at times the word itself); delete + blank + substitute is at most 1.
         shuffle: words are moved by at most so many places; 0 keeps the order, and 3 is usual.
         word_dropout: share of the words fed to the decoder that are replaced by `<unk>`, as by `word-dropout`.
+        word_dropout_start: that share at the first update, which moves in a straight line; none = the same throughout.
+        word_dropout_updates: how long the line is.
 
     Source: Shen et al., Educating Text Autoencoders: Latent Representation Guidance via Denoising, 2020,
     https://arxiv.org/abs/1905.12777, whose own noise is delete = 0.3. The shuffle: Lample et al., Unsupervised Machine
@@ -43,16 +45,19 @@ class Denoising(Noise):
         substitute: float = 0.0,
         shuffle: int = 0,
         word_dropout: float = 0.0,
+        word_dropout_start: float | None = None,
+        word_dropout_updates: int = 2000,
     ) -> None:
         super().__init__()
-        check_rates(delete=delete, blank=blank, substitute=substitute, word_dropout=word_dropout)
+        check_rates(delete=delete, blank=blank, substitute=substitute)
+        check_rates(word_dropout=word_dropout, word_dropout_start=word_dropout_start)
         damage = delete + blank + substitute
         if damage > 1 + 1e-9:  # more than a rounding
             raise ConfigError(f"noise options delete + blank + substitute = {damage}: expected a sum of at most 1")
         if not 0 <= shuffle <= MOST_PLACES:
             raise ConfigError(f"noise option shuffle = {shuffle}: expected 0 to {MOST_PLACES} places")
         self.delete, self.blank, self.substitute = delete, blank, substitute
-        self.shuffle, self.word_dropout = shuffle, word_dropout
+        self.shuffle, self.word_dropout = shuffle, moving(word_dropout_start, word_dropout, word_dropout_updates)
 
     def forward(self, batch: Batch) -> Batch:
         """The batch with `source` damaged, and `inputs` where `word_dropout` is above 0; `targets` as they were."""
@@ -66,8 +71,8 @@ class Denoising(Noise):
             source = self._replaced(source, draws)
             if self.delete:
                 source, lengths = deleted(source, draws < self.delete)
-        if self.word_dropout:
-            inputs = inputs.masked_fill(uniform(is_word(inputs)) < self.word_dropout, UNKNOWN)
+        if word_dropout := self.word_dropout(self.update):
+            inputs = inputs.masked_fill(uniform(is_word(inputs)) < word_dropout, UNKNOWN)
         return replace(batch, source=source, inputs=inputs, source_lengths=lengths)
 
     def _replaced(self, source: Tensor, draws: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from seqvae.batch import UNKNOWN, Batch
-from seqvae.noise.base import Noise, check_rates, is_word
+from seqvae.noise.base import Noise, check_rates, is_word, moving
 
 
 class WordDropout(Noise):
@@ -13,19 +13,22 @@ class WordDropout(Noise):
 
     Args:
         rate: in [0, 1]; 0 leaves the input alone, 1 hides every word (never the start).
+        start: the rate at the first update, which moves in a straight line; none = `rate` throughout.
+        updates: how long the line is.
 
     Source: Bowman et al., Generating Sentences from a Continuous Space, 2016, https://arxiv.org/abs/1511.06349,
     section 3.1.
     """
 
-    def __init__(self, *, rate: float = 0.0) -> None:
+    def __init__(self, *, rate: float = 0.0, start: float | None = None, updates: int = 2000) -> None:
         super().__init__()
-        check_rates(rate=rate)
-        self.rate = rate
+        check_rates(rate=rate, start=start)
+        self.rate = moving(start, rate, updates)
 
     def forward(self, batch: Batch) -> Batch:
         """The batch with some of its `inputs` hidden; `source` and `targets` as they were."""
-        if not self.training or self.rate == 0:
+        rate = self.rate(self.update)
+        if not self.training or rate == 0:
             return batch
-        hidden = (torch.rand(batch.inputs.shape, device=batch.inputs.device) < self.rate) & is_word(batch.inputs)
+        hidden = (torch.rand(batch.inputs.shape, device=batch.inputs.device) < rate) & is_word(batch.inputs)
         return replace(batch, inputs=batch.inputs.masked_fill(hidden, UNKNOWN))

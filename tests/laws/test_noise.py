@@ -10,7 +10,7 @@ from seqvae.errors import ConfigError
 from seqvae.noise import NOISES, WordDropout
 
 VARIANTS = {
-    "word-dropout": [{"rate": rate} for rate in (0.0, 0.5, 1.0)],
+    "word-dropout": [*({"rate": rate} for rate in (0.0, 0.5, 1.0)), {"rate": 0.0, "start": 0.7, "updates": 9}],
     "denoising": [
         {},
         {"delete": 1.0},
@@ -19,6 +19,7 @@ VARIANTS = {
         {"delete": 0.0, "shuffle": 3},
         {"delete": 0.2, "blank": 0.3, "substitute": 0.3, "shuffle": 2, "word_dropout": 0.5},
         {"delete": 0.0, "word_dropout": 1.0},
+        {"delete": 0.0, "word_dropout": 0.0, "word_dropout_start": 0.7, "word_dropout_updates": 9},
     ],
 }
 CASES = [{"name": name, **options} for name in NOISES for options in VARIANTS.get(name, [{}])]
@@ -117,6 +118,36 @@ def test_word_dropout_hides_words_at_its_rate(rate):
     words = batch.inputs >= 4
     hidden = WordDropout(rate=rate).train()(batch).inputs[words] == UNKNOWN
     assert abs(float(hidden.double().mean()) - rate) < 5 * (rate * (1 - rate) / len(hidden)) ** 0.5
+
+
+MOVING = [
+    {"name": "word-dropout", "rate": 0.2, "start": 0.8, "updates": 10},
+    {"name": "denoising", "word_dropout": 0.2, "word_dropout_start": 0.8, "word_dropout_updates": 10},
+]
+
+
+@pytest.mark.parametrize(("update", "rate"), [(0, 0.8), (5, 0.5), (10, 0.2), (1000, 0.2)])
+@pytest.mark.parametrize("part", MOVING, ids=lambda part: part["name"])
+def test_word_dropout_moves_in_a_straight_line_of_updates(part, update, rate):
+    # As above, for each of eight rates.
+    torch.manual_seed(0)
+    noise, batch = make("model.noise", part).train(), many()
+    noise.update = update
+    hidden = noise(batch).inputs[batch.inputs >= 4] == UNKNOWN
+    assert abs(float(hidden.double().mean()) - rate) < 5 * (rate * (1 - rate) / len(hidden)) ** 0.5
+
+
+@pytest.mark.parametrize("part", MOVING, ids=lambda part: part["name"])
+def test_what_moves_is_not_stored_with_the_weights(part):
+    noise = make("model.noise", part)
+    noise.update = 7
+    assert not noise.state_dict()
+
+
+@pytest.mark.parametrize("start", [-0.1, 1.1, float("nan")])
+def test_a_start_that_is_no_probability_is_refused(start):
+    with pytest.raises(ConfigError, match="start"):
+        WordDropout(start=start)
 
 
 def test_word_dropout_of_one_hides_every_word_and_of_zero_none():

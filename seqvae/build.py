@@ -151,7 +151,8 @@ def parts_help() -> str:
             lines.append(f"    {name}: {(inspect.getdoc(cls) or '').splitlines()[0]}")
             meanings = described(inspect.getdoc(cls) or "")
             for option, parameter in options(cls).items():
-                choices = f" [{', '.join(get_args(parameter.annotation))}]" if get_origin(parameter.annotation) else ""
+                among = get_args(parameter.annotation) if get_origin(parameter.annotation) is Literal else ()
+                choices = f" [{', '.join(among)}]" if among else ""
                 meaning = f"  {meanings[option]}" if option in meanings else ""
                 lines.append(f"      .{option} = {parameter.default}{choices}{meaning}")
     return "\n".join(lines)

@@ -5,7 +5,7 @@ no `END`, so nothing ever trains or scores an end that the text does not have.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 
@@ -27,6 +27,7 @@ class Batch:
         targets: (B, T) int64, what it must say at each step: the tokens, then the end.
         lengths: (B,) int64, how many steps of each row count.
         source_lengths: the same for `source`, where noise has made it shorter; None otherwise.
+        labels: (B,) int64, the number of each sentence's label, for a model that is conditioned on it; None otherwise.
 
     >>> batch = Batch.of([[7, 8, END], [9, END]])
     >>> batch.inputs.tolist(), batch.targets.tolist()
@@ -38,6 +39,7 @@ class Batch:
     targets: Tensor
     lengths: Tensor
     source_lengths: Tensor | None = None
+    labels: Tensor | None = None
 
     @classmethod
     def of(cls, sequences: Sequence[Sequence[int]]) -> "Batch":
@@ -64,7 +66,7 @@ class Batch:
         """What an encoder is given: this batch, or one that counts by the lengths of `source` where it has its own."""
         if self.source_lengths is None:
             return self
-        return Batch(source=self.source, inputs=self.inputs, targets=self.source, lengths=self.source_lengths)
+        return replace(self, targets=self.source, lengths=self.source_lengths, source_lengths=None)
 
     @property
     def tokens(self) -> int:
@@ -85,4 +87,5 @@ class Batch:
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {"source": self.source, "inputs": self.inputs, "targets": self.targets, "lengths": self.lengths}
-        return tensors if self.source_lengths is None else tensors | {"source_lengths": self.source_lengths}
+        some = {"source_lengths": self.source_lengths, "labels": self.labels}
+        return tensors | {name: tensor for name, tensor in some.items() if tensor is not None}

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Literal, Union, get_args, get_origin
 
 import torch
+from torch import nn
 
 from seqvae.config import Config
 from seqvae.decoders import DECODERS
@@ -83,7 +84,7 @@ def resolve_all(config: Config) -> Config:
     model, objective = replace(config.model, **groups["model"]), replace(config.objective, **groups["objective"])
     resolved = replace(config, model=model, objective=objective)
     with torch.device("meta"):  # without memory: only to see whether each class takes its values
-        build_model(resolved, vocabulary=8)
+        build_model(resolved, vocabulary=8, labels=0 if config.data.label_column is None else 2)
     build_objective(resolved)
     return resolved
 
@@ -110,13 +111,17 @@ def converted(value: Any, annotation: Any, place: str) -> Any:
     return value
 
 
-def build_model(config: Config, vocabulary: int) -> SequenceVAE:
-    """The model that `config` describes, for `vocabulary` tokens, with new weights from torch's global generator."""
+def build_model(config: Config, vocabulary: int, labels: int = 0) -> SequenceVAE:
+    """The model that `config` describes, for `vocabulary` tokens, with new weights from torch's global generator.
+
+    With `labels` different labels, 1 or more, it is conditioned on them.
+    """
     m = config.model
     sizes: dict[str, Any] = {"latent": m.latent, "embedding": m.embedding, "vocabulary": vocabulary}
     with warnings.catch_warnings():  # what hears of z has empty weights where z has no dimensions
         warnings.filterwarnings("ignore", "Initializing zero-element tensors")
-        decoder = make("model.decoder", m.decoder, **sizes)
+        size = m.label_size if labels else 0
+        decoder = make("model.decoder", m.decoder, **sizes | {"latent": m.latent + size})
         observation = make("model.observation", m.observation, **sizes, features=decoder.features)
         encoder: Encoder = NoEncoder()
         if m.latent:
@@ -125,11 +130,12 @@ def build_model(config: Config, vocabulary: int) -> SequenceVAE:
         return SequenceVAE(
             latent=m.latent,
             encoder=encoder,
-            posterior=make("model.posterior", m.posterior, **sizes, features=encoder.features),
+            posterior=make("model.posterior", m.posterior, **sizes, features=encoder.features + size),
             prior=make("model.prior", m.prior, **sizes),
             decoder=decoder,
             observation=observation,
             noise=make("model.noise", m.noise),
+            condition=nn.Embedding(labels, size) if labels else None,
         )
 
 

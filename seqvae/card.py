@@ -2,6 +2,7 @@
 
 from seqvae.checkpoint import Checkpoint
 from seqvae.measures.scores import Scores, rows
+from seqvae.text.labels import listed
 
 KINDS = {"vae": "VAE", "ae": "autoencoder", "lm": "language model"}
 
@@ -10,6 +11,7 @@ def card(checkpoint: Checkpoint, samples: list[str], scores: Scores | None = Non
     """Markdown with what the model is, how to use it, its corpus, its scores and some samples from the prior."""
     config, model = checkpoint.config, checkpoint.model
     parameters = sum(p.numel() for p in model.parameters())
+    label = f"label={next(iter(checkpoint.labels))!r}, " if checkpoint.labels else ""
     lines = [
         "---",
         "library_name: seqvae",
@@ -21,10 +23,11 @@ def card(checkpoint: Checkpoint, samples: list[str], scores: Scores | None = Non
         f"{config.model.latent} latent dimensions, {parameters:,} parameters, {len(checkpoint.tokenizer):,} "
         f"{checkpoint.tokenizer.kind} tokens. Trained with `seqvae` for {checkpoint.facts.get('update', 0):,} updates.",
         "",
+        *([f"Conditioned on labels: {labels(checkpoint)}.", ""] if checkpoint.labels else []),
         "```python",
         "from seqvae import TextVAE",
         'model = TextVAE.from_pretrained("this/folder")',
-        "model.sample(5, temperature=0.8, seed=1)",
+        f"model.sample(5, {label}temperature=0.8, seed=1)",
         "```",
         "",
         "## Corpus",
@@ -39,6 +42,14 @@ def card(checkpoint: Checkpoint, samples: list[str], scores: Scores | None = Non
         lines += ["", "## Held-out scores", "", "| score | value | meaning |", "|---|---|---|"]
         lines += [f"| {row.name} | {row.value} | {escaped(row.definition)} |" for row in rows(scores)]
     return "\n".join(lines) + "\n"
+
+
+def labels(checkpoint: Checkpoint) -> str:
+    """The column of the labels, and the labels with their shares of the training sentences, the commonest first."""
+    total = sum(checkpoint.labels.values())
+    order = sorted(checkpoint.labels, key=checkpoint.labels.__getitem__, reverse=True)
+    shares = listed(f"{name} ({checkpoint.labels[name] / total:.1%})" for name in order)
+    return f"{checkpoint.config.data.label_column}: {shares}"
 
 
 def escaped(text: str) -> str:

@@ -36,12 +36,14 @@ class Checkpoint:
         model: in evaluation mode, on the CPU.
         tokenizer: what made its ids.
         facts: where the model comes from: name and notes of the corpus, scores; plain values.
+        labels: those that it is conditioned on, in sorted order, each with how many training sentences had it.
     """
 
     config: Config
     model: SequenceVAE
     tokenizer: Tokenizer
     facts: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write the three files that `load` needs into `folder`, which is made if missing.
@@ -49,13 +51,15 @@ class Checkpoint:
         Raises:
             CheckpointError: if the disk is full or the place cannot be written; what stood there before still stands.
         """
-        values = {
+        values: dict[str, Any] = {
             "format": FORMAT,
             "library": "seqvae",
             "vocabulary": len(self.tokenizer),
             "config": self.config.to_dict(),
             "facts": self.facts,
         }
+        if self.labels:
+            values["labels"] = self.labels
         write(folder / TOKENIZER, lambda path: self.tokenizer.save(path))
         write(folder / WEIGHTS, lambda path: save_file(_stored_once(self.model), str(path)))
         write(folder / CONFIG, lambda path: path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8"))
@@ -72,17 +76,17 @@ class Checkpoint:
         if not (folder / CONFIG).is_file():
             hint = "; its training has not reached a validation yet" if (folder / METRICS).is_file() else ""
             raise CheckpointError(f"{folder} is not a model folder: it has no {CONFIG}{hint}")
-        vocabulary, config, facts = _config(folder / CONFIG)
+        vocabulary, config, facts, labels = _config(folder / CONFIG)
         tokenizer = Tokenizer.load(folder / TOKENIZER)
         if len(tokenizer) != vocabulary:
             raise CheckpointError(
                 f"{folder / TOKENIZER} has {len(tokenizer)} tokens, but the model was trained with {vocabulary}: "
                 "the folder mixes files of two models"
             )
-        return cls(config, _weights(folder / WEIGHTS, config, vocabulary), tokenizer, facts)
+        return cls(config, _weights(folder / WEIGHTS, config, vocabulary, len(labels)), tokenizer, facts, labels)
 
 
-def _config(path: Path) -> tuple[int, Config, dict[str, Any]]:
+def _config(path: Path) -> tuple[int, Config, dict[str, Any], dict[str, int]]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["library"] != "seqvae":
@@ -91,7 +95,8 @@ def _config(path: Path) -> tuple[int, Config, dict[str, Any]]:
             raise CheckpointError(
                 f"{path} was written by a newer version of seqvae: upgrade with pip install -U seqvae"
             )
-        return int(values["vocabulary"]), Config.from_dict(values["config"]), dict(values["facts"])
+        config = Config.from_dict(values["config"])
+        return int(values["vocabulary"]), config, dict(values["facts"]), _labels(path, config, values.get("labels", {}))
     except CheckpointError:
         raise
     except SeqVAEError as error:
@@ -100,15 +105,26 @@ def _config(path: Path) -> tuple[int, Config, dict[str, Any]]:
         raise CheckpointError(f"{path} is damaged or was not written by seqvae") from None
 
 
-def _weights(path: Path, config: Config, vocabulary: int) -> SequenceVAE:
+def _labels(path: Path, config: Config, labels: Any) -> dict[str, int]:
+    """The labels of a conditional model, if they are as `text.labels` makes them."""
+    column = config.data.label_column
+    sound = isinstance(labels, dict) and bool(labels) == (column is not None) and list(labels) == sorted(labels)
+    sound = sound and all(name == " ".join(name.split()) != "" for name in labels)
+    if not sound or not all(type(count) is int and 0 < count < 2**53 for count in labels.values()):
+        wanted = "none, as the model has no label column" if column is None else f"those of column {column!r}"
+        raise CheckpointError(f"{path} is damaged: its labels are not {wanted}, sorted, each with a number above 0")
+    return dict(labels)
+
+
+def _weights(path: Path, config: Config, vocabulary: int, labels: int) -> SequenceVAE:
     """Build the model only once the file's header agrees with it, so that a false size never fills the memory."""
     try:
         with safe_open(str(path), framework="pt") as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         with torch.device("meta"):
-            expected = build_model(config, vocabulary)
+            expected = build_model(config, vocabulary, labels)
         _compare(path, found, expected.state_dict(keep_vars=True))
-        model = build_model(config, vocabulary)
+        model = build_model(config, vocabulary, labels)
         model.load_state_dict(load_file(str(path)), strict=False)  # the other names of tied weights are not stored
     except FileNotFoundError:
         raise CheckpointError(f"{path.parent} has no {path.name}: the folder is incomplete") from None

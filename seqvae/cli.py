@@ -23,6 +23,10 @@ SEED = cyclopts.validators.Number(gte=0, lt=2**63)
 AT_LEAST_ONE = Parameter(validator=cyclopts.validators.Number(gte=1))
 Folder = Annotated[str, Parameter(help="A model folder, or OWNER/NAME on the Hugging Face hub.")]
 Json = Annotated[bool, Parameter(negative="", help="One JSON object a line instead of plain text.")]
+Label = Annotated[str | None, Parameter(help="The label of the sentences, for a model trained with --label-column.")]
+LabelColumn = Annotated[
+    str | None, Parameter(help="The column of a table that holds their labels, in place of one --label for all.")
+]
 Seed = Annotated[
     int | None, Parameter(validator=SEED, help="The same seed gives the same text; by default a new one each time.")
 ]
@@ -88,6 +92,7 @@ def sample(
     /,
     *,
     number: Annotated[int, Parameter(name=["--number", "-n"])] = 10,
+    label: Label = None,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -107,6 +112,8 @@ def sample(
 
     Args:
         number: how many.
+        label: of the sentences, for a model that was trained with --label-column; by default labels are drawn as often
+            as the training sentences have them, and --json tells which.
         temperature: 0 takes the likeliest word each time, 1 draws from the model.
         top_k: draw among the K likeliest words; 0 = all.
         top_p: draw among the likeliest words that together have this probability.
@@ -129,21 +136,40 @@ def sample(
     options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "beam": beam}
     origin = reading.Source(source, components, min_confidence, corpus, column)
     commands.sample(
-        model, number, origin, validator=validator, seed=seed, json=json, allow_unknown=allow_unknown, **options
+        model,
+        number,
+        origin,
+        label=label,
+        validator=validator,
+        seed=seed,
+        json=json,
+        allow_unknown=allow_unknown,
+        **options,
     )
 
 
 @app.command(sort_key=3)
-def reconstruct(model: Folder, source: str = "-", /, *, beam: int = 0, json: Json = False) -> None:
+def reconstruct(
+    model: Folder,
+    source: str = "-",
+    /,
+    *,
+    column: str | None = None,
+    label: Label = None,
+    label_column: LabelColumn = None,
+    beam: int = 0,
+    json: Json = False,
+) -> None:
     """Each sentence of a file decoded from its posterior mean, one a line.
 
     Args:
         source: a file with a sentence a line, or `-` for standard input.
+        column: the column of a table that holds the sentences.
         beam: width of a beam search; 0 = greedy.
     """
-    from seqvae import commands
+    from seqvae import commands, reading
 
-    commands.reconstruct(model, source, beam=beam, json=json)
+    commands.reconstruct(model, reading.Lines(source, column, label, label_column), beam=beam, json=json)
 
 
 @app.command(sort_key=4)
@@ -153,6 +179,7 @@ def interpolate(
     end: str | None = None,
     /,
     *,
+    label: Label = None,
     steps: int = 7,
     path: Literal["linear", "slerp"] | None = None,
     seed: Seed = None,
@@ -168,7 +195,7 @@ def interpolate(
     """
     from seqvae import commands
 
-    commands.interpolate(model, start, end, steps=steps, path=path, seed=seed, json=json)
+    commands.interpolate(model, start, end, label=label, steps=steps, path=path, seed=seed, json=json)
 
 
 @app.command(sort_key=5)
@@ -178,6 +205,9 @@ def encode(
     /,
     *,
     output: Path,
+    column: str | None = None,
+    label: Label = None,
+    label_column: LabelColumn = None,
     scale: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Write the posterior means of a file's sentences as a NumPy array (sentences, latent).
@@ -185,11 +215,12 @@ def encode(
     Args:
         source: a file with a sentence a line, or `-` for standard input.
         output: the .npy file to write.
+        column: the column of a table that holds the sentences.
         scale: write the posterior's standard deviations instead.
     """
-    from seqvae import commands
+    from seqvae import commands, reading
 
-    commands.encode(model, source, output=output, scale=scale)
+    commands.encode(model, reading.Lines(source, column, label, label_column), output=output, scale=scale)
 
 
 @app.command(sort_key=6)
@@ -198,6 +229,7 @@ def decode(
     latents: Path,
     /,
     *,
+    label: Label = None,
     temperature: float = 0.0,
     beam: int = 0,
     seed: Seed = None,
@@ -212,7 +244,7 @@ def decode(
     """
     from seqvae import commands
 
-    commands.decode(model, latents, temperature=temperature, beam=beam, seed=seed, json=json)
+    commands.decode(model, latents, label=label, temperature=temperature, beam=beam, seed=seed, json=json)
 
 
 @app.command(sort_key=7)
@@ -245,7 +277,7 @@ def evaluate(
         text: also score what the model writes: reconstructions, samples from the prior, interpolations. Needs the
             extra `eval`: `pip install "seqvae[eval]"`.
         label_column: a column of labels to be told from the posterior means by a linear classifier; may be repeated.
-            Of `grammar` all factors are, by default.
+            Of `grammar` all factors are, by default. (The labels that a model is conditioned on it reads by itself.)
         language_model: a model folder of kind `lm`, to score the samples with in place of an n-gram model.
         limit: score only so many sentences, evenly spread over the split.
         seed: of the draws.
@@ -330,6 +362,7 @@ def steer(
     *sentences: str,
     column: str,
     attribute: str,
+    label: Label = None,
     strength: float = 1.5,
     direction: Literal["mean", "logistic"] = "mean",
     corpus: str | None = None,
@@ -354,7 +387,16 @@ def steer(
     from seqvae import commands, reading
 
     labels = reading.Labels(column, attribute, corpus, text_column)
-    commands.steer(model, list(sentences), labels, strength=strength, direction=direction, report=report, json=json)
+    commands.steer(
+        model,
+        list(sentences),
+        labels,
+        label=label,
+        strength=strength,
+        direction=direction,
+        report=report,
+        json=json,
+    )
 
 
 @app.command(sort_key=11)

@@ -2,6 +2,7 @@
 
 import json as json_
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from seqvae.examination import examine
 from seqvae.machine import keep_freed_memory
 from seqvae.measures import probes, surface
 from seqvae.measures.held_out import factors
-from seqvae.reading import Held, Labels, Source, lines_of, training_texts
+from seqvae.reading import Held, Labels, Lines, Source, training_texts
 from seqvae.text.corpus import Split
 from seqvae.text_evaluation import evaluate_text
 from seqvae.textvae import Sentence, TextVAE
@@ -30,6 +31,7 @@ def sample(
     number: int,
     source: "Source",
     *,
+    label: str | None,
     validator: str | None,
     seed: int | None,
     json: bool,
@@ -45,11 +47,14 @@ def sample(
     is_valid = None if validator is None else load_validator(validator)
     model = TextVAE.from_pretrained(name)
     options |= {"seed": seed, "temperature": temperature, "allow_unknown": allow_unknown}
-    facts: list[dict[str, Any]] = [{}] * number
+    model.numbers(label if label is not None else model.labels[:1] or None, 1)  # before any work
+    labels = model.label_draws(number, seed=seed) if label is None else [label] * number
+    facts: list[dict[str, Any]] = [{}] * number if labels is None else [{"label": name} for name in labels]
     if source.name == "prior":
-        said = model.samples(number, **options)
+        said = model.samples(number, label=labels, **options)
     else:
-        said, facts = _from_aggregate(model, number, source, **options)
+        said, found = _from_aggregate(model, number, source, labels, **options)
+        facts = [fact | confidence for fact, confidence in zip(facts, found, strict=True)]
     texts = [sentence.text for sentence in said]
     valid: list[bool] = []
     if validator is not None and is_valid is not None:
@@ -66,7 +71,7 @@ def sample(
 
 
 def _from_aggregate(
-    model: TextVAE, number: int, source: "Source", *, seed: int | None, **options: Any
+    model: TextVAE, number: int, source: "Source", labels: list[str] | None, *, seed: int | None, **options: Any
 ) -> tuple[list[Sentence], list[dict[str, Any]]]:
     """Sentences from a density of the aggregate posterior, and the confidence in each."""
     found = source.fit(model)
@@ -78,14 +83,14 @@ def _from_aggregate(
     )
     confidence = zip(drawn.log_prob.tolist(), drawn.quantile.tolist(), strict=True)
     facts = [{"confidence": log_prob, "confidence_quantile": quantile} for log_prob, quantile in confidence]
-    return model.sentences(drawn.z, seed=seed, **options), facts
+    return model.sentences(drawn.z, labels=labels, seed=seed, **options), facts
 
 
-def reconstruct(name: str, source: str, *, beam: int, json: bool) -> None:
+def reconstruct(name: str, lines: Lines, *, beam: int, json: bool) -> None:
     """Each sentence through its posterior mean and back."""
     model = TextVAE.from_pretrained(name)
-    texts = lines_of(source)
-    said = model.sentences(model.encode(texts).mean, beam=beam)
+    texts, labels = lines.read(model)
+    said = model.sentences(model.encode(texts, labels=labels).mean, labels=labels, beam=beam)
     show.sentences(said, json, originals=texts)
 
 
@@ -94,6 +99,7 @@ def interpolate(
     start: str | None,
     end: str | None,
     *,
+    label: str | None,
     steps: int,
     path: str | None,
     seed: int | None,
@@ -105,19 +111,22 @@ def interpolate(
     model = TextVAE.from_pretrained(name)
     if start is None or end is None:
         z0, z1 = model.prior_draws(2, seed=seed)
+        drawn = model.label_draws(1, seed=seed)
+        label = drawn[0] if label is None and drawn else label
     else:
-        z0, z1 = model.encode([start, end]).mean
+        z0, z1 = model.encode([start, end], labels=label).mean
     way = model.walk(z0, z1, steps=steps, path=path or ("slerp" if start is None else "linear"))
-    show.sentences(model.sentences(way), json)
+    show.sentences(model.sentences(way, labels=label), json)
 
 
-def encode(name: str, source: str, *, output: Path, scale: bool) -> None:
+def encode(name: str, lines: Lines, *, output: Path, scale: bool) -> None:
     """Sentences to a NumPy array."""
     if output.suffix != ".npy":
         raise ConfigError(f"--output {output}: expected a name that ends in .npy")
     _expect_folder("--output", output)
     model = TextVAE.from_pretrained(name)
-    q = model.encode(lines_of(source))
+    texts, labels = lines.read(model)
+    q = model.encode(texts, labels=labels)
     try:
         with open(output, "wb") as file:
             np.save(file, (q.stddev if scale else q.mean).numpy())
@@ -125,7 +134,9 @@ def encode(name: str, source: str, *, output: Path, scale: bool) -> None:
         raise ConfigError(f"--output {output} cannot be written: {error.strerror}") from None
 
 
-def decode(name: str, latents: Path, *, temperature: float, beam: int, seed: int | None, json: bool) -> None:
+def decode(
+    name: str, latents: Path, *, label: str | None, temperature: float, beam: int, seed: int | None, json: bool
+) -> None:
     """A NumPy array to sentences."""
     check_options(temperature=temperature or float(beam > 0), beam=beam)
     model = TextVAE.from_pretrained(name)
@@ -142,7 +153,8 @@ def decode(name: str, latents: Path, *, temperature: float, beam: int, seed: int
         raise ConfigError(f"{latents} holds {z.dtype} of shape {z.shape}: expected {wanted}")
     if not np.isfinite(z).all():
         raise ConfigError(f"{latents} holds values that are not finite")
-    show.sentences(model.sentences(torch.from_numpy(z), temperature=temperature, beam=beam, seed=seed), json)
+    said = model.sentences(torch.from_numpy(z), labels=label, temperature=temperature, beam=beam, seed=seed)
+    show.sentences(said, json)
 
 
 def evaluate(
@@ -204,7 +216,15 @@ def diagnose(name: str, held: Held, *, seed: int, json: bool) -> None:
 
 
 def steer(
-    name: str, sentences: list[str], labels: Labels, *, strength: float, direction: str, report: bool, json: bool
+    name: str,
+    sentences: list[str],
+    labels: Labels,
+    *,
+    label: str | None,
+    strength: float,
+    direction: str,
+    report: bool,
+    json: bool,
 ) -> None:
     """Sentences moved along the direction of an attribute, and how well that works."""
     if not sentences and not report:
@@ -218,17 +238,20 @@ def steer(
     model = TextVAE.from_pretrained(name)
     if not model.model.latent:
         raise ConfigError("steering needs a latent space: a model of kind lm has none; train one of kind vae")
+    if sentences or label is not None:
+        model.numbers(label, 1)
     known, held = labels.read(model, report=report)
     keep_freed_memory()
     having, lacking = labels.divide(known)
-    way = steering.DIRECTIONS[direction](model.encode(having.texts()).mean, model.encode(lacking.texts()).mean)
+    way = steering.DIRECTIONS[direction](_means(model, having), _means(model, lacking))
     show.remark(
         f"{direction} direction of {labels.column} = {labels.attribute}: length {float(way.norm()):.2f}, from "
         f"{len(having):,} sentences with it and {len(lacking):,} others"
     )
     if sentences:
-        means = model.encode(sentences).mean
-        show.sentences(model.sentences(means + strength * way.to(means)), json, originals=sentences)
+        means = model.encode(sentences, labels=label).mean
+        said = model.sentences(means + strength * way.to(means), labels=label)
+        show.sentences(said, json, originals=sentences)
     if held is None:
         return
     judge = steering.Judge.fit(_written(model, having), _written(model, lacking))
@@ -238,12 +261,17 @@ def steer(
         sentences=len(moved),
         judge_having=float(judge(_written(model, having)).double().mean()) if len(having) else None,
         judge_lacking=float(judge(_written(model, lacking)).double().mean()),
-        steps=steering.steered(model.decode, model.encode(moved.texts()).mean, way, judge),
+        steps=steering.steered(partial(model.decode, labels=model.labels_of(moved)), _means(model, moved), way, judge),
     )
     if json:
         show.json(vars(found) | {"steps": [vars(step) for step in found.steps]})
     else:
         show.steering(found, labels.column, labels.attribute)
+
+
+def _means(model: TextVAE, split: Split) -> torch.Tensor:
+    """(N, D), the posterior means of the sentences, each with its own label where the model needs one."""
+    return model.encode(split.texts(), labels=model.labels_of(split)).mean
 
 
 def _written(model: TextVAE, split: Split) -> list[str]:

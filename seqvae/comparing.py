@@ -100,7 +100,7 @@ class Bench:
 
     def __init__(self, terms: Terms) -> None:
         self.terms = terms
-        self.corpora: dict[str, Corpus] = {}  # by tokenizer
+        self.corpora: dict[str, Corpus] = {}  # by tokenizer and labels
         self.first: TextVAE | None = None
         self.told: tuple[list[str], list[int]] | None = None  # the text that all are scored on, and how much of it
 
@@ -132,7 +132,8 @@ class Bench:
         scores: dict[str, Any] = vars(found.scores)
         if self.terms.text:
             scores = vars(evaluate_text(model, split, corpus.train, number=WRITTEN)) | scores
-            if len(self.corpora) > 1:  # the figures are per token, and the tokens not those of the first model
+            tokenizers = {read.tokenizer.to_json() for read in self.corpora.values()}
+            if len(tokenizers) > 1:  # the figures are per token, and the tokens not those of the first model
                 scores |= dict.fromkeys(PER_TOKEN)
         curve = validations(folder)
         return Outcome(
@@ -150,8 +151,9 @@ class Bench:
     def corpus(self, model: TextVAE) -> Corpus:
         """The corpus that a model was trained on, in its tokens."""
         self.first = self.first or model
-        options = loading(model.config) | {"tokenizer": model.tokenizer}
-        key = f"{model.tokenizer.to_json()} {model.config.data.max_length}"
+        options = loading(model.config) | {"tokenizer": model.tokenizer, "labels": model.labels or None}
+        data = model.config.data
+        key = f"{model.tokenizer.to_json()} {data.max_length} {data.label_column} {model.labels}"
         corpus = self.corpora.setdefault(key, self.corpora.get(key) or load(model.config.corpus, **options))
         if model.checkpoint.facts.get("fingerprint", "") not in ("", corpus.fingerprint):
             raise CorpusError(f"{model.config.corpus} has changed since a model was trained on it: train it again")
@@ -204,9 +206,10 @@ def sentences(model: TextVAE, split: Split) -> dict[str, list[str]]:
     found = {"samples": model.sample(SHOWN, seed=0, temperature=0.5)}
     if not model.config.model.latent:
         return found
-    chosen = show.examples(model, split, SHOWN)
-    found |= {"originals": chosen, "reconstructions": model.reconstruct(chosen)}
-    return found | {"interpolation": model.interpolate(chosen[0], chosen[-1], steps=7)}
+    chosen, labels = show.examples(model, split, SHOWN)
+    found |= {"originals": chosen, "reconstructions": model.reconstruct(chosen, labels=labels)}
+    label = None if labels is None else labels[0]
+    return found | {"interpolation": model.interpolate(chosen[0], chosen[-1], label=label, steps=7)}
 
 
 def validations(folder: Path) -> list[dict[str, Any]]:

@@ -26,6 +26,8 @@ class Data:
 
     Attributes:
         column: the column of a table that holds the sentences; default `text`, or the only column of strings.
+        label_column: condition the model on the labels in this column: q(z|x, y) and p(x|z, y), the prior p(z) the
+            same for all labels; then `seqvae sample --label` says of which label the sentences shall be.
         tokenizer: `word` (white space and punctuation), `bpe` (byte-level pairs), or `char`.
         vocabulary_size: at most so many different tokens, the four reserved ones included; the rarest become `<unk>`.
         lowercase: fold to lower case; default yes for words, no for bpe and char.
@@ -35,6 +37,7 @@ class Data:
     """
 
     column: str | None = None
+    label_column: str | None = None
     tokenizer: Literal["word", "bpe", "char"] = "word"
     vocabulary_size: int = 8_000
     lowercase: bool | None = None
@@ -54,6 +57,7 @@ class Model:
         latent: dimensions of z.
         embedding: size of the token embeddings.
         share_embedding: encoder and decoder use one table of embeddings.
+        label_size: dimensions of the vector of a label, where there is a label_column.
         encoder: reads the sentence.
         posterior: the family of q(z|x).
         prior: p(z).
@@ -65,6 +69,7 @@ class Model:
     latent: int = 32
     embedding: int = 256
     share_embedding: bool = True
+    label_size: int = 16
     encoder: Part = part("recurrent")
     posterior: Part = part("gaussian")
     prior: Part = part("normal")
@@ -176,7 +181,7 @@ class Config:
             # Word dropout is there to make a decoder ask z; without z it is a handicap, of 1.1 nats on Tatoeba.
             noise = {"name": "word-dropout", "rate": 0.0}
             object.__setattr__(self, "model", replace(self.model, latent=0, noise=noise))
-        for name in ("latent", "embedding"):
+        for name in ("latent", "embedding", "label_size"):
             value = getattr(self.model, name)
             if not (name == "latent" and self.kind == "lm"):
                 _expect(1 <= value <= 2**16, f"model.{name}", value, "1 to 65536")

@@ -153,7 +153,8 @@ def decode(
 
     Args:
         model: put in evaluation mode while it speaks, then back.
-        z: (R, D), moved to the device and the precision of the model.
+        z: (R, D), moved to the device and the precision of the model; with a condition (R, D + C), as
+            `SequenceVAE.conditioned` makes it.
         temperature: 0 is greedy; see `filter_logits` for this and the filters.
         top_k: how many tokens stay at each step; 0 keeps all.
         top_p: the probability that the tokens that stay reach; 1 keeps all.
@@ -209,8 +210,9 @@ def _say(
 
 def _points(model: SequenceVAE, z: Tensor) -> Tensor:
     """z in the precision and on the device of the model."""
-    if z.dim() != 2 or z.shape[1] != model.latent:
-        raise ConfigError(f"z has shape {tuple(z.shape)}; this model needs (rows, {model.latent})")
+    if z.dim() != 2 or z.shape[1] != model.heard:
+        behind = " with the vectors of labels behind z" if model.condition is not None else ""
+        raise ConfigError(f"z has shape {tuple(z.shape)}; this model needs (rows, {model.heard}){behind}")
     return z.to(next(model.parameters()))
 
 

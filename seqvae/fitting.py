@@ -57,9 +57,12 @@ class Run:
         train, valid, training = self.corpus.train, self.corpus.valid, self.config.training
         if train is None or valid is None:
             raise CorpusError(f"{self.corpus.name} has no training or no validation sentences")
+        if bool(self.corpus.labels) != (self.config.data.label_column is not None):
+            asked = f"label_column = {self.config.data.label_column!r}"
+            raise ConfigError(f"{asked}, but {self.corpus.name} was read with another: expected the same in both")
         self.valid = valid
         torch.manual_seed(training.seed)
-        self.model = build_model(self.config, len(self.corpus.tokenizer))
+        self.model = build_model(self.config, len(self.corpus.tokenizer), len(self.corpus.labels))
         self.objective = build_objective(self.config)
         world = self.accelerator.num_processes
         batches = Batches(
@@ -82,7 +85,7 @@ class Run:
         """The model as it is now."""
         corpus, update = self.corpus, self.trainer.update
         facts = {"corpus": corpus.name, "notes": corpus.notes, "fingerprint": corpus.fingerprint, "update": update}
-        return Checkpoint(self.config, self.model, self.corpus.tokenizer, facts)
+        return Checkpoint(self.config, self.model, self.corpus.tokenizer, facts, corpus.labels)
 
     def _load(self) -> None:
         if self.folder is None:

@@ -8,6 +8,7 @@ from seqvae import show, steering
 from seqvae.aggregated import POINTS, Aggregate, check_confidence
 from seqvae.errors import ConfigError, CorpusError, SeqVAEError
 from seqvae.text.corpus import Corpus, Split, load
+from seqvae.text.labels import listed, named
 from seqvae.text.sources import located, open_source
 from seqvae.textvae import ROWS, TextVAE
 
@@ -44,6 +45,8 @@ class Held:
         read = load(
             self.corpus or config.corpus,
             column=self.column or (config.data.column if own else None),
+            label_column=config.data.label_column,
+            labels=model.labels or None,
             tokenizer=model.tokenizer,
             max_length=config.data.max_length,
             seed=config.data.split_seed,
@@ -74,18 +77,18 @@ class Source:
         if not model.model.latent:
             raise ConfigError("--from aggregate needs a latent space: a model of kind lm has none")
         try:
-            sentences = self._sentences(model)
+            split = self._split(model)
         except CorpusError as error:
             if self.corpus is not None:
                 raise
             raise ConfigError(f"{error}; or write --corpus FILE to fit to other sentences") from None
-        return model.aggregate(sentences, components=self.components)
+        return model.aggregate(split.texts(), labels=model.labels_of(split), components=self.components)
 
-    def _sentences(self, model: TextVAE) -> list[str]:
+    def _split(self, model: TextVAE) -> Split:
         if self.corpus is None and nameless(model):
             raise ConfigError("the model was trained on standard input or a list in memory: write --corpus FILE")
         splits = Held(self.corpus, "train", self.column, POINTS).load(model)[0].splits
-        return splits["train" if "train" in splits else "test"].at_most(POINTS).texts()
+        return splits["train" if "train" in splits else "test"].at_most(POINTS)
 
 
 @dataclass(frozen=True)
@@ -156,9 +159,35 @@ def training_texts(model: TextVAE) -> tuple[Iterable[str] | None, str]:
     return (text for part in parts for text in model.tokenizer.decode_batch(train.sequences(part))), ""
 
 
-def lines_of(source: str) -> list[str]:
-    """The sentences of a file, or of standard input, in their order and with their duplicates."""
-    opened = open_source(source)
+@dataclass(frozen=True)
+class Lines:
+    """Sentences to work on, with a label for all or a column of labels where the model is conditioned on them."""
+
+    source: str
+    column: str | None = None
+    label: str | None = None
+    label_column: str | None = None
+
+    def read(self, model: TextVAE) -> tuple[list[str], str | list[str] | None]:
+        """The sentences and their labels, which the model knows."""
+        if self.label is not None and self.label_column is not None:
+            raise ConfigError("--label and --label-column were both given: leave one of them out")
+        if model.labels and self.label is None and self.label_column is None:
+            raise ConfigError(
+                f"the model needs a label of each sentence: write --label with one of {listed(model.labels)}; "
+                "or --label-column with the column of a table that holds them"
+            )
+        texts, labels = lines_of(self.source, self.column, self.label_column)
+        given = self.label if labels is None else labels
+        model.numbers(given, len(texts))
+        return texts, given
+
+
+def lines_of(
+    source: str, column: str | None = None, label_column: str | None = None
+) -> tuple[list[str], list[str] | None]:
+    """The sentences of a file, or of standard input, in their order and with their duplicates; and their labels."""
+    opened = open_source(source, column)
     if len(opened.datasets) > 1:
         raise CorpusError(f"{source} has several splits: name one file")
     ((split, dataset),) = opened.datasets.items()
@@ -170,7 +199,13 @@ def lines_of(source: str) -> list[str]:
         show.remark(
             f"{len(lines) - len(texts):,} blank lines skipped: results follow the other {len(texts):,} in order"
         )
-    return texts
+    if label_column is None:
+        return texts, None
+    if label_column not in dataset.column_names:
+        known = ", ".join(dataset.column_names)
+        raise ConfigError(f"--label-column {label_column}: {source} has no such column; its columns are: {known}")
+    pairs = zip(lines, dataset[label_column], strict=True)
+    return texts, [named(value, label_column) for text, value in pairs if text and text.strip()]
 
 
 def nameless(model: TextVAE) -> bool:

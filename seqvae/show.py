@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from seqvae.card import labels
 from seqvae.fitting import Run, Validation, fit
 from seqvae.measures.doctor import Diagnosis, warning
 from seqvae.measures.scores import Scores, restored, rows
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from seqvae.steering import Report
 
 RECENT = 50  # updates that the progress bar averages over
+LABELS = 8  # that the tour shows samples of, at most
 PAUSE = 20  # seconds between two lines of progress where there is no terminal to draw a bar on
 
 
@@ -170,18 +172,32 @@ def json(values: Mapping[str, Any]) -> None:
 
 def tour(model: TextVAE, split: Split) -> None:
     """Samples, reconstructions and an interpolation."""
-    print("\nFive sentences from the prior (temperature 0.5)")
-    for text in model.sample(5, seed=0, temperature=0.5):
-        print(f"  {text}")
+    if model.labels:
+        samples_by_label(model)
+    else:
+        print("\nFive sentences from the prior (temperature 0.5)")
+        for text in model.sample(5, seed=0, temperature=0.5):
+            print(f"  {text}")
     if not model.config.model.latent:
         return
-    chosen = examples(model, split)
+    chosen, labels = examples(model, split)
     print("\nThree held-out sentences and their reconstructions")
-    for original, again in zip(chosen, model.reconstruct(chosen), strict=True):
+    for original, again in zip(chosen, model.reconstruct(chosen, labels=labels), strict=True):
         print(f"  {original}\n  -> {again}")
-    print("\nFrom the first of them to the last in 7 steps")
-    for text in model.interpolate(chosen[0], chosen[-1], steps=7):
+    label = None if labels is None else labels[0]
+    print(f"\nFrom the first of them to the last in 7 steps{'' if label is None else f', all of them {label}'}")
+    for text in model.interpolate(chosen[0], chosen[-1], label=label, steps=7):
         print(f"  {text}")
+
+
+def samples_by_label(model: TextVAE) -> None:
+    """Sentences from the same draws of the prior under each of the commonest labels."""
+    shown = sorted(model.labels, key=model.checkpoint.labels.__getitem__, reverse=True)[:LABELS]
+    print(f"\nThree sentences from the prior (temperature 0.5) for each {model.config.data.label_column}")
+    for label in shown:
+        print(f"  {label}:")
+        for text in model.sample(3, label=label, seed=0, temperature=0.5):
+            print(f"    {text}")
 
 
 def place(folder: Path) -> None:
@@ -189,13 +205,17 @@ def place(folder: Path) -> None:
     print(f"\nmodel folder: {folder}   (try: seqvae sample {shlex.quote(str(folder))} --temperature 0.5)")
 
 
-def examples(model: TextVAE, split: Split, count: int = 3) -> list[str]:
-    """Held-out sentences of like, moderate length, without unknown words where there are such; always the same."""
+def examples(model: TextVAE, split: Split, count: int = 3) -> tuple[list[str], list[str] | None]:
+    """Held-out sentences of like, moderate length, without unknown words where there are such; always the same.
+
+    Their labels too, if they have any.
+    """
     lengths = split.lengths
     typical = np.argsort(np.abs(lengths - min(8, int(np.median(lengths)))), kind="stable")[:200]
     texts = [model.tokenizer.decode(ids) for ids in split.sequences(typical)]
-    known = [text for text in texts if "<unk>" not in text]
-    return (known or texts)[:: max(1, len(known or texts) // count)][:count]
+    known = [place for place, text in enumerate(texts) if "<unk>" not in text] or list(range(len(texts)))
+    chosen = known[:: max(1, len(known) // count)][:count]
+    return [texts[place] for place in chosen], model.labels_of(split.select(typical[chosen]))
 
 
 def sentences(said: Sequence[Sentence], as_json: bool, originals: Sequence[str] | None = None) -> None:
@@ -215,6 +235,8 @@ def description(model: TextVAE) -> None:
     for note in facts.get("notes", []):
         print(f"             {note}")
     print(f"kind         {config.kind}")
+    if model.labels:
+        print(f"labels       {labels(model.checkpoint)}")
     print(f"tokenizer    {model.tokenizer.kind}, {len(model.tokenizer):,} tokens")
     print(f"parameters   {parameters:,}, of {len(list(model.model.parameters()))} tensors")
     print(f"trained for  {facts.get('update', 0):,} updates, seed {config.training.seed}")

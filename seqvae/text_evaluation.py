@@ -86,6 +86,8 @@ def evaluate_text(
     (20, 20, 3, True)
     """
     check_options(temperature=temperature)
+    if language_model is not None and language_model.labels:
+        raise ConfigError("the language model that judges needs labels: expected one trained without --label-column")
     for name, given, least in (("number", number, 2), ("steps", steps, 2), ("paths", paths, 0)):
         if given < least:
             raise ConfigError(f"{name} is {given}; it must be at least {least}")
@@ -102,19 +104,22 @@ def evaluate_text(
     scores |= _fluency(model, said, split, held_out, train, judge)
     scores |= _diversity(model, said, _all(held_out), train)
     if model.model.latent:
-        q = model.encode(held_out.texts())
-        scores |= _reconstruction(model, q, _all(held_out), seed)
-        scores |= _interpolation(model, q, steps, min(paths, len(held_out) // 2), seed, judge)
+        labels = model.labels_of(held_out)
+        q = model.encode(held_out.texts(), labels=labels)
+        scores |= _reconstruction(model, q, labels, _all(held_out), seed)
+        scores |= _interpolation(model, q, labels, steps, min(paths, len(held_out) // 2), seed, judge)
     return TextScores(**scores)
 
 
-def _reconstruction(model: TextVAE, q: Distribution, originals: Sequences, seed: int) -> Found:
+def _reconstruction(
+    model: TextVAE, q: Distribution, labels: list[str] | None, originals: Sequences, seed: int
+) -> Found:
     scores: Found = {}
     texts = _spaced(model, originals)
     with seeded(seed):
         points = {"mean": q.mean, "sampled": q.sample()}
     for name, z in points.items():
-        again = model.sequences(model.decode(z))
+        again = model.sequences(model.decode(z, labels=labels))
         said = _spaced(model, again)
         scores[f"exact_match_{name}"] = exact_match(texts, said)
         scores[f"token_accuracy_{name}"] = token_accuracy(originals, again)
@@ -153,13 +158,21 @@ def _diversity(model: TextVAE, said: Sequences, originals: Sequences, train: Spl
 
 
 def _interpolation(
-    model: TextVAE, q: Distribution, steps: int, paths: int, seed: int, judge: Perplexity | None
+    model: TextVAE,
+    q: Distribution,
+    labels: list[str] | None,
+    steps: int,
+    paths: int,
+    seed: int,
+    judge: Perplexity | None,
 ) -> Found:
+    """Scores of paths between sentences; where these have labels, that of the first goes with all of the path."""
     if not paths:
         return {}
     order = np.random.default_rng(seed).permutation(len(q.mean))[: 2 * paths].reshape(2, paths)
     points = linear(q.mean[order[0]], q.mean[order[1]], steps)  # (steps, paths, D)
-    said = model.sequences(model.decode(points.transpose(0, 1).flatten(0, 1)))
+    names = None if labels is None else [labels[row] for row in order[0] for _ in range(steps)]
+    said = model.sequences(model.decode(points.transpose(0, 1).flatten(0, 1), labels=names))
     texts = _spaced(model, said)
     walks = [texts[start : start + steps] for start in range(0, len(texts), steps)]
     return {

@@ -19,17 +19,19 @@ from seqvae.checkpoint import CARD, CONFIG, TOKENIZER, WEIGHTS, Checkpoint, writ
 from seqvae.config import Config, Data, Model, Objective, Training, loading
 from seqvae.decoding import decode, evaluating, seeded
 from seqvae.errors import CheckpointError, ConfigError, choose
+from seqvae.generation import STREAM, sample_prior
 from seqvae.generation import path as path_named
-from seqvae.generation import sample_prior
 from seqvae.measures.bounds import measure
 from seqvae.measures.held_out import score_split
 from seqvae.measures.scores import Scores
 from seqvae.processes import accelerator_for
 from seqvae.runs import fresh
 from seqvae.text.corpus import Split, load
+from seqvae.text.labels import listed
 from seqvae.text.sources import located
 
 ROWS = 256  # sentences encoded at a time
+Names = str | Sequence[str] | None  # labels: one for all sentences, or one for each
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ class Sentence:
 class TextVAE:
     """A sentence VAE.
 
+    Attributes:
+        labels: those that it is conditioned on, by name; empty for a model without a label column.
+
     >>> model = TextVAE.fit(["a cat sat .", "a dog sat .", "a cat ran .", "a dog ran ."] * 9, latent=2, max_epochs=1)
     >>> len(model.sample(3, seed=1)), tuple(model.encode(["a cat sat ."]).mean.shape)
     (3, (1, 2))
@@ -60,6 +65,7 @@ class TextVAE:
         self.model = checkpoint.model.eval()
         self.tokenizer = checkpoint.tokenizer
         self.config = checkpoint.config
+        self.labels = tuple(checkpoint.labels)
 
     # -- making one ---------------------------------------------------------------------------------------------------
 
@@ -132,93 +138,136 @@ class TextVAE:
 
     # -- sentences -> z -----------------------------------------------------------------------------------------------
 
-    def encode(self, sentences: Iterable[str]) -> Distribution:
+    def encode(self, sentences: Iterable[str], *, labels: Names = None) -> Distribution:
         """q(z|x): batch (B,), event (D,); `.mean` is the point to decode, `.stddev` how sure it is.
 
+        Args:
+            sentences: B of them.
+            labels: where the model is conditioned on labels: that of each sentence, or one for all; then q(z|x, y).
+
         Raises:
-            ConfigError: for a language model (kind lm), which has no z.
+            ConfigError: for a language model (kind lm), which has no z; for labels that the model needs and are not
+                given, or that it does not know.
         """
         if not self.model.latent:
             raise ConfigError("this model is of kind lm: it has no latent space to encode into; train one of kind vae")
         with evaluating(self.model):
-            h = [self.model.hidden(batch) for batch in self._batches(sentences)]
+            h = [self.model.hidden(batch) for batch in self._batches(sentences, labels)]
             return self.model.posterior(torch.cat(h))
 
-    def aggregate(self, sentences: Iterable[str], *, components: int | None = None, seed: int = 0) -> Aggregate:
+    def aggregate(
+        self, sentences: Iterable[str], *, labels: Names = None, components: int | None = None, seed: int = 0
+    ) -> Aggregate:
         """A density of z fitted to q(z|x) of `sentences`, to sample from in place of the prior.
 
         `model.decode(model.aggregate(sentences).sample(5, seed=1).z)` writes 5 sentences. Args and errors as
         `seqvae.aggregated.fit_aggregate`.
         """
-        sequences = sorted(self.sequences(sentences), key=len)
-        batches = (Batch.of(sequences[i : i + ROWS]) for i in range(0, len(sequences), ROWS))
+        batches = (batch for _, batch in self._by_length(sentences, labels))
         return fit_aggregate(self.model, batches, components=components, seed=seed)
 
-    def score(self, sentences: Iterable[str], *, samples: int = 100, seed: int = 0) -> Tensor:
-        """(B,) float64 nats: log p(x) of each sentence, importance weighted over `samples` draws of q(z|x)."""
-        sequences = self.sequences(sentences)
-        order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
-        parts = [order[i : i + ROWS] for i in range(0, len(order), ROWS)]
-        pairs = ((part, Batch.of([sequences[i] for i in part])) for part in parts)
-        return -measure(self.model, pairs, samples=samples, seed=seed).nll
+    def score(self, sentences: Iterable[str], *, labels: Names = None, samples: int = 100, seed: int = 0) -> Tensor:
+        """(B,) float64 nats: log p(x) of each sentence, importance weighted over `samples` draws of q(z|x).
+
+        With labels, as for `encode`, log p(x|y).
+        """
+        return -measure(self.model, self._by_length(sentences, labels), samples=samples, seed=seed).nll
 
     # -- z -> sentences -----------------------------------------------------------------------------------------------
 
-    def decode(self, z: Tensor, *, seed: int | None = None, temperature: float = 0.0, **options: Any) -> list[str]:
-        """(B, D) -> B sentences, greedily unless a temperature is given; options as in `sample`."""
-        return [s.text for s in self.sentences(z, seed=seed, temperature=temperature, **options)]
+    def decode(
+        self,
+        z: Tensor,
+        *,
+        labels: Names = None,
+        seed: int | None = None,
+        temperature: float = 0.0,
+        **options: Any,
+    ) -> list[str]:
+        """(B, D) -> B sentences, greedily unless a temperature is given; options as in `sample`.
 
-    def sample(self, n: int = 1, *, seed: int | None = None, temperature: float = 1.0, **options: Any) -> list[str]:
+        Where the model is conditioned on labels, `labels` is that of each sentence, or one for all. It need not be the
+        one that z was encoded with: z says the rest of the sentence.
+        """
+        return [s.text for s in self.sentences(z, labels=labels, seed=seed, temperature=temperature, **options)]
+
+    def sample(
+        self, n: int = 1, *, label: Names = None, seed: int | None = None, temperature: float = 1.0, **options: Any
+    ) -> list[str]:
         """`n` sentences from draws of the prior (for those of another density, see `aggregate`).
 
         Args:
             n: how many.
+            label: where the model is conditioned on labels: the one that the sentences shall have (or a list, one for
+                each). None draws labels as often as the training sentences have them.
             seed: of z and of the words; None draws new ones each time.
             temperature: 0 takes the likeliest word each time, 1 draws from the model, between is bolder than the one
                 and safer than the other.
             options: `top_k`, `top_p`, `min_p`, `beam`, `max_length`, `allow_unknown` (see `seqvae.decoding.decode`).
         """
-        return [s.text for s in self.samples(n, seed=seed, temperature=temperature, **options)]
+        return [s.text for s in self.samples(n, label=label, seed=seed, temperature=temperature, **options)]
 
-    def reconstruct(self, sentences: Iterable[str], **options: Any) -> list[str]:
-        """Each sentence decoded from its posterior mean, greedily; options as in `decode`."""
-        return self.decode(self.encode(sentences).mean, **options)
+    def reconstruct(self, sentences: Iterable[str], *, labels: Names = None, **options: Any) -> list[str]:
+        """Each sentence decoded from its posterior mean, greedily; labels as in `encode`, options as in `decode`."""
+        return self.decode(self.encode(sentences, labels=labels).mean, labels=labels, **options)
 
-    def interpolate(self, start: str, end: str, *, steps: int = 7, path: str = "linear", **options: Any) -> list[str]:
+    def interpolate(
+        self, start: str, end: str, *, label: str | None = None, steps: int = 7, path: str = "linear", **options: Any
+    ) -> list[str]:
         """`steps` sentences from the reconstruction of `start` to that of `end`.
 
         Args:
             start: a sentence.
             end: another.
+            label: of both sentences and of all between them, where the model is conditioned on labels.
             steps: 2 or more, the two ends included.
             path: `linear`, or `slerp` along the arc between the two directions.
             options: as in `decode`.
         """
-        z = self.encode([start, end]).mean
-        return self.decode(self.walk(z[0], z[1], steps=steps, path=path), **options)
+        z = self.encode([start, end], labels=label).mean
+        return self.decode(self.walk(z[0], z[1], steps=steps, path=path), labels=label, **options)
 
-    def samples(self, n: int, *, seed: int | None = None, temperature: float = 1.0, **options: Any) -> list[Sentence]:
+    def samples(
+        self, n: int, *, label: Names = None, seed: int | None = None, temperature: float = 1.0, **options: Any
+    ) -> list[Sentence]:
         """As `sample`, with log probabilities."""
-        return self.sentences(self.prior_draws(n, seed=seed), seed=seed, temperature=temperature, **options)
+        z, labels = self.prior_draws(n, seed=seed), self.label_draws(n, seed=seed) if label is None else label
+        return self.sentences(z, labels=labels, seed=seed, temperature=temperature, **options)
 
     def prior_draws(self, n: int, *, seed: int | None = None) -> Tensor:
         """(n, D) draws of p(z)."""
         return sample_prior(self.model, n, seed=seed)
+
+    def label_draws(self, n: int, *, seed: int | None = None) -> list[str] | None:
+        """`n` labels, each as likely as it is frequent among the training sentences; None if there are no labels."""
+        if not self.labels:
+            return None
+        counts = torch.tensor(list(self.checkpoint.labels.values()), dtype=torch.float64)
+        with seeded(None if seed is None else (seed + 2 * STREAM) % 2**63):
+            return [self.labels[i] for i in torch.multinomial(counts, n, replacement=True).tolist()]
 
     def walk(self, z0: Tensor, z1: Tensor, *, steps: int = 7, path: str = "linear") -> Tensor:
         """(steps, D) points from z0 (D,) to z1 (D,), both included."""
         return path_named(path)(z0, z1, steps)
 
     def sentences(
-        self, z: Tensor, *, seed: int | None = None, temperature: float = 0.0, beam: int = 0, **options: Any
+        self,
+        z: Tensor,
+        *,
+        labels: Names = None,
+        seed: int | None = None,
+        temperature: float = 0.0,
+        beam: int = 0,
+        **options: Any,
     ) -> list[Sentence]:
-        """(B, D) -> B sentences with their log probabilities; options as in `sample`."""
+        """(B, D) -> B sentences with their log probabilities; labels as in `decode`, options as in `sample`."""
         if z.dim() != 2 or z.shape[1] != self.model.latent:
             raise ConfigError(f"z has shape {tuple(z.shape)}: expected (sentences, {self.model.latent})")
         options.setdefault("max_length", self.config.data.max_length)
-        z = z.to(next(self.model.parameters()))
+        with torch.no_grad():
+            points = self.model.conditioned(z.to(next(self.model.parameters())), self.numbers(labels, len(z)))
         with seeded(seed):
-            said = decode(self.model, z, temperature=1.0 if beam else temperature, beam=beam, **options)
+            said = decode(self.model, points, temperature=1.0 if beam else temperature, beam=beam, **options)
         texts = self.tokenizer.decode_batch(said.tokens)
         return [Sentence(*row) for row in zip(texts, said.log_prob.tolist(), map(len, said.tokens), strict=True)]
 
@@ -237,11 +286,54 @@ class TextVAE:
         longest = self.config.data.max_length
         return [[*ids, END][:longest] for ids in self.tokenizer.encode_batch(list(sentences))]
 
-    def _batches(self, sentences: Iterable[str]) -> Iterable[Batch]:
+    def numbers(self, labels: Names, count: int) -> Tensor | None:
+        """(count,) int64, the numbers of the labels of `count` sentences; None for a model without labels.
+
+        Raises:
+            ConfigError: for labels that the model needs and are not given, that it does not know, or that are not one
+                for all or one for each; and for any of a model without labels.
+        """
+        if not self.labels:
+            if labels is None:
+                return None
+            raise ConfigError("a label was given, but the model was trained without --label-column: leave it out")
+        column, known = self.config.data.label_column, listed(self.labels)
+        if labels is None:
+            raise ConfigError(f"the model needs a label, {column!r} of the sentence: expected one of: {known}")
+        names = [labels] * count if isinstance(labels, str) else list(labels)
+        if len(names) != count:
+            raise ConfigError(
+                f"{len(names)} labels were given: expected one for each of {count} sentences, or one for all"
+            )
+        place = {name: number for number, name in enumerate(self.labels)}
+        if unknown := [name for name in names if name not in place]:
+            raise ConfigError(f"unknown label {unknown[0]!r}: expected one of: {known}")
+        return torch.tensor([place[name] for name in names], dtype=torch.long)
+
+    def labels_of(self, split: Split) -> list[str] | None:
+        """The label of each sentence of a split that was read for this model; None for a model without labels."""
+        return None if split.labels is None else [self.labels[number] for number in split.labels]
+
+    def _batches(self, sentences: Iterable[str], labels: Names) -> Iterable[Batch]:
         sequences = self.sequences(sentences)
         if not sequences:
             raise ConfigError("no sentence was given")
-        return (Batch.of(sequences[i : i + ROWS]) for i in range(0, len(sequences), ROWS))
+        numbers = self.numbers(labels, len(sequences))
+        parts = [range(i, min(i + ROWS, len(sequences))) for i in range(0, len(sequences), ROWS)]
+        return (_batch(sequences, numbers, part) for part in parts)
+
+    def _by_length(self, sentences: Iterable[str], labels: Names) -> Iterable[tuple[Sequence[int], Batch]]:
+        """Batches of sentences of like length, with the places of the sentences."""
+        sequences = self.sequences(sentences)
+        numbers = self.numbers(labels, len(sequences))
+        order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
+        parts = [order[i : i + ROWS] for i in range(0, len(order), ROWS)]
+        return ((part, _batch(sequences, numbers, part)) for part in parts)
+
+
+def _batch(sequences: list[list[int]], numbers: Tensor | None, rows: Sequence[int]) -> Batch:
+    batch = Batch.of([sequences[row] for row in rows])
+    return batch if numbers is None else dataclasses.replace(batch, labels=numbers[list(rows)])
 
 
 def config_of(options: dict[str, Any]) -> Config:

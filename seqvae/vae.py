@@ -1,6 +1,13 @@
 """The equation, nothing else:
 
 log p(x) >= E_q(z|x)[ log p(x|z) ] - KL( q(z|x) || p(z) )
+
+and with a label y as the condition log p(x|y) >= E_q(z|x,y)[ log p(x|z,y) ] - KL( q(z|x,y) || p(z) ), the prior p(z)
+being the same for all labels.
+
+Source of the condition: Sohn, Lee & Yan, Learning Structured Output Representation using Deep Conditional Generative
+Models, 2015, whose prior may depend on y too; for sentences Zhao, Zhao & Eskenazi, Learning Discourse-level Diversity
+for Neural Dialog Models using Conditional Variational Autoencoders, 2017, https://arxiv.org/abs/1703.10960.
 """
 
 from dataclasses import dataclass
@@ -14,6 +21,7 @@ from seqvae.batch import Batch
 from seqvae.decoders import Decoder, State
 from seqvae.divergences import kl
 from seqvae.encoders import Encoder
+from seqvae.errors import ConfigError
 from seqvae.noise import Noise
 from seqvae.observations import Observation
 from seqvae.posteriors import Posterior
@@ -55,6 +63,8 @@ class SequenceVAE(nn.Module):
     Args:
         latent: D.
         encoder, posterior, prior, decoder, observation, noise: see the room of that name.
+        condition: (B,) labels -> (B, C), a vector c of each, which stands beside what the encoder says of a sentence
+            and beside z where the decoder hears it; None for a model without labels.
     """
 
     def __init__(
@@ -67,6 +77,7 @@ class SequenceVAE(nn.Module):
         decoder: Decoder,
         observation: Observation,
         noise: Noise,
+        condition: nn.Embedding | None = None,
     ) -> None:
         super().__init__()
         self.latent = latent
@@ -76,6 +87,12 @@ class SequenceVAE(nn.Module):
         self.prior = prior
         self.decoder = decoder
         self.observation = observation
+        self.condition = condition
+
+    @property
+    def heard(self) -> int:
+        """D + C, the size of what the decoder hears beside words."""
+        return self.latent + (0 if self.condition is None else self.condition.embedding_dim)
 
     def forward(self, batch: Batch) -> Trace:
         """Encode, draw z once, and score the sentences under it; noise and dropout only while training."""
@@ -90,14 +107,25 @@ class SequenceVAE(nn.Module):
 
     def hidden(self, batch: Batch) -> Tensor:
         """(B, H), what q(z|x) is made from: the posterior of some rows of it is that of their sentences."""
-        return self.encoder(batch.reading)
+        return self.conditioned(self.encoder(batch.reading), batch.labels)
+
+    def conditioned(self, vectors: Tensor, labels: Tensor | None) -> Tensor:
+        """(B, K) -> (B, K + C), the vector of each row's label behind it; without a condition the rows as they are."""
+        if self.condition is None:
+            return vectors
+        if labels is None:
+            raise ConfigError("this model is conditioned on labels, and none was given: expected one for each sentence")
+        return torch.cat([vectors, self.condition(labels.to(vectors.device))], dim=-1)
 
     def log_prob(self, batch: Batch, z: Tensor) -> Tensor:
         """log p(x_t | x_<t, z) for z (B, D): (B, T) nats, 0 at padding."""
-        features, _ = self.decoder(self.observation.embed(batch.inputs), z)
+        features, _ = self.decoder(self.observation.embed(batch.inputs), self.conditioned(z, batch.labels))
         return torch.where(batch.mask, self.observation.log_prob(features, batch.targets), 0.0)
 
     def step(self, tokens: Tensor, z: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """One step of generation: (R,) last tokens, (R, D), state -> (R, V) logits of the next, new state."""
+        """One step of generation: (R,) last tokens, (R, D), state -> (R, V) logits of the next, new state.
+
+        With a condition z is (R, D + C), as `conditioned` makes it.
+        """
         features, state = self.decoder(self.observation.embed(tokens[:, None]), z, state)
         return self.observation.logits(features[:, 0]), state

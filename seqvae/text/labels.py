@@ -61,7 +61,7 @@ def label(texts: Texts, column: str, names: Sequence[str] | None = None) -> tupl
             origin = "the training sentences have" if names is None else "the model was trained with"
             raise CorpusError(
                 f"the {split} sentences of {texts.name} have the label {min(missing)!r} in column {column!r}, which is "
-                f"none of those that {origin}: {listed(known)}"
+                f"none of those that {origin}: {listed(known)}; drop these rows, or merge rare labels"
             )
         dataset = rows.dataset
         if id(dataset) not in labelled:

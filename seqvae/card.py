@@ -39,7 +39,10 @@ def card(checkpoint: Checkpoint, samples: list[str], scores: Scores | None = Non
         *[f"- {text}" for text in samples],
     ]
     if scores is not None:
-        lines += ["", "## Held-out scores", "", "| score | value | meaning |", "|---|---|---|"]
+        lines += ["", "## Held-out scores", ""]
+        if checkpoint.labels:
+            lines += [given(config.data.label_column), ""]
+        lines += ["| score | value | meaning |", "|---|---|---|"]
         lines += [f"| {row.name} | {row.value} | {escaped(row.definition)} |" for row in rows(scores)]
     return "\n".join(lines) + "\n"
 
@@ -50,6 +53,14 @@ def labels(checkpoint: Checkpoint) -> str:
     order = sorted(checkpoint.labels, key=checkpoint.labels.__getitem__, reverse=True)
     shares = listed(f"{name} ({checkpoint.labels[name] / total:.1%})" for name in order)
     return f"{checkpoint.config.data.label_column}: {shares}"
+
+
+def given(column: str | None) -> str:
+    """What the scores of a conditional model mean."""
+    return (
+        f"Each sentence is scored given its label y, the {column}: p(x) is p(x|y), q(z|x) is q(z|x, y), I(x; z) "
+        "is the information of z about sentence and label together; the floors see no label."
+    )
 
 
 def escaped(text: str) -> str:

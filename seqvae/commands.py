@@ -185,6 +185,7 @@ def evaluate(
     options = {"samples": samples, "seeds": seeds, "refined": refined, "seed": seed}
     found = examine(model, split, train, folder=name, **options)
     results: dict[str, Any] = vars(found.scores) | {"floors": found.floors, "diagnosis": vars(found.diagnosis)}
+    show.condition(model)
     show.scores(found.scores)
     show.floors(found.floors)
     if columns:

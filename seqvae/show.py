@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from seqvae.card import labels
+from seqvae.card import given, labels
 from seqvae.fitting import Run, Validation, fit
 from seqvae.measures.doctor import Diagnosis, warning
 from seqvae.measures.scores import Scores, restored, rows
@@ -110,6 +110,12 @@ def scores(scores: Scores | TextScores) -> None:
         print(f"\n  {section}")
         for row in group:
             print(f"  {row.name:26} {row.value:>18}  {row.definition}")
+
+
+def condition(model: TextVAE) -> None:
+    """What the scores of a conditional model are scores of; nothing for another model."""
+    if model.labels:
+        print(f"\n{given(model.config.data.label_column)}")
 
 
 def floors(floors: Mapping[str, Mapping[str, float]]) -> None:

@@ -27,11 +27,10 @@ from seqvae.measures.scores import Scores
 from seqvae.processes import accelerator_for
 from seqvae.runs import fresh
 from seqvae.text.corpus import Split, load
-from seqvae.text.labels import listed
+from seqvae.text.labels import Names, numbered
 from seqvae.text.sources import located
 
 ROWS = 256  # sentences encoded at a time
-Names = str | Sequence[str] | None  # labels: one for all sentences, or one for each
 
 
 @dataclass(frozen=True)
@@ -287,28 +286,9 @@ class TextVAE:
         return [[*ids, END][:longest] for ids in self.tokenizer.encode_batch(list(sentences))]
 
     def numbers(self, labels: Names, count: int) -> Tensor | None:
-        """(count,) int64, the numbers of the labels of `count` sentences; None for a model without labels.
-
-        Raises:
-            ConfigError: for labels that the model needs and are not given, that it does not know, or that are not one
-                for all or one for each; and for any of a model without labels.
-        """
-        if not self.labels:
-            if labels is None:
-                return None
-            raise ConfigError("a label was given, but the model was trained without --label-column: leave it out")
-        column, known = self.config.data.label_column, listed(self.labels)
-        if labels is None:
-            raise ConfigError(f"the model needs a label, {column!r} of the sentence: expected one of: {known}")
-        names = [labels] * count if isinstance(labels, str) else list(labels)
-        if len(names) != count:
-            raise ConfigError(
-                f"{len(names)} labels were given: expected one for each of {count} sentences, or one for all"
-            )
-        place = {name: number for number, name in enumerate(self.labels)}
-        if unknown := [name for name in names if name not in place]:
-            raise ConfigError(f"unknown label {unknown[0]!r}: expected one of: {known}")
-        return torch.tensor([place[name] for name in names], dtype=torch.long)
+        """(count,) int64, the numbers of the labels of `count` sentences, or None: `seqvae.text.labels.numbered`."""
+        found = numbered(labels, self.labels, self.config.data.label_column, count)
+        return None if found is None else torch.tensor(found, dtype=torch.long)
 
     def labels_of(self, split: Split) -> list[str] | None:
         """The label of each sentence of a split that was read for this model; None for a model without labels."""

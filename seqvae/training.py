@@ -124,6 +124,7 @@ def _finish(model: TextVAE, corpus: Corpus, folder: Path) -> None:
     model.checkpoint.save(folder)
     model.write_card(folder, scores)
     if found:
+        show.condition(model)
         show.scores(found.scores)
         show.floors(found.floors)
         show.diagnosis(found.diagnosis, at_length=False)

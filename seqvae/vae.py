@@ -6,8 +6,9 @@ and with a label y as the condition log p(x|y) >= E_q(z|x,y)[ log p(x|z,y) ] - K
 being the same for all labels.
 
 Source of the condition: Sohn, Lee & Yan, Learning Structured Output Representation using Deep Conditional Generative
-Models, 2015, whose prior may depend on y too; for sentences Zhao, Zhao & Eskenazi, Learning Discourse-level Diversity
-for Neural Dialog Models using Conditional Variational Autoencoders, 2017, https://arxiv.org/abs/1703.10960.
+Models, 2015, whose prior depends on the condition too; with p(z) alone, Kingma et al., Semi-supervised Learning with
+Deep Generative Models, 2014, https://arxiv.org/abs/1406.5298; for text Zhao, Zhao & Eskenazi, Learning Discourse-level
+Diversity for Neural Dialog Models using Conditional Variational Autoencoders, 2017, https://arxiv.org/abs/1703.10960.
 """
 
 from dataclasses import dataclass

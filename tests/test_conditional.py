@@ -278,7 +278,7 @@ def test_interpolate_takes_a_label(folder, say):
 
 
 def test_evaluate_diagnose_and_describe_read_the_labels_by_themselves(folder, corpus, say, tmp_path):
-    say(
+    out = say(
         "evaluate",
         folder,
         corpus,
@@ -292,6 +292,7 @@ def test_evaluate_diagnose_and_describe_read_the_labels_by_themselves(folder, co
         tmp_path / "s",
     )
     scores = json.loads((tmp_path / "s").read_text())
+    assert any(line.startswith("Each sentence is scored given its label y, the tense") for line in out)
     assert scores["nll"] > 0 and scores["decoder_entropy_prior"] > 0 and scores["inference_gap"] is not None
     assert scores["probes"][0]["label"] == "tense"
     assert say("diagnose", folder, "--split", "train")
@@ -344,10 +345,14 @@ def test_mistakes_with_labels_are_one_line(folder, corpus, tmp_path, refused, fi
 # -- the grammar ------------------------------------------------------------------------------------------------------
 
 
-def test_the_exact_probability_of_a_labelled_sentence_is_that_given_its_label():
+def test_the_exact_probability_of_a_labelled_sentence_is_that_given_its_label(file):
     """p(x|y) = p(x) / p(y) for a factor y that x decides; for another column it is not known."""
-    split, plain = (load("grammar", label_column=column).test.at_most(200) for column in ("tense", None))
-    rate = grammar.FACTORS["tense"]
-    for given, log, label in zip(exact(split), exact(plain), split.column("tense"), strict=True):
-        assert given == pytest.approx(log - math.log(rate[label]))
-    assert exact(load("grammar", label_column="verb").test.at_most(200)) is None
+    drawn = grammar.sample(60, seed=4)
+    rows = [json.dumps({"text": s.text, "log_prob": s.log_prob} | s.factors) for s in drawn]
+    path, rate = file("grammar.jsonl", "\n".join(rows)), grammar.FACTORS["tense"]
+    options = {"column": "text", "whole": True, "split_punctuation": False}
+    plain, split = (load(path, label_column=column, **options).test for column in (None, "tense"))
+    assert exact(plain) == [sentence.log_prob for sentence in drawn]
+    for given, sentence in zip(exact(split), drawn, strict=True):
+        assert given == pytest.approx(sentence.log_prob - math.log(rate[sentence.factors["tense"]]))
+    assert exact(load(path, label_column="verb", **options).test) is None

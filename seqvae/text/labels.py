@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from seqvae.errors import CorpusError
+from seqvae.errors import ConfigError, CorpusError
 from seqvae.text.pipelines import sound
 from seqvae.text.splitting import Rows, Texts
+
+Names = str | Sequence[str] | None  # labels: one for all sentences, or one for each
 
 MOST = 1_000  # different labels; a column with more is likelier one of names or numbers of the sentences
 NAMED = 20  # labels that an error names, at most
@@ -68,6 +70,36 @@ def label(texts: Texts, column: str, names: Sequence[str] | None = None) -> tupl
             labelled[id(dataset)] = Labelled(column, known, np.full(len(dataset), -1, np.int64))
         labelled[id(dataset)].numbers[rows.numbers] = [place[name] for name in found[split]]
     return {name: counts[name] for name in known}, labelled
+
+
+def numbered(given: Names, known: Sequence[str], column: str | None, count: int) -> list[int] | None:
+    """The numbers of the labels of `count` sentences; None for a model without labels.
+
+    Args:
+        given: a label for all, or one for each; None if none was given.
+        known: those of the model, none for a model without labels.
+        column: what to call them.
+        count: of sentences.
+
+    Raises:
+        ConfigError: if they are needed and not given, given and not needed, not known, too many or too few.
+
+    >>> numbered("past", ["future", "past"], "tense", 2)
+    [1, 1]
+    """
+    if not known:
+        if given is None:
+            return None
+        raise ConfigError("a label was given, but the model was trained without --label-column: leave it out")
+    if given is None:
+        raise ConfigError(f"the model needs a label, the {column!r} of the sentence: expected one of: {listed(known)}")
+    names = [given] * count if isinstance(given, str) else list(given)
+    if len(names) != count:
+        raise ConfigError(f"{len(names)} labels were given: expected one for each of {count} sentences, or one for all")
+    place = {name: number for number, name in enumerate(known)}
+    if unknown := [name for name in names if name not in place]:
+        raise ConfigError(f"unknown label {unknown[0]!r}: expected one of: {listed(known)}")
+    return [place[name] for name in names]
 
 
 def listed(names: Iterable[str]) -> str:

@@ -4,10 +4,8 @@ Rows of equal length need no padding, and on a CPU an `nn.LSTM` over them is sev
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
-import torch
 
 from seqvae.batch import Batch
 from seqvae.errors import ConfigError
@@ -79,7 +77,7 @@ class Batches:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch on this rank, from step `start` on."""
         for indices in self.plan(epoch)[start:]:
-            yield batch_of(self.split, indices)
+            yield self.split.batch(indices)
 
     def _deal(self, step: np.ndarray) -> np.ndarray:
         return step[self.rank % len(step) :: self.world]
@@ -93,12 +91,6 @@ class Batches:
         begins = np.concatenate([[0], ends[:-1]])
         pieces = [np.arange(begin, end, size) for begin, end in zip(begins, ends, strict=True)]
         return np.append(np.concatenate(pieces), len(self.split))
-
-
-def batch_of(split: Split, indices: np.ndarray) -> Batch:
-    """Some sentences, with their labels where they have any."""
-    batch, labels = Batch.of(split.sequences(indices)), split.labels
-    return batch if labels is None else replace(batch, labels=torch.from_numpy(labels[indices]))
 
 
 def ordered(split: Split, batch_size: int = 64, max_tokens: int | None = None) -> Iterator[tuple[np.ndarray, Batch]]:
@@ -122,5 +114,5 @@ def ordered(split: Split, batch_size: int = 64, max_tokens: int | None = None) -
         if max_tokens is not None:
             padded = lengths[start:end].astype(np.int64) * np.arange(1, end - start + 1)
             end = start + max(1, int(np.searchsorted(padded, max_tokens, side="right")))
-        yield order[start:end], batch_of(split, order[start:end])
+        yield order[start:end], split.batch(order[start:end])
         start = end

@@ -9,8 +9,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
-from seqvae.batch import END
+from seqvae.batch import END, Batch
 from seqvae.errors import ConfigError
 from seqvae.text.encoding import encode, trained
 from seqvae.text.labels import Labelled, label
@@ -51,6 +52,13 @@ class Split:
             offsets, values = self._chunks[chunk]
             found.append(values[offsets[row] : offsets[row + 1]].tolist())
         return found
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
+        """Some sentences as a batch, with their labels where they have any."""
+        batch = Batch.of(self.sequences(indices))
+        if self.labels is None:
+            return batch
+        return replace(batch, labels=torch.from_numpy(self.labels[np.asarray(indices, np.int64)]))
 
     def select(self, indices: Sequence[int] | np.ndarray) -> "Split":
         """A split of some of the sentences, in the given order."""

@@ -92,7 +92,7 @@ def sample(
     /,
     *,
     number: Annotated[int, Parameter(name=["--number", "-n"])] = 10,
-    label: Label = None,
+    label: str | None = None,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,

@@ -14,7 +14,8 @@ from seqvae.generation import PATHS, linear, path, sample_prior, slerp
 class Shifted(torch.nn.Module):
     """A stand-in for a model: a prior, and a decoder whose words tell in which of 5 slices z lies."""
 
-    latent = 2
+    latent = heard = 2
+    condition = None
 
     def __init__(self):
         super().__init__()

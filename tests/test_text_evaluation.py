@@ -35,11 +35,14 @@ class Parrot:
         self.tokenizer, self.texts = tokenizer, [tokenizer.decode(tokenizer.encode(text)) for text in sentences]
         self.model, self.draws = SimpleNamespace(latent=1), samples or self.texts
 
-    def encode(self, texts):
+    def labels_of(self, split):
+        return None
+
+    def encode(self, texts, labels):
         numbers = [[float(self.texts.index(self.tokenizer.decode(self.tokenizer.encode(text))))] for text in texts]
         return Independent(Normal(torch.tensor(numbers), 1e-6), 1)
 
-    def decode(self, z):
+    def decode(self, z, labels):
         return [self.texts[number] for number in z[:, 0].round().long().tolist()]
 
     def sample(self, n, *, seed, temperature):

@@ -25,7 +25,7 @@ from seqvae.options import Part
 from seqvae.posteriors import POSTERIORS
 from seqvae.priors import PRIORS
 from seqvae.schedules import SCHEDULES
-from seqvae.terms import DIVERGENCES, Reconstruction
+from seqvae.terms import AUXILIARIES, DIVERGENCES, Reconstruction
 from seqvae.vae import SequenceVAE
 
 # Where a part stands in the configuration -> the catalogue that its name is looked up in.
@@ -38,6 +38,7 @@ CATALOGUES: dict[str, Mapping[str, type]] = {
     "model.noise": NOISES,
     "objective.divergence": DIVERGENCES,
     "objective.weight": SCHEDULES,
+    "objective.auxiliary": AUXILIARIES,
 }
 
 
@@ -85,7 +86,7 @@ def resolve_all(config: Config) -> Config:
     resolved = replace(config, model=model, objective=objective)
     with torch.device("meta"):  # without memory: only to see whether each class takes its values
         build_model(resolved, vocabulary=8, labels=0 if config.data.label_column is None else 2)
-    build_objective(resolved)
+        build_objective(resolved, vocabulary=8, sentences=8)
     return resolved
 
 
@@ -139,12 +140,19 @@ def build_model(config: Config, vocabulary: int, labels: int = 0) -> SequenceVAE
         )
 
 
-def build_objective(config: Config) -> Objective:
-    """The objective that `config` describes."""
+def build_objective(config: Config, **sizes: int) -> Objective:
+    """The objective that `config` describes, the parameters of its terms new from torch's global generator.
+
+    Args:
+        config: the options.
+        sizes: `vocabulary` and `sentences` (of the training split), where a term asks for them.
+    """
+    sizes = {"latent": config.model.latent, "embedding": config.model.embedding} | sizes
     return Objective(
         reconstruction=Reconstruction(),
-        divergence=make("objective.divergence", config.objective.divergence),
+        divergence=make("objective.divergence", config.objective.divergence, **sizes),
         weight=make("objective.weight", config.objective.weight),
+        auxiliary=make("objective.auxiliary", config.objective.auxiliary, **sizes),
     )
 
 

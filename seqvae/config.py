@@ -80,15 +80,17 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """reconstruction + weight(update) * divergence.
+    """reconstruction + weight(update) * divergence + auxiliary.
 
     Attributes:
         divergence: what draws q(z|x) towards p(z).
         weight: a schedule over updates for the weight of the divergence.
+        auxiliary: what else is minimized, outside the bound.
     """
 
     divergence: Part = part("kl")
     weight: Part = part("linear", end=0.5, updates=1500)
+    auxiliary: Part = part("none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +183,7 @@ class Config:
             # Word dropout is there to make a decoder ask z; without z it is a handicap, of 1.1 nats on Tatoeba.
             noise = {"name": "word-dropout", "rate": 0.0}
             object.__setattr__(self, "model", replace(self.model, latent=0, noise=noise))
+            object.__setattr__(self, "objective", replace(self.objective, auxiliary={"name": "none"}))
         for name in ("latent", "embedding", "label_size"):
             value = getattr(self.model, name)
             if not (name == "latent" and self.kind == "lm"):

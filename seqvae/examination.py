@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqvae.build import build_objective
+from seqvae.build import make
 from seqvae.measures.doctor import Case, Diagnosis, diagnose
 from seqvae.measures.held_out import score_split
 from seqvae.measures.measured import Measured
@@ -68,7 +68,7 @@ def judged(model: TextVAE, scores: Scores, unigram: float | None = None, folder:
     """The doctor's diagnosis from scores that are there already."""
     if folder is not None and not (Path(folder) / RECIPE).is_file():  # a model of the hub
         folder = None
-    settled = build_objective(model.config).weight.settled
+    settled = make("objective.weight", model.config.objective.weight).settled
     updates = model.checkpoint.facts.get("update")
     return diagnose(Case(scores, model.config, unigram, updates is None or updates >= settled, folder))
 

@@ -63,7 +63,7 @@ class Run:
         self.valid = valid
         torch.manual_seed(training.seed)
         self.model = build_model(self.config, len(self.corpus.tokenizer), len(self.corpus.labels))
-        self.objective = build_objective(self.config)
+        self.objective = build_objective(self.config, vocabulary=len(self.corpus.tokenizer), sentences=len(train))
         world = self.accelerator.num_processes
         batches = Batches(
             train,
@@ -175,7 +175,7 @@ def _validate(run: Run, kept: dict[str, torch.Tensor], step: Step, speed: float)
     bound = bound_of(run)
     said, cost = bound.reconstruction / bound.sentences, bound.kl / bound.sentences
     value = -said if run.config.kind == "ae" else -bound.nll
-    settled = update >= run.objective.weight.settled and run.objective.divergence.settled
+    settled = update >= run.objective.weight.settled and run.objective.settled
     better = run.best.offer(value, update, settled)
     if better:
         if run.folder is None:

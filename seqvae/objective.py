@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from seqvae.schedules import Schedule
-from seqvae.terms import Term
+from seqvae.terms import Nothing, Term
 from seqvae.vae import Trace
 
 
@@ -14,7 +14,7 @@ class Report:
     """One update, in nats per sentence of its batch.
 
     Attributes:
-        loss: what was minimized, with its weights and floors.
+        loss: what was minimized, with its weights, floors and auxiliary term.
         reconstruction: -log p(x|z), raw.
         kl: KL(q||p), raw: weight 1, no floor.
         weight: the weight of the divergence in `loss`.
@@ -35,16 +35,25 @@ class Report:
 
 
 class Objective(nn.Module):
-    """reconstruction + weight(update) * divergence, averaged over the batch.
+    """reconstruction + weight(update) * divergence + auxiliary, averaged over the batch.
 
-    With `weight` constantly 1 and the plain KL this is the negative evidence lower bound.
+    With `weight` constantly 1, the plain KL and no auxiliary term this is the negative evidence lower bound. Terms may
+    have parameters of their own, which are trained with those of the model and are no part of it.
     """
 
-    def __init__(self, *, reconstruction: Term, divergence: Term, weight: Schedule) -> None:
+    def __init__(
+        self, *, reconstruction: Term, divergence: Term, weight: Schedule, auxiliary: Term | None = None
+    ) -> None:
         super().__init__()
         self.reconstruction = reconstruction
         self.divergence = divergence
         self.weight = weight
+        self.auxiliary = auxiliary or Nothing()
+
+    @property
+    def settled(self) -> bool:
+        """Whether its terms are what they will be to the end; the schedule of the weight has its own."""
+        return self.divergence.settled and self.auxiliary.settled
 
     def forward(self, trace: Trace, update: int) -> tuple[Tensor, Report]:
         """The loss () to go backward from, and its report, at `update` (0, 1, 2, ...)."""
@@ -52,6 +61,7 @@ class Objective(nn.Module):
         loss = self.reconstruction(trace).mean()
         if weight:  # 0 * inf would not be 0
             loss = loss + weight * self.divergence(trace).mean()
+        loss = loss + self.auxiliary(trace).mean()
         return loss, Report(
             loss=loss.item(),
             reconstruction=trace.reconstruction.mean().item(),

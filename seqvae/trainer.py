@@ -48,7 +48,7 @@ class Trainer:
 
     Args:
         model: trained in place.
-        objective: gives the loss of a `Trace`.
+        objective: gives the loss of a `Trace`; its parameters, if it has any, are trained too.
         batches: the training split, dealt out to this process.
         training: the options.
         accelerator: the device, the precision and the other processes.
@@ -57,7 +57,9 @@ class Trainer:
     def __init__(
         self, model: SequenceVAE, objective: Objective, batches: Batches, training: Training, accelerator: Accelerator
     ) -> None:
-        optimizer = torch.optim.AdamW(parameter_groups(model, training.weight_decay), betas=(0.9, 0.99), fused=True)
+        objective.to(accelerator.device)
+        groups = parameter_groups(nn.ModuleList([model, objective]), training.weight_decay)
+        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
         self.model = model
         # What accelerate returns computes in the chosen precision and adds up gradients over processes.
         self.prepared, self.optimizer = accelerator.prepare(model, optimizer)
@@ -99,12 +101,21 @@ class Trainer:
             loss = loss + 0 * sum((p.sum() for p in self.model.prior.parameters()), torch.zeros_like(loss))
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
-        norm = float(self.accelerator.clip_grad_norm_(self.prepared.parameters(), self.training.clip))
+        self._average(self.objective)
+        trained = [*self.prepared.parameters(), *self.objective.parameters()]
+        norm = float(self.accelerator.clip_grad_norm_(trained, self.training.clip))
         if not math.isfinite(norm):  # the norm is the same in every process, so that all of them stop
             raise TrainingError(self._cause(report, norm, rate))
         self.optimizer.step()
         self.update, self.index = self.update + 1, self.index + 1
         return Step(report, self.update, self.epoch, rate, norm, progress)
+
+    def _average(self, module: nn.Module) -> None:
+        """Give the parameters of a module that accelerate has not wrapped the mean gradient of all processes."""
+        if self.accelerator.num_processes > 1:
+            for parameter in module.parameters():
+                mine = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = self.accelerator.reduce(mine, reduction="mean")
 
     def learning_rate(self, update: int, progress: float) -> float:
         """Rises over `warm_up` updates, stays, and falls to 0 over the last `cool_down` of the training."""

@@ -3,10 +3,11 @@
 from seqvae.terms.controlled import Controlled, MinimumRate
 from seqvae.terms.discrepancy import MMD, Info
 from seqvae.terms.rate import KL, Capacity
-from seqvae.terms.term import Reconstruction, Term
+from seqvae.terms.term import Nothing, Reconstruction, Term
 from seqvae.terms.transport import SlicedWasserstein, Wasserstein
 
 __all__ = [
+    "AUXILIARIES",
     "DIVERGENCES",
     "KL",
     "MMD",
@@ -14,6 +15,7 @@ __all__ = [
     "Controlled",
     "Info",
     "MinimumRate",
+    "Nothing",
     "Reconstruction",
     "SlicedWasserstein",
     "Term",
@@ -29,4 +31,8 @@ DIVERGENCES: dict[str, type[Term]] = {
     "info": Info,
     "sliced-wasserstein": SlicedWasserstein,
     "wasserstein": Wasserstein,
+}
+
+AUXILIARIES: dict[str, type[Term]] = {
+    "none": Nothing,
 }

@@ -1,4 +1,4 @@
-"""What a term is, and the one that every objective has."""
+"""What a term is, the one that every objective has, and the one that most do not need."""
 
 from abc import ABC, abstractmethod
 
@@ -18,6 +18,14 @@ class Term(nn.Module, ABC):
     @abstractmethod
     def forward(self, trace: Trace) -> Tensor:
         """(B,) nats."""
+
+
+class Nothing(Term):
+    """0: no auxiliary term."""
+
+    def forward(self, trace: Trace) -> Tensor:
+        """(B,) zeros."""
+        return trace.z.new_zeros(len(trace.z))
 
 
 class Reconstruction(Term):

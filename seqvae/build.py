@@ -7,7 +7,8 @@ without one (sizes that the neighbours decide) are filled in here.
 import inspect
 import types
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -119,8 +120,7 @@ def build_model(config: Config, vocabulary: int, labels: int = 0) -> SequenceVAE
     """
     m = config.model
     sizes: dict[str, Any] = {"latent": m.latent, "embedding": m.embedding, "vocabulary": vocabulary}
-    with warnings.catch_warnings():  # what hears of z has empty weights where z has no dimensions
-        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+    with empty_weights_allowed():
         size = m.label_size if labels else 0
         decoder = make("model.decoder", m.decoder, **sizes | {"latent": m.latent + size})
         observation = make("model.observation", m.observation, **sizes, features=decoder.features)
@@ -148,12 +148,21 @@ def build_objective(config: Config, **sizes: int) -> Objective:
         sizes: `vocabulary` and `sentences` (of the training split), where a term asks for them.
     """
     sizes = {"latent": config.model.latent, "embedding": config.model.embedding} | sizes
-    return Objective(
-        reconstruction=Reconstruction(),
-        divergence=make("objective.divergence", config.objective.divergence, **sizes),
-        weight=make("objective.weight", config.objective.weight),
-        auxiliary=make("objective.auxiliary", config.objective.auxiliary, **sizes),
-    )
+    with empty_weights_allowed():
+        return Objective(
+            reconstruction=Reconstruction(),
+            divergence=make("objective.divergence", config.objective.divergence, **sizes),
+            weight=make("objective.weight", config.objective.weight),
+            auxiliary=make("objective.auxiliary", config.objective.auxiliary, **sizes),
+        )
+
+
+@contextmanager
+def empty_weights_allowed() -> Iterator[None]:
+    """Without torch's warning: what hears of z has empty weights where z has no dimensions."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+        yield
 
 
 def parts_help() -> str:

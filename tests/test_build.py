@@ -26,7 +26,7 @@ def config_with(place, part, base):
 @pytest.mark.parametrize(("place", "name"), ENTRIES)
 def test_every_entry_of_every_catalogue_builds_and_takes_a_step(place, name, small_config, random_batch):
     config = config_with(place, {"name": name}, small_config())
-    loss, _ = build_objective(config)(build_model(config, 11)(random_batch()), 0)
+    loss, _ = build_objective(config, vocabulary=11, sentences=9)(build_model(config, 11)(random_batch()), 0)
     loss.backward()
     assert loss.isfinite()
 

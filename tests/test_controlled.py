@@ -32,7 +32,7 @@ def test_the_weight_rises_by_the_relative_distance_above_the_target_and_falls_be
 
 
 def test_the_multiplier_rises_only_below_the_rate_and_never_below_zero():
-    term = MinimumRate(rate=8.0, step=0.01)
+    term = MinimumRate(rate=8.0, step=0.08)
     assert term(Rate([10.0])).tolist() == [10.0] and float(term.multiplier) == 0
     assert term(Rate([3.0, 5.0])).tolist() == pytest.approx([3 + 0.04 * 4, 5 + 0.04 * 4])
     assert float(term.multiplier) == pytest.approx(0.01 * 4)

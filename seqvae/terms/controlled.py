@@ -63,10 +63,13 @@ class MinimumRate(Term):
     """KL(q||p) + u (rate - KL(q||p)), where the multiplier u >= 0 rises as long as the KL is below `rate`.
 
     The Lagrangian of minimizing the objective subject to E KL >= rate: max_{u >= 0} u (rate - KL), by gradient ascent.
+    The ascent alone is slow to turn, and the KL can swing widely about its rate; with `damping` the multiplier that the
+    gradient sees is max(0, u + damping (rate - KL) / rate), the batch's KL (an augmented Lagrangian).
 
     Args:
         rate: nats per sentence that the KL has at least.
-        step: of the ascent, per nat.
+        step: of the ascent, at a KL of 0: u <- max(0, u + step (rate - KL) / rate), so that one serves all rates.
+        damping: how far the multiplier answers to the KL of the batch at once; 0 as in the paper.
 
     Source: Pelsmaeker & Aziz, Effective Estimation of Deep Generative Language Models, 2020,
     https://arxiv.org/abs/1904.08194, section 4.
@@ -74,12 +77,14 @@ class MinimumRate(Term):
 
     multiplier: Tensor
 
-    def __init__(self, *, rate: float = 8.0, step: float = 0.002) -> None:
+    def __init__(self, *, rate: float = 8.0, step: float = 0.01, damping: float = 0.0) -> None:
         super().__init__()
         for name, value in (("rate", rate), ("step", step)):
             if not 0 < value < math.inf:
                 raise ConfigError(f"divergence option {name} = {value}: expected more than 0")
-        self.rate, self.step = rate, step
+        if not 0 <= damping < math.inf:
+            raise ConfigError(f"divergence option damping = {damping}: expected 0 or more")
+        self.rate, self.step, self.damping = rate, step, damping
         self.register_buffer("multiplier", torch.zeros((), dtype=torch.float64))
 
     def forward(self, trace: Trace) -> Tensor:
@@ -87,6 +92,7 @@ class MinimumRate(Term):
         if not trace.z.shape[1]:  # a language model has no dimension that could take them
             return trace.kl
         mean = trace.kl.mean()
+        short = 1 - float(mean.detach()) / self.rate
         if self.training:
-            self.multiplier.add_(self.step * (self.rate - float(mean.detach()))).clamp_min_(0.0)
-        return trace.kl + float(self.multiplier) * (self.rate - mean)
+            self.multiplier.add_(self.step * short).clamp_min_(0.0)
+        return trace.kl + max(0.0, float(self.multiplier) + self.damping * short) * (self.rate - mean)

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from seqvae.divergences import kl_dimensions
@@ -47,28 +48,47 @@ class KL(Term):
 
 
 class Capacity(Term):
-    """|KL(q(z|x)||p(z)) - target|: the rate is drawn to `target` nats, from below too.
+    """|KL(q(z|x)||p(z)) - C|: the rate is drawn to C nats, from below too; C rises from 0 to `target`.
 
     Args:
-        target: C, in nats per sentence summed over the dimensions.
+        target: what C rises to, in nats per sentence summed over the dimensions.
+        rise: updates over which C rises in a straight line; 0 for a C that is `target` from the start.
         level: what has to meet it. `batch`: the mean over the batch, so that sentences may differ. `sentence`: each.
 
-    In the paper C rises from 0 while training and the term has a large weight; here C stays, and the weight is that of
-    the objective. With a weight below 1 the rate can settle above the target, where a nat of it still saves more than
-    the weight. As with free bits the target can be met by the variance of q, without information in z.
+    In the paper the term has a large weight; here the weight is that of the objective. With a weight below 1 the rate
+    can settle above the target, where a nat of it still saves more than the weight. As with free bits the target can be
+    met by the variance of q, without information in z.
 
     Source: Burgess et al., Understanding Disentangling in beta-VAE, 2018, https://arxiv.org/abs/1804.03599.
     """
 
-    def __init__(self, *, target: float = 8.0, level: Literal["batch", "sentence"] = "batch") -> None:
+    updates: Tensor
+
+    def __init__(self, *, target: float = 8.0, rise: int = 0, level: Literal["batch", "sentence"] = "batch") -> None:
         super().__init__()
         if not 0 <= target < float("inf"):
             raise ConfigError(f"divergence option target = {target}: expected 0 or more nats")
-        self.target, self.level = target, level
+        if rise < 0:
+            raise ConfigError(f"divergence option rise = {rise}: expected 0 or more updates")
+        self.target, self.rise, self.level = target, rise, level
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def capacity(self) -> float:
+        """C of the next update, in nats per sentence."""
+        return self.target * (1.0 if self.settled else int(self.updates) / self.rise)
+
+    @property
+    def settled(self) -> bool:
+        """Whether C has risen to its target."""
+        return int(self.updates) >= self.rise
 
     def forward(self, trace: Trace) -> Tensor:
-        """(B,) nats; at the `batch` level every row holds the batch's value."""
+        """(B,) nats; at the `batch` level every row holds the batch's value; each call while training is an update."""
         if not trace.z.shape[1]:  # a language model has no dimension that could take them
             return trace.kl
+        capacity = self.capacity
+        if self.training:
+            self.updates.add_(1)
         rate = trace.kl.mean().expand_as(trace.kl) if self.level == "batch" else trace.kl
-        return (rate - self.target).abs()
+        return (rate - capacity).abs()

@@ -12,15 +12,18 @@ from seqvae.build import build_objective
 from seqvae.config import Config
 from seqvae.objective import Objective
 from seqvae.schedules import SCHEDULES, Constant
-from seqvae.terms import DIVERGENCES, KL, Reconstruction
+from seqvae.terms import AUXILIARIES, DIVERGENCES, KL, Reconstruction
 
 FLOORED = [{"name": "kl", "free_bits": 9.0, "floor": floor} for floor in ("total", "dimension", "batch")]
 DIVERGENCE_CASES = [*({"name": name} for name in DIVERGENCES), *FLOORED]
 EVERY = list(product(DIVERGENCE_CASES, ({"name": name} for name in SCHEDULES)))
+SIZES = {"vocabulary": 11, "sentences": 100}
 
 
-def objective_of(divergence, weight):
-    return build_objective(Config.from_dict({"objective": {"divergence": divergence, "weight": weight}}))
+def objective_of(divergence, weight, auxiliary="none"):
+    parts = {"divergence": divergence, "weight": weight, "auxiliary": {"name": auxiliary}}
+    config = Config.from_dict({"model": {"latent": 3}, "objective": parts})
+    return build_objective(config, **SIZES).double()
 
 
 @pytest.fixture
@@ -61,6 +64,16 @@ def test_the_loss_is_the_reconstruction_and_the_weighted_divergence(divergence, 
     expected = trace.reconstruction.mean() + objective.weight(700) * objective.divergence(trace).mean()
     assert loss.item() == pytest.approx(expected.item(), abs=1e-10)
     assert report.loss == loss.item() and report.weight == objective.weight(700)
+
+
+@pytest.mark.parametrize("auxiliary", AUXILIARIES)
+def test_an_auxiliary_term_is_added_to_the_loss_and_stays_out_of_the_bound(auxiliary, trace):
+    objective = objective_of({"name": "kl"}, {"name": "constant", "end": 0.5}, auxiliary)
+    loss, report = objective(trace, 0)
+    reconstruction, kl = bound(trace)
+    expected = reconstruction + 0.5 * kl + objective.auxiliary(trace).mean().item()
+    assert loss.item() == pytest.approx(expected, abs=1e-10)
+    assert report.loss == loss.item() and report.elbo == pytest.approx(-(reconstruction + kl), abs=1e-10)
 
 
 def test_the_report_counts_every_target_once_and_nothing_else(trace):

@@ -14,9 +14,10 @@ from cyclopts import Parameter
 
 import seqvae
 from seqvae.arguments import recipe, stream_last
-from seqvae.config import Data, Model, Objective, TargetBy, Training
+from seqvae.config import Data, Model, Objective, Training
 from seqvae.errors import SeqVAEError
 from seqvae.machine import share_cores
+from seqvae.targets import TargetBy
 
 FLAT = Parameter(name="*")
 SEED = cyclopts.validators.Number(gte=0, lt=2**63)

@@ -13,8 +13,7 @@ from typing import Any, Literal
 
 from seqvae.errors import ConfigError, choose
 from seqvae.options import Part, completed, typed
-
-TargetBy = Literal["controller", "minimum-rate", "capacity", "free-bits"]
+from seqvae.targets import HOLDERS, TargetBy, held
 
 
 def part(name: str, **options: Any) -> Any:
@@ -154,7 +153,7 @@ class Config:
             model, with no words dropped. Options that concern what a kind does not have rest.
         target_kl: hold the KL at so many nats per sentence: short for a divergence with that target and a constant
             weight. Kinds ae and lm have no KL to be held.
-        target_by: which divergence holds it (see `held`).
+        target_by: which divergence holds it (see `seqvae.targets`).
         data, model, objective, training: the options of each.
     """
 
@@ -175,9 +174,14 @@ class Config:
                     object.__setattr__(values, f.name, completed(getattr(values, f.name), f.default_factory()))
         choose("kind", self.kind, ("vae", "ae", "lm"))
         choose("target_by", self.target_by, HOLDERS)
+        if self.target_kl is None and self.target_by != "controller":
+            raise ConfigError(
+                f"target_by = {self.target_by} without a target: write target_kl = 8 too, or leave it out"
+            )
         if self.target_kl is not None:
             _expect(0 < self.target_kl < float("inf"), "target_kl", self.target_kl, "more than 0 nats")
-            object.__setattr__(self, "objective", held(self.objective, self.target_kl, self.target_by))
+            parts = held(self.objective.divergence, self.target_kl, self.target_by)
+            object.__setattr__(self, "objective", replace(self.objective, **parts))
         if self.kind != "vae":  # a recipe for a VAE serves its baselines too: what concerns z is overruled
             weight = {"name": "constant", "end": 1.0 if self.kind == "lm" else 0.0}
             object.__setattr__(self, "objective", replace(self.objective, weight=weight))
@@ -208,28 +212,6 @@ class Config:
             target_by=values.get("target_by", cls.target_by),
             **{name: _group(kind, name, values.get(name, {})) for name, kind in groups.items()},
         )
-
-
-# How --target-by holds the KL at a target: a divergence, its option for the target, others, and the constant weight.
-# One setting serves all targets, since what moves does so by relative distances. Where a method only keeps the KL from
-# falling below its target the weight has to be above 1, or a KL that is larger at weight 1 would stay there.
-HOLDERS: dict[str, tuple[str, str, Part, float]] = {
-    "controller": ("controlled", "target", {}, 1.0),
-    "minimum-rate": ("minimum-rate", "rate", {"damping": 1.0}, 2.0),
-    "capacity": ("capacity", "target", {"rise": 500}, 3.0),
-    "free-bits": ("kl", "free_bits", {"floor": "batch"}, 2.0),
-}
-
-
-def held(objective: Objective, target: float, by: str) -> Objective:
-    """The objective with the divergence that holds the KL at `target` nats per sentence in the way that `by` names.
-
-    Options that were given for the same divergence stay, but for the target itself.
-    """
-    name, option, others, weight = HOLDERS[by]
-    given = objective.divergence if objective.divergence["name"] == name else {}
-    divergence = {**others, **given, "name": name, option: target}
-    return replace(objective, divergence=divergence, weight={"name": "constant", "end": weight})
 
 
 def to_toml(config: Config) -> str:

@@ -12,11 +12,12 @@ from accelerate.utils import broadcast_object_list
 from seqvae import fitting, runs, show
 from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
-from seqvae.config import Config, Data, Model, Objective, TargetBy, Training, loading
+from seqvae.config import Config, Data, Model, Objective, Training, loading
 from seqvae.errors import ConfigError
 from seqvae.examination import examine
 from seqvae.machine import keep_freed_memory
 from seqvae.processes import accelerator_for, on_cpu
+from seqvae.targets import TargetBy
 from seqvae.text.corpus import Corpus, load
 from seqvae.text.sources import located
 from seqvae.textvae import TextVAE

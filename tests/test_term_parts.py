@@ -11,6 +11,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 
 from seqvae.batch import Batch
 from seqvae.build import build_model, build_objective, resolve_all
+from seqvae.checkpoint import Checkpoint
 from seqvae.config import Config, to_toml
 from seqvae.errors import ConfigError
 from seqvae.terms import Adversarial, BagOfWords, Capacity, MinimumRate, MutualInformation, TotalCorrelation
@@ -235,6 +236,11 @@ def test_an_unknown_way_to_a_target_is_refused():
         config_of({"target_kl": 7.0, "target_by": "capacty"})
 
 
+def test_a_way_without_a_target_is_refused():
+    with pytest.raises(ConfigError, match="target_kl"):
+        config_of({"target_by": "capacity"})
+
+
 # -- parameters of terms are trained ----------------------------------------------------------------------------------
 
 OBJECTIVES = {
@@ -336,6 +342,6 @@ def test_a_model_trained_with_such_terms_scores_samples_saves_and_loads(objectiv
     scores = model.evaluate(held_out, samples=5, refined=0)
     assert math.isfinite(scores.elbo) and len(model.sample(2, seed=0)) == 2
     model.checkpoint.save(tmp_path / "model")
-    again = TextVAE.load(tmp_path / "model")
+    again = TextVAE(Checkpoint.load(tmp_path / "model"))
     assert again.sample(2, seed=0) == model.sample(2, seed=0)
     assert again.evaluate(held_out, samples=5, refined=0).elbo == scores.elbo

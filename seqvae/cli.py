@@ -66,7 +66,7 @@ def train(
         kind: `vae`; `ae`, the same with a KL of weight 0; `lm`, the same decoder without a latent, as a baseline.
         target_kl: hold the KL at so many nats per sentence.
         target_by: how: by a weight that a `controller` moves, by the multiplier of a `minimum-rate`, by the distance
-            from a `capacity`, or by a floor of `free-bits`.
+            from a `capacity`, or by a floor of `free-bits`; the last two can be met without information in z.
         config: a TOML file with options, named as here; the command line wins.
         output: the model folder; by default a new one below `runs`.
         resume: go on with the run in --output (by default the newest one below `runs`) after it was killed or stopped.

@@ -27,6 +27,8 @@ from seqvae.posteriors import POSTERIORS
 from seqvae.priors import PRIORS
 from seqvae.schedules import SCHEDULES
 from seqvae.terms import AUXILIARIES, DIVERGENCES, Reconstruction
+from seqvae.trainer import Update
+from seqvae.updates import UPDATES
 from seqvae.vae import SequenceVAE
 
 # Where a part stands in the configuration -> the catalogue that its name is looked up in.
@@ -40,6 +42,7 @@ CATALOGUES: dict[str, Mapping[str, type]] = {
     "objective.divergence": DIVERGENCES,
     "objective.weight": SCHEDULES,
     "objective.auxiliary": AUXILIARIES,
+    "objective.update": UPDATES,
 }
 
 
@@ -88,6 +91,7 @@ def resolve_all(config: Config) -> Config:
     with torch.device("meta"):  # without memory: only to see whether each class takes its values
         build_model(resolved, vocabulary=8, labels=0 if config.data.label_column is None else 2)
         build_objective(resolved, vocabulary=8, sentences=8)
+    build_update(resolved)
     return resolved
 
 
@@ -163,6 +167,11 @@ def empty_weights_allowed() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Initializing zero-element tensors")
         yield
+
+
+def build_update(config: Config) -> Update:
+    """The way of making updates that `config` names."""
+    return make("objective.update", config.objective.update)
 
 
 def parts_help() -> str:

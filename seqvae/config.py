@@ -87,11 +87,13 @@ class Objective:
         divergence: what draws q(z|x) towards p(z).
         weight: a schedule over updates for the weight of the divergence.
         auxiliary: what else is minimized, outside the bound.
+        update: how an update is made.
     """
 
     divergence: Part = part("kl")
     weight: Part = part("linear", end=0.5, updates=1500)
     auxiliary: Part = part("none")
+    update: Part = part("joint")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +186,7 @@ class Config:
             object.__setattr__(self, "objective", replace(self.objective, **parts))
         if self.kind != "vae":  # a recipe for a VAE serves its baselines too: what concerns z is overruled
             weight = {"name": "constant", "end": 1.0 if self.kind == "lm" else 0.0}
-            object.__setattr__(self, "objective", replace(self.objective, weight=weight))
+            object.__setattr__(self, "objective", replace(self.objective, weight=weight, update={"name": "joint"}))
         if self.kind == "lm":
             # Word dropout is there to make a decoder ask z; without z it is a handicap, of 1.1 nats on Tatoeba.
             noise = {"name": "word-dropout", "rate": 0.0}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqvae.build import make
+from seqvae.build import build_update, make
 from seqvae.measures.doctor import Case, Diagnosis, diagnose
 from seqvae.measures.held_out import score_split
 from seqvae.measures.measured import Measured
@@ -68,7 +68,8 @@ def judged(model: TextVAE, scores: Scores, unigram: float | None = None, folder:
     """The doctor's diagnosis from scores that are there already."""
     if folder is not None and not (Path(folder) / RECIPE).is_file():  # a model of the hub
         folder = None
-    settled = make("objective.weight", model.config.objective.weight).settled
+    schedule = make("objective.weight", model.config.objective.weight)
+    settled = build_update(model.config).before + schedule.settled
     updates = model.checkpoint.facts.get("update")
     return diagnose(Case(scores, model.config, unigram, updates is None or updates >= settled, folder))
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
-from seqvae.build import build_model, build_objective
+from seqvae.build import build_model, build_objective, build_update
 from seqvae.checkpoint import METRICS, STATE, Checkpoint, append, load_state, save_state, write
 from seqvae.config import Config
 from seqvae.errors import CheckpointError, ConfigError, CorpusError, TrainingError
@@ -73,7 +74,8 @@ class Run:
             world=world,
             exact_length=training.exact_length,
         )
-        self.trainer = Trainer(self.model, self.objective, batches, training, self.accelerator)
+        rule = build_update(self.config)
+        self.trainer = Trainer(self.model, self.objective, batches, training, self.accelerator, rule)
         self._part_ways()
         if self.resume:
             self._load()
@@ -175,17 +177,15 @@ def _validate(run: Run, kept: dict[str, torch.Tensor], step: Step, speed: float)
     bound = bound_of(run)
     said, cost = bound.reconstruction / bound.sentences, bound.kl / bound.sentences
     value = -said if run.config.kind == "ae" else -bound.nll
-    settled = update >= run.objective.weight.settled and run.objective.settled
-    better = run.best.offer(value, update, settled)
+    full = run.trainer.scheduled >= run.objective.weight.settled
+    better = run.best.offer(value, update, full and run.objective.settled and run.trainer.rule.settled)
     if better:
         if run.folder is None:
             kept.update({name: tensor.detach().clone() for name, tensor in run.model.state_dict().items()})
         elif run.accelerator.is_main_process:
             run.checkpoint.save(run.folder)
-    watched = run.valid.at_most(WATCHED)
-    seen: Vitals | None = None
-    if run.accelerator.is_main_process and len(watched) > 1:
-        seen = vitals(run.model, ordered(watched, batch_size=128), seed=run.config.training.seed)
+    seen = vitals_of(run)
+    run.trainer.rule.observe(seen)
     weight, rate, seconds = step.report.weight, step.learning_rate, run.trainer.seconds
     validation = Validation(update, said, cost, better, weight, rate, seconds, speed, seen)
     values = dict(vars(validation), elbo=validation.elbo)
@@ -200,6 +200,15 @@ def bound_of(run: Run) -> Bound:
     batches = islice(ordered(run.valid.at_most(VALIDATED), batch_size=128), rank, None, world)
     sums = validate(run.model, batches, seed=run.config.training.seed).tensor()
     return Bound.of(run.accelerator.reduce(sums.to(run.accelerator.device), reduction="sum"))
+
+
+def vitals_of(run: Run) -> Vitals | None:
+    """Whether z is used on the validation sentences: measured in the main process, known to all."""
+    watched = run.valid.at_most(WATCHED)
+    seen: list[Vitals | None] = [None]
+    if run.accelerator.is_main_process and len(watched) > 1:
+        seen = [vitals(run.model, ordered(watched, batch_size=128), seed=run.config.training.seed)]
+    return broadcast_object_list(seen)[0]
 
 
 def _restore(run: Run, kept: dict[str, torch.Tensor]) -> None:

@@ -56,13 +56,21 @@ class Objective(nn.Module):
         return self.divergence.settled and self.auxiliary.settled
 
     def forward(self, trace: Trace, update: int) -> tuple[Tensor, Report]:
-        """The loss () to go backward from, and its report, at `update` (0, 1, 2, ...)."""
-        weight = self.weight(update)
+        """The loss () to go backward from, and its report, at `update` (0, 1, 2, ...; weight 0 before)."""
+        weight = self.weigh(update)
         loss = self.reconstruction(trace).mean()
         if weight:  # 0 * inf would not be 0
             loss = loss + weight * self.divergence(trace).mean()
         loss = loss + self.auxiliary(trace).mean()
-        return loss, Report(
+        return loss, self.report(loss, trace, weight)
+
+    def weigh(self, update: int) -> float:
+        """The weight of the divergence at `update`; 0 at one below 0, before the schedule begins."""
+        return self.weight(update) if update >= 0 else 0.0
+
+    def report(self, loss: Tensor, trace: Trace, weight: float) -> Report:
+        """What is said of a loss () beside the raw bound of the trace."""
+        return Report(
             loss=loss.item(),
             reconstruction=trace.reconstruction.mean().item(),
             kl=trace.kl.mean().item(),

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,9 +15,10 @@ from torch import Tensor, nn
 from seqvae.batch import Batch
 from seqvae.config import Training
 from seqvae.errors import TrainingError
+from seqvae.measures.vitals import Vitals
 from seqvae.objective import Objective, Report
 from seqvae.text.batching import Batches
-from seqvae.vae import SequenceVAE
+from seqvae.vae import Refinement, SequenceVAE, Trace
 
 # Where the user names neither epochs nor minutes. Few sentences need many passes before z is used at all.
 EPOCHS, UPDATES, MINUTES = 20, 3000, 5.0
@@ -43,6 +45,27 @@ class Step:
     progress: float
 
 
+class Update(nn.Module, ABC):
+    """How an update is made; its buffers are what a resumed run has to know of it."""
+
+    @property
+    def before(self) -> int:
+        """Updates that it makes before the schedule of the objective begins."""
+        return 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether updates are what they will be to the end; the best model is one from after that."""
+        return True
+
+    def observe(self, vitals: Vitals | None) -> None:
+        """Hear what a validation has seen of the use of z: the same in all processes; None where nothing could be."""
+
+    @abstractmethod
+    def forward(self, trainer: "Trainer", batch: Batch) -> tuple[Report, float]:
+        """Make one update of the trainer; the report of `batch`, and the norm of the gradient before clipping."""
+
+
 class Trainer:
     """AdamW with warm-up and cool-down on an objective; everything that a resumed run needs is in `state`.
 
@@ -52,10 +75,17 @@ class Trainer:
         batches: the training split, dealt out to this process.
         training: the options.
         accelerator: the device, the precision and the other processes.
+        rule: how an update is made.
     """
 
     def __init__(
-        self, model: SequenceVAE, objective: Objective, batches: Batches, training: Training, accelerator: Accelerator
+        self,
+        model: SequenceVAE,
+        objective: Objective,
+        batches: Batches,
+        training: Training,
+        accelerator: Accelerator,
+        rule: Update,
     ) -> None:
         objective.to(accelerator.device)
         groups = parameter_groups(nn.ModuleList([model, objective]), training.weight_decay)
@@ -68,6 +98,7 @@ class Trainer:
         self.training = training
         self.epochs, self.minutes = length(training, batches.steps)
         self.accelerator = accelerator
+        self.rule = rule
         self.update = self.epoch = self.index = 0
         self.seconds = 0.0  # by the wall clock, what the caller does between updates included, over all resumed parts
 
@@ -93,22 +124,44 @@ class Trainer:
         rate = self.learning_rate(self.update, progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.prepared.train()
         self.model.noise.update = self.update
-        trace = self.prepared(batch.to(self.accelerator.device))
-        loss, report = self.objective(trace, self.update)
-        if self.accelerator.num_processes > 1:  # which wait for the gradient of a prior that a weight of 0 leaves out
-            loss = loss + 0 * sum((p.sum() for p in self.model.prior.parameters()), torch.zeros_like(loss))
-        self.optimizer.zero_grad()
-        self.accelerator.backward(loss)
-        self._average(self.objective)
-        trained = [*self.prepared.parameters(), *self.objective.parameters()]
-        norm = float(self.accelerator.clip_grad_norm_(trained, self.training.clip))
-        if not math.isfinite(norm):  # the norm is the same in every process, so that all of them stop
-            raise TrainingError(self._cause(report, norm, rate))
-        self.optimizer.step()
+        report, norm = self.rule(self, batch)
         self.update, self.index = self.update + 1, self.index + 1
         return Step(report, self.update, self.epoch, rate, norm, progress)
+
+    @property
+    def scheduled(self) -> int:
+        """The update by the schedule of the objective: below 0 before that begins."""
+        return self.update - self.rule.before
+
+    def trace(self, batch: Batch, draws: int = 1, refine: Refinement | None = None) -> Trace:
+        """A pass of the batch through the model, as it is trained."""
+        self.prepared.train()
+        return self.prepared(batch.to(self.accelerator.device), draws, refine)
+
+    def descend(self, loss: Tensor, report: Report, only: Collection[nn.Parameter] | None = None) -> float:
+        """One step of the optimizer down the gradient of `loss` (), of which the norm before clipping is returned.
+
+        Parameters that are not among `only` stay as they are, and so does what the optimizer knows of them.
+
+        Raises:
+            TrainingError: when the gradient is not finite; no weight has then moved.
+        """
+        several = self.accelerator.num_processes > 1
+        if several:  # which wait for the gradient of each parameter, of a prior that a weight of 0 leaves out too
+            loss = loss + 0 * sum((p.sum() for p in self.model.prior.parameters()), torch.zeros_like(loss))
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss, inputs=None if only is None or several else list(only))
+        self._average(self.objective)
+        trained = [*self.prepared.parameters(), *self.objective.parameters()]
+        if only is not None and several:
+            for parameter in set(trained) - set(only):
+                parameter.grad = None
+        norm = float(self.accelerator.clip_grad_norm_(trained, self.training.clip))
+        if not math.isfinite(norm):  # the norm is the same in every process, so that all of them stop
+            raise TrainingError(self._cause(report, norm))
+        self.optimizer.step()
+        return norm
 
     def _average(self, module: nn.Module) -> None:
         """Give the parameters of a module that accelerate has not wrapped the mean gradient of all processes."""
@@ -116,6 +169,13 @@ class Trainer:
             for parameter in module.parameters():
                 mine = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
                 parameter.grad = self.accelerator.reduce(mine, reduction="mean")
+
+    def mean(self, total: float, count: float) -> float:
+        """total / count, both summed over the processes."""
+        sums = torch.tensor([total, count], dtype=torch.float64)
+        if self.accelerator.num_processes > 1:
+            sums = self.accelerator.reduce(sums.to(self.accelerator.device), reduction="sum")
+        return float(sums[0] / sums[1])
 
     def learning_rate(self, update: int, progress: float) -> float:
         """Rises over `warm_up` updates, stays, and falls to 0 over the last `cool_down` of the training."""
@@ -137,7 +197,8 @@ class Trainer:
             by_minutes = broadcast(by_minutes.to(self.accelerator.device))
         return max(by_updates, float(by_minutes))
 
-    def _cause(self, report: Report, norm: float, rate: float) -> str:
+    def _cause(self, report: Report, norm: float) -> str:
+        rate = self.optimizer.param_groups[0]["lr"]
         terms = {"reconstruction": report.reconstruction, "KL": report.kl}
         bad = [f"{name} = {value}" for name, value in terms.items() if not math.isfinite(value)]
         cause = (
@@ -154,6 +215,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "objective": self.objective.state_dict(),
+            "rule": self.rule.state_dict(),
             "generator": torch.get_rng_state(),
             "counters": {"update": self.update, "epoch": self.epoch, "index": self.index, "seconds": self.seconds},
         }
@@ -163,6 +225,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.objective.load_state_dict(state.get("objective", {}))
+        self.rule.load_state_dict(state.get("rule", {}))
         torch.set_rng_state(state["generator"])
         for name, value in state["counters"].items():
             setattr(self, name, value)

@@ -11,6 +11,7 @@ Deep Generative Models, 2014, https://arxiv.org/abs/1406.5298; for text Zhao, Zh
 Diversity for Neural Dialog Models using Conditional Variational Autoencoders, 2017, https://arxiv.org/abs/1703.10960.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -58,6 +59,9 @@ class Trace:
         return kl(self.q, self.p, self.z)
 
 
+Refinement = Callable[[Batch, Distribution], Distribution]
+
+
 class SequenceVAE(nn.Module):
     """q(z|x), p(z) and p(x|z), put together from one tenant of each room.
 
@@ -95,10 +99,21 @@ class SequenceVAE(nn.Module):
         """D + C, the size of what the decoder hears beside words."""
         return self.latent + (0 if self.condition is None else self.condition.embedding_dim)
 
-    def forward(self, batch: Batch) -> Trace:
-        """Encode, draw z once, and score the sentences under it; noise and dropout only while training."""
+    def forward(self, batch: Batch, draws: int = 1, refine: Refinement | None = None) -> Trace:
+        """Encode, draw z, and score the sentences under it; noise and dropout only while training.
+
+        Args:
+            batch: B sentences.
+            draws: K, how often z is drawn for each; the trace then has B * K rows, the K of a sentence in a row.
+            refine: what becomes of q(z|x) before z is drawn; given the sentences with their noise, and q.
+        """
         noisy = self.noise(batch)
-        q = self.encode(noisy)
+        h = self.hidden(noisy)
+        if draws > 1:
+            batch, noisy, h = batch.repeat(draws), noisy.repeat(draws), h.repeat_interleave(draws, dim=0)
+        q = self.posterior(h)
+        if refine is not None:
+            q = refine(noisy, q)
         z = q.rsample()
         return Trace(batch=batch, q=q, p=self.prior(), z=z, log_prob=self.log_prob(noisy, z))
 

@@ -16,7 +16,7 @@ class Validation:
         weight, learning_rate: of the last update.
         seconds: that the training has taken, validations included, over all resumed parts.
         tokens_per_second: of the training since the run began or went on, validations not counted.
-        vitals: whether z is used; None in other processes than the main one, and for a model without z.
+        vitals: whether z is used; None for a model without z, and for a single validation sentence.
     """
 
     update: int
@@ -39,9 +39,10 @@ class Validation:
 class Best:
     """The best validation so far.
 
-    One counts only once the schedule has reached its full weight, and the divergence its rate if it has one. Before,
-    the latest model is the best, since one that has not been asked to compress, or not yet to use z, would win with a
-    bound that means little; after, none from a time at which the rate had left its target again.
+    One counts only once the schedule has reached its full weight, the divergence its rate if it has one, and updates
+    are made as they will be to the end. Before, the latest model is the best, since one that has not been asked to
+    compress, or not yet to use z, would win with a bound that means little; after, none from a time at which the rate
+    had left its target again.
 
     Attributes:
         value: the true bound (for an autoencoder, which has none, -reconstruction), nats per sentence.

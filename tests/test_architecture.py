@@ -26,8 +26,9 @@ LAYERS = [
     "vae",
     "terms terms.term terms.rate terms.controlled terms.discrepancy terms.transport "
     "terms.adversarial terms.total_correlation terms.auxiliary objective",
-    "trainer processes decoding measures.metrics measures.measured measures.draws measures.aggregate measures.bounds "
+    "processes decoding measures.metrics measures.measured measures.draws measures.aggregate measures.bounds "
     "measures.proposals measures.refinement measures.probes measures.surface measures.diversity",
+    "trainer updates updates.joint updates.lagging updates.pretraining updates.importance updates.semi_amortized "
     "generation aggregated steering measures.space measures.evaluation measures.held_out measures.vitals "
     "measures.remedies measures.doctor comparison.outcomes comparison.drawing comparison.scales comparison.plots "
     "comparison.report",

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from seqvae.batch import UNKNOWN
-from seqvae.build import build_model, build_objective
+from seqvae.build import build_model, build_objective, build_update
 from seqvae.errors import TrainingError
 from seqvae.text.batching import Batches
 from seqvae.trainer import Trainer, parameter_groups
@@ -30,7 +30,8 @@ def trainer(tiny_corpus, training_config):
         torch.manual_seed(config.training.seed)
         network = build_model(config, len(tiny_corpus.tokenizer))
         batches = Batches(tiny_corpus.train, batch_size=config.training.batch_size, seed=config.training.seed)
-        return Trainer(network, build_objective(config), batches, config.training, Accelerator(mixed_precision="no"))
+        accelerator, rule = Accelerator(mixed_precision="no"), build_update(config)
+        return Trainer(network, build_objective(config), batches, config.training, accelerator, rule)
 
     return make
 

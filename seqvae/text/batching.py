@@ -11,6 +11,8 @@ from seqvae.batch import Batch
 from seqvae.errors import ConfigError
 from seqvae.text.corpus import Split
 
+EXTRA = 2**32  # the number of the first epoch that no training reaches
+
 
 class Batches:
     """The training batches of a split: each sentence once an epoch, over all ranks together; none is dropped.
@@ -78,6 +80,13 @@ class Batches:
         """The batches of an epoch on this rank, from step `start` on."""
         for indices in self.plan(epoch)[start:]:
             yield self.split.batch(indices)
+
+    def extra(self, start: int = 0) -> Iterator[Batch]:
+        """Batches without end, from the `start`-th on: epochs beside those of the training, each in its own order."""
+        epoch, index = divmod(start, self.steps)
+        while True:
+            yield from self.epoch(EXTRA + epoch, start=index)
+            epoch, index = epoch + 1, 0
 
     def _deal(self, step: np.ndarray) -> np.ndarray:
         return step[self.rank % len(step) :: self.world]

@@ -31,7 +31,7 @@ class Lagging(Update):
 
     Args:
         window: steps of the encoder whose mean loss is compared with that of as many before.
-        most: at most so many steps of the encoder in an update.
+        steps: of the encoder in an update, at most.
 
     Source: He, Spokoyny, Neubig & Berg-Kirkpatrick, Lagging Inference Networks and Posterior Collapse in Variational
     Autoencoders, 2019, https://arxiv.org/abs/1901.05534, algorithm 1; windows of 10 steps as in the authors' code,
@@ -42,10 +42,10 @@ class Lagging(Update):
     information: Tensor
     taken: Tensor
 
-    def __init__(self, *, window: int = 10, most: int = 100) -> None:
+    def __init__(self, *, window: int = 10, steps: int = 100) -> None:
         super().__init__()
-        check_size(window=window, most=most)
-        self.window, self.most = window, most
+        check_size(window=window, steps=steps)
+        self.window, self.steps = window, steps
         self.register_buffer("aggressive", torch.tensor(True))
         self.register_buffer("information", torch.tensor(-math.inf, dtype=torch.float64))
         self.register_buffer("taken", torch.tensor(0))  # batches beside those of the training
@@ -76,7 +76,7 @@ class Lagging(Update):
 
     def _catch_up(self, trainer: Trainer, encoder: list[nn.Parameter]) -> None:
         before, total, tokens = math.inf, 0.0, 0.0
-        for step in range(1, self.most + 1):
+        for step in range(1, self.steps + 1):
             loss, report = trainer.objective(trainer.trace(self._another(trainer)), trainer.scheduled)
             trainer.descend(loss, report, only=encoder)
             total, tokens = total + report.loss * report.sentences, tokens + report.tokens

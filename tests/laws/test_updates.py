@@ -19,7 +19,7 @@ from seqvae.trainer import Trainer
 from seqvae.updates import UPDATES
 
 VARIANTS = {
-    "lagging": [{"window": 2, "most": 5}],
+    "lagging": [{"window": 2, "steps": 5}],
     "pretrain": [{"updates": 3}],
     "importance": [{"samples": 3, "gradient": "plain"}, {"samples": 3, "gradient": "dreg"}],
     "semi-amortized": [{"steps": 2}, {"steps": 2, "through": True}],

@@ -89,7 +89,7 @@ class Refining:
         mean, log_scale = first[0], first[1].log()
         start, through = (mean, log_scale), self.options.through
         self.following = mean.new_zeros(())
-        with twice_differentiable() if through else nullcontext():
+        with twice_differentiable(mean.device.type) if through else nullcontext():
             for step in range(self.options.steps):
                 if not through:
                     mean, log_scale = mean.detach().requires_grad_(), log_scale.detach().requires_grad_()
@@ -122,11 +122,12 @@ class Refining:
 
 
 @contextmanager
-def twice_differentiable() -> Iterator[None]:
-    """Do without the LSTMs of oneDNN and cuDNN, which have no second derivative."""
+def twice_differentiable(device: str) -> Iterator[None]:
+    """Do without the LSTMs of oneDNN and cuDNN, which have no second derivative; nor in half precision, slow then."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "TF32 acceleration")  # said when flags are set, whichever they are
-        with torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False):
+        lstm = torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False)
+        with lstm[0], lstm[1], torch.autocast(device, enabled=False):
             yield
 
 

@@ -17,11 +17,9 @@ from seqvae.config import Training
 from seqvae.errors import TrainingError
 from seqvae.measures.vitals import Vitals
 from seqvae.objective import Objective, Report
+from seqvae.pace import learning_rate, length
 from seqvae.text.batching import Batches
 from seqvae.vae import Refinement, SequenceVAE, Trace
-
-# Where the user names neither epochs nor minutes. Few sentences need many passes before z is used at all.
-EPOCHS, UPDATES, MINUTES = 20, 3000, 5.0
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ class Trainer:
             self.epoch, self.index = self.epoch + 1, 0
 
     def _step(self, batch: Batch, progress: float) -> Step:
-        rate = self.learning_rate(self.update, progress)
+        rate = learning_rate(self.training, self.update, progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.noise.update = self.update
@@ -170,20 +168,6 @@ class Trainer:
                 mine = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
                 parameter.grad = self.accelerator.reduce(mine, reduction="mean")
 
-    def mean(self, total: float, count: float) -> float:
-        """total / count, both summed over the processes."""
-        sums = torch.tensor([total, count], dtype=torch.float64)
-        if self.accelerator.num_processes > 1:
-            sums = self.accelerator.reduce(sums.to(self.accelerator.device), reduction="sum")
-        return float(sums[0] / sums[1])
-
-    def learning_rate(self, update: int, progress: float) -> float:
-        """Rises over `warm_up` updates, stays, and falls to 0 over the last `cool_down` of the training."""
-        t = self.training
-        rise = min(1.0, (update + 1) / (t.warm_up + 1))
-        fall = min(1.0, (1 - progress) / t.cool_down) if t.cool_down else 1.0
-        return t.learning_rate * rise * fall
-
     def _progress(self) -> float:
         """In [0, 1]. Minutes count only where they bite, so that a run that ends by epochs is reproducible.
 
@@ -229,13 +213,6 @@ class Trainer:
         torch.set_rng_state(state["generator"])
         for name, value in state["counters"].items():
             setattr(self, name, value)
-
-
-def length(training: Training, steps: int) -> tuple[int, float | None]:
-    """Epochs and minutes, whichever ends first, for `steps` updates an epoch: what was asked, or else the defaults."""
-    epochs = training.max_epochs or max(EPOCHS, math.ceil(UPDATES / steps))
-    minutes = MINUTES if training.max_epochs is None and training.max_minutes is None else training.max_minutes
-    return epochs, minutes
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -132,6 +132,14 @@ def test_the_stage_ends_for_good_when_the_mutual_information_stops_rising(then, 
     assert seen == [set(weights(it))] * 2 and int(it.rule.taken) == 0
 
 
+def test_with_patience_it_ends_after_so_many_validations_in_a_row_below_the_highest(trainer):
+    it, ended = trainer({"name": "lagging", "patience": 2}), []
+    for value in (0.4, 0.3, 0.5, 0.4, 0.45, 0.6):
+        it.rule.observe(vitals(value))
+        ended.append(it.rule.settled)
+    assert ended == [False, False, False, False, True, True]
+
+
 def test_after_the_stage_updates_are_joint_bit_for_bit(trainer):
     it, joint = trainer({"name": "lagging"}), trainer({"name": "joint"})
     it.rule.observe(None)
@@ -232,7 +240,7 @@ def test_the_bound_is_the_formula_sentence_by_sentence(small_model, random_batch
             said = model.log_prob(batch.select(torch.tensor([i])), trace.z[k : k + 1]).sum()
             ratios.append((said + 0.7 * (p - q)).item())
         total -= math.log(sum(math.exp(r) for r in ratios) / 4)
-    assert float(value) == pytest.approx(total / len(batch), abs=1e-10)
+    assert value.item() == pytest.approx(total / len(batch), abs=1e-10)
 
 
 def test_a_trace_of_several_draws_has_the_rows_of_a_sentence_together_and_reads_it_once(small_model, random_batch):
@@ -419,6 +427,7 @@ def test_a_posterior_with_correlations_is_refused(trainer):
     [
         {"name": "lagging", "window": 0},
         {"name": "lagging", "steps": 0},
+        {"name": "lagging", "patience": 0},
         {"name": "pretrain", "updates": 0},
         {"name": "importance", "samples": 0},
         {"name": "importance", "gradient": "best"},

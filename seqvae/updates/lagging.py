@@ -10,6 +10,7 @@ from seqvae.batch import Batch
 from seqvae.errors import check_size
 from seqvae.measures.vitals import Vitals
 from seqvae.objective import Report
+from seqvae.processes import pooled
 from seqvae.trainer import Trainer, Update
 from seqvae.vae import SequenceVAE
 
@@ -19,9 +20,9 @@ class Lagging(Update):
 
     An aggressive update makes steps of encoder and posterior alone, each by another batch, until their loss per token,
     averaged over a window of steps, is no longer below that of the window before; then one step of all else, by the
-    batch of the update. The stage ends for good at the first validation whose mutual information is not above that of
-    the validation before. Of its two ends the lower is compared: like the paper's estimate it counts a sentence's own
-    posterior in the aggregate. Where it nears its limit, log N of the sentences watched, it stops rising too.
+    batch of the update. The stage ends for good when the mutual information of the validation sentences is no longer
+    above its highest so far. Of its two ends the lower is compared: like the paper's estimate it counts a sentence's
+    own posterior in the aggregate. Where it nears its limit, log N of the sentences watched, it stops rising too.
 
     The decoder's side is all that p(x, z) depends on: decoder, observation and prior. A table of embeddings that both
     share belongs to it, so that the steps of the encoder fit q to a p that rests. Both sides keep their AdamW.
@@ -32,6 +33,8 @@ class Lagging(Update):
     Args:
         window: steps of the encoder whose mean loss is compared with that of as many before.
         steps: of the encoder in an update, at most.
+        patience: validations in a row without a higher mutual information that end the stage; the paper has 1, where
+            a validation comes after each epoch.
 
     Source: He, Spokoyny, Neubig & Berg-Kirkpatrick, Lagging Inference Networks and Posterior Collapse in Variational
     Autoencoders, 2019, https://arxiv.org/abs/1901.05534, algorithm 1; windows of 10 steps as in the authors' code,
@@ -41,14 +44,16 @@ class Lagging(Update):
     aggressive: Tensor
     information: Tensor
     taken: Tensor
+    waited: Tensor
 
-    def __init__(self, *, window: int = 10, steps: int = 100) -> None:
+    def __init__(self, *, window: int = 10, steps: int = 100, patience: int = 1) -> None:
         super().__init__()
-        check_size(window=window, steps=steps)
-        self.window, self.steps = window, steps
+        check_size(window=window, steps=steps, patience=patience)
+        self.window, self.steps, self.patience = window, steps, patience
         self.register_buffer("aggressive", torch.tensor(True))
         self.register_buffer("information", torch.tensor(-math.inf, dtype=torch.float64))
         self.register_buffer("taken", torch.tensor(0))  # batches beside those of the training
+        self.register_buffer("waited", torch.tensor(0))  # validations since the highest
         self.stream: tuple[int, Iterator[Batch]] | None = None  # the next of them, and its number
 
     @property
@@ -57,11 +62,15 @@ class Lagging(Update):
         return not self.aggressive
 
     def observe(self, vitals: Vitals | None) -> None:
-        """End the stage where the mutual information has not risen, or cannot be known."""
+        """End the stage where the mutual information no longer rises, or cannot be known."""
         now = math.nan if vitals is None else vitals.mutual_information_lower
-        if not now > float(self.information):
+        if now > float(self.information):
+            self.information.fill_(now)
+            self.waited.zero_()
+        else:
+            self.waited.add_(1)
+        if vitals is None or self.waited >= self.patience:
             self.aggressive.fill_(False)
-        self.information.fill_(now)
 
     def forward(self, trainer: Trainer, batch: Batch) -> tuple[Report, float]:
         """The report is of the step by `batch`."""
@@ -81,7 +90,7 @@ class Lagging(Update):
             trainer.descend(loss, report, only=encoder)
             total, tokens = total + report.loss * report.sentences, tokens + report.tokens
             if step % self.window == 0:
-                now = trainer.mean(total, tokens)
+                now = pooled(trainer.accelerator, total, tokens)
                 if not now < before:
                     return
                 before, total, tokens = now, 0.0, 0.0

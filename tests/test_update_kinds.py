@@ -25,16 +25,16 @@ RAMP = {"name": "linear", "end": 1.0, "updates": 4}
 
 @pytest.fixture
 def trainer(tiny_corpus, training_config):
-    def make(update, model=None, weight=None, divergence=None, **training):
+    def make(update, model=None, weight=None, divergence=None, auxiliary="none", **training):
         objective = {"update": update, "weight": weight or {"name": "constant", "end": 0.5}}
-        config = training_config(
-            model or {}, objective | ({"divergence": divergence} if divergence else {}), **training
-        )
+        objective |= {"divergence": divergence or {"name": "kl"}, "auxiliary": {"name": auxiliary}}
+        config = training_config(model or {}, objective, **training)
         torch.manual_seed(config.training.seed)
         network = build_model(config, len(tiny_corpus.tokenizer))
         batches = Batches(tiny_corpus.train, batch_size=config.training.batch_size, seed=config.training.seed)
         accelerator, rule = Accelerator(mixed_precision="no"), build_update(config)
-        return Trainer(network, build_objective(config), batches, config.training, accelerator, rule)
+        objective = build_objective(config, vocabulary=len(tiny_corpus.tokenizer), sentences=32)
+        return Trainer(network, objective, batches, config.training, accelerator, rule)
 
     return make
 
@@ -347,6 +347,11 @@ def test_a_divergence_that_is_no_mean_of_log_ratios_is_refused(divergence, train
         take(trainer({"name": "importance"}, divergence=divergence), 1)
 
 
+def test_an_auxiliary_term_beside_it_is_refused(trainer):
+    with pytest.raises(ConfigError, match=r"importance .*--objective\.auxiliary\.name none"):
+        take(trainer({"name": "importance"}, auxiliary="bag-of-words"), 1)
+
+
 # -- semi-amortized ---------------------------------------------------------------------------------------------------
 
 
@@ -440,3 +445,28 @@ def test_a_posterior_with_correlations_is_refused(trainer):
 def test_options_that_cannot_be_are_refused(update, trainer):
     with pytest.raises(SeqVAEError):
         trainer(update)
+
+
+# -- beside terms with parameters of their own ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["joint", "lagging", "pretrain", "semi-amortized"])
+def test_the_parameters_of_terms_are_trained_too_on_the_side_of_the_decoder(name, trainer):
+    it = trainer({"name": name}, divergence={"name": "adversarial"}, auxiliary="bag-of-words")
+    before = {key: p.detach().clone() for key, p in it.objective.named_parameters()}
+    if name == "lagging":
+        it.rule.steps = 3
+    seen = dict.fromkeys(before, 0)
+    step = it.optimizer.step
+
+    def watch():
+        earlier = {key: p.detach().clone() for key, p in it.objective.named_parameters()}
+        step()
+        for key, p in it.objective.named_parameters():
+            seen[key] += not torch.equal(p, earlier[key])
+
+    it.optimizer.step = watch
+    made = take(it, 2)
+    assert all(math.isfinite(s.gradient_norm) for s in made)
+    rests = {key for key in before if name == "pretrain" and key.startswith("divergence")}  # of weight 0 until later
+    assert {key: 2 * (key not in rests) for key in before} == seen

@@ -10,7 +10,7 @@ from torch import Tensor
 from seqvae.batch import Batch
 from seqvae.errors import ConfigError, check_size
 from seqvae.objective import Report
-from seqvae.terms import KL
+from seqvae.terms import KL, Nothing
 from seqvae.trainer import Trainer, Update
 from seqvae.vae import Trace
 
@@ -49,9 +49,15 @@ class Importance(Update):
         """Trace of K draws, bound, step.
 
         Raises:
-            ConfigError: if the divergence is not the plain KL, which alone is a mean of log ratios.
+            ConfigError: if the divergence is not the plain KL, which alone is a mean of log ratios, or if there is an
+                auxiliary term, which is not made for several draws of a sentence.
         """
         divergence = trainer.objective.divergence
+        if not isinstance(trainer.objective.auxiliary, Nothing):
+            raise ConfigError(
+                "objective.update = importance has no place for an objective.auxiliary: write "
+                "--objective.auxiliary.name none, or --objective.update.name joint"
+            )
         if not isinstance(divergence, KL) or divergence.free_bits:
             raise ConfigError(
                 "objective.update = importance weighs draws by log p(z) - log q(z|x), and objective.divergence is not "

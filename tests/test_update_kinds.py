@@ -405,7 +405,7 @@ def test_not_through_it_the_encoder_has_the_gradient_at_its_own_posterior(traine
     batch = next(it.batches.epoch(0))
     refining, trace = refined(it, batch)
     (it.objective(trace, 0)[0] + refining.following).backward()
-    assert float(refining.following) == 0
+    assert refining.following.item() == 0
     found = [p.grad.clone() for p in encoder_side(it.model)]
     torch.manual_seed(0)  # the first draw of the refinement is that of a plain trace
     it.model.zero_grad()

@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from seqvae.batch import Batch
 from seqvae.errors import ConfigError, check_size
@@ -123,11 +124,14 @@ class Refining:
 
 @contextmanager
 def twice_differentiable(device: str) -> Iterator[None]:
-    """Do without the LSTMs of oneDNN and cuDNN, which have no second derivative; nor in half precision, slow then."""
+    """Do without the LSTMs of oneDNN and cuDNN and fused attention, which have no second derivative.
+
+    In single precision: without oneDNN a product of matrices in bf16 is very slow on a CPU.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "TF32 acceleration")  # said when flags are set, whichever they are
-        lstm = torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False)
-        with lstm[0], lstm[1], torch.autocast(device, enabled=False):
+        without = torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False)
+        with without[0], without[1], sdpa_kernel(SDPBackend.MATH), torch.autocast(device, enabled=False):
             yield
 
 

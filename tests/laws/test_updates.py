@@ -168,8 +168,18 @@ def test_in_half_precision_the_updates_are_finite_and_the_weights_stay_single(tr
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in it.model.parameters())
 
 
-@pytest.mark.parametrize("model", [{"posterior": {"name": "batch-norm"}}, {"prior": {"name": "mixture"}}], ids=str)
-def test_other_posteriors_and_priors_are_trained_too(model, trainer):
+TRANSFORMER = {"name": "transformer", "width": 8, "heads": 2, "layers": 1}
+OTHERS = [
+    {"posterior": {"name": "batch-norm"}},
+    {"prior": {"name": "mixture"}},
+    {"decoder": {"weight_dropout": 0.3}},
+    {"encoder": {"cell": "gru", "layers": 2}, "decoder": {"cell": "gru", "layers": 2}},
+    {"encoder": TRANSFORMER, "decoder": TRANSFORMER},
+]
+
+
+@pytest.mark.parametrize("model", OTHERS, ids=lambda model: " ".join(model))
+def test_models_of_other_parts_are_trained_too(model, trainer):
     it = trainer(model)
     before = weights(it)
     steps = take(it, 5)

@@ -125,6 +125,10 @@ def fit_aggregate(
     """
     if not model.latent:
         raise ConfigError("a model of kind lm has no latent space to fit a density to; train one of kind vae")
+    if model.prior.spherical:
+        raise ConfigError(
+            "a density in space cannot be fitted to points of a sphere; draw from the prior of this model"
+        )
     device = next(model.parameters()).device
     with evaluating(model), seeded(seed):
         posteriors = [model.encode(batch.to(device)) for batch in batches]

@@ -90,7 +90,7 @@ def reconstruct(name: str, lines: Lines, *, beam: int, json: bool) -> None:
     """Each sentence through its posterior mean and back."""
     model = TextVAE.from_pretrained(name)
     texts, labels = lines.read(model)
-    said = model.sentences(model.encode(texts, labels=labels).mean, labels=labels, beam=beam)
+    said = model.sentences(model.encode(texts, labels=labels).mode, labels=labels, beam=beam)
     show.sentences(said, json, originals=texts)
 
 
@@ -114,8 +114,8 @@ def interpolate(
         drawn = model.label_draws(1, seed=seed)
         label = drawn[0] if label is None and drawn else label
     else:
-        z0, z1 = model.encode([start, end], labels=label).mean
-    way = model.walk(z0, z1, steps=steps, path=path or ("slerp" if start is None else "linear"))
+        z0, z1 = model.encode([start, end], labels=label).mode
+    way = model.walk(z0, z1, steps=steps, path=path or ("slerp" if start is None else model.straight))
     show.sentences(model.sentences(way, labels=label), json)
 
 
@@ -129,7 +129,7 @@ def encode(name: str, lines: Lines, *, output: Path, scale: bool) -> None:
     q = model.encode(texts, labels=labels)
     try:
         with open(output, "wb") as file:
-            np.save(file, (q.stddev if scale else q.mean).numpy())
+            np.save(file, (q.stddev if scale else q.mode).numpy())
     except OSError as error:
         raise ConfigError(f"--output {output} cannot be written: {error.strerror}") from None
 

@@ -13,13 +13,14 @@ ROOT = Path(seqvae.__file__).parent
 
 # Every module has its place here; a new one fails until somebody has thought about where it belongs.
 LAYERS = [
-    "batch divergences schedules errors options config machine validity measures measures.scores measures.text_scores "
-    "comparison comparison.tables",
+    "batch divergences spherical schedules errors options config machine validity measures measures.scores "
+    "measures.text_scores comparison comparison.tables",
     "dropout noise noise.base noise.denoising noise.word_dropout "
     "attention encoders encoders.base encoders.recurrent encoders.transformer "
     "decoders decoders.base decoders.recurrent decoders.transformer observations "
-    "posteriors posteriors.base posteriors.gaussian posteriors.batch_norm posteriors.low_rank "
-    "priors priors.base priors.normal priors.gaussian priors.mixture "
+    "posteriors posteriors.base posteriors.gaussian posteriors.batch_norm posteriors.delta posteriors.deterministic "
+    "posteriors.low_rank posteriors.von_mises_fisher "
+    "priors priors.base priors.normal priors.gaussian priors.mixture priors.sphere "
     "text text.batching text.corpus text.encoding "
     "text.faults text.files text.grammar text.labels text.lexicon text.ngrams text.pipelines text.sotu text.sources "
     "text.splitting text.tokenizer",

@@ -13,14 +13,14 @@ ROOT = Path(seqvae.__file__).parent
 
 # Every module has its place here; a new one fails until somebody has thought about where it belongs.
 LAYERS = [
-    "batch divergences spherical schedules errors options config machine validity measures measures.scores "
+    "batch divergences spherical flows schedules errors options config machine validity measures measures.scores "
     "measures.text_scores comparison comparison.tables",
     "dropout noise noise.base noise.denoising noise.word_dropout "
     "attention encoders encoders.base encoders.recurrent encoders.transformer "
     "decoders decoders.base decoders.recurrent decoders.transformer observations "
     "posteriors posteriors.base posteriors.gaussian posteriors.batch_norm posteriors.delta posteriors.deterministic "
     "posteriors.low_rank posteriors.von_mises_fisher "
-    "priors priors.base priors.normal priors.gaussian priors.mixture priors.sphere "
+    "priors priors.base priors.normal priors.gaussian priors.flow priors.mixture priors.sphere priors.vamp "
     "text text.batching text.corpus text.encoding "
     "text.faults text.files text.grammar text.labels text.lexicon text.ngrams text.pipelines text.sotu text.sources "
     "text.splitting text.tokenizer",

@@ -9,13 +9,23 @@ from seqvae.decoding import seeded
 from seqvae.divergences import kl
 from seqvae.priors import PRIORS, Sphere
 
-VARIANTS: dict[str, list[dict]] = {"mixture": [{}, {"components": 3, "spread": 0.9}]}
+VARIANTS: dict[str, list[dict]] = {
+    "mixture": [{}, {"components": 3, "spread": 0.9}],
+    "flow": [{"family": family, "hidden": 8, "transforms": 2} for family in ("maf", "nsf")],
+    "vamp": [{"components": 3}, {"components": 2, "length": 2}],
+}
+# Their networks ask for values, which meta tensors do not have.
+NETWORKS = {"flow", "vamp"}
+# Its density is bent by weights, wide ones too sharply for any grid; and the slope of a spline has kinks, which cost a
+# trapezoid digits: the error falls slowly with the step, not at once to nothing as with smooth densities.
+SPREAD, DIGITS = {"flow": 0.1}, {"flow": 1e-4}
 CASES = [{"name": name, **options} for name in PRIORS for options in VARIANTS.get(name, [{}])]
 
 
 @pytest.fixture(params=CASES, ids=lambda part: "-".join(map(str, part.values())))
 def prior(request, small_model):
-    return lambda latent: small_model(prior=request.param, latent=latent).prior.requires_grad_(False)
+    spread = SPREAD.get(request.param["name"], 0.5)
+    return lambda latent: small_model(prior=request.param, latent=latent, spread=spread).prior.requires_grad_(False)
 
 
 @pytest.fixture(params=CASES, ids=lambda part: "-".join(map(str, part.values())))
@@ -29,6 +39,12 @@ def circular(prior):
     return prior(2).spherical
 
 
+@pytest.fixture
+def digits(request):
+    """How near to 1 an integral has to be."""
+    return DIGITS.get(request.node.callspec.params["prior"]["name"], 1e-8)
+
+
 def grid(bound=18.0, points=1201):
     return torch.linspace(-bound, bound, points, dtype=torch.float64)
 
@@ -40,22 +56,22 @@ def test_one_distribution_over_the_latent_space(prior):
     assert z.shape == (5, 3) and p.log_prob(z).shape == (5,)
 
 
-def test_the_density_integrates_to_one_on_the_line(prior, circle):
+def test_the_density_integrates_to_one_on_the_line(prior, circle, digits):
     if circular(prior):
         assert prior(2)().log_prob(circle).exp().mean() * 2 * torch.pi == pytest.approx(1, abs=1e-12)
         return
     z = grid()
-    assert torch.trapezoid(prior(1)().log_prob(z[:, None]).exp(), z) == pytest.approx(1, abs=1e-8)
+    assert torch.trapezoid(prior(1)().log_prob(z[:, None]).exp(), z) == pytest.approx(1, abs=digits)
 
 
-def test_the_density_integrates_to_one_on_the_plane(prior, sphere):
+def test_the_density_integrates_to_one_on_the_plane(prior, sphere, digits):
     if circular(prior):
         area, nodes = sphere
         assert (area * prior(3)().log_prob(nodes).exp()).sum() == pytest.approx(1, abs=1e-6)
         return
     z = grid(points=401)
     density = prior(2)().log_prob(torch.cartesian_prod(z, z)).exp().view(401, 401)
-    assert torch.trapezoid(torch.trapezoid(density, z), z) == pytest.approx(1, abs=1e-8)
+    assert torch.trapezoid(torch.trapezoid(density, z), z) == pytest.approx(1, abs=digits)
 
 
 def test_draws_have_the_moments_of_the_density(prior, circle):
@@ -79,8 +95,12 @@ def test_draws_have_the_precision_that_the_module_moved_to(prior, dtype):
     assert prior(2).to(dtype)().sample().dtype == dtype
 
 
-def test_draws_lie_on_the_device_that_the_module_moved_to(prior):
-    assert prior(2).to("meta")().sample().device.type == "meta"
+def test_draws_lie_on_the_device_that_the_module_moved_to(prior, request):
+    moved = prior(2).to("meta")
+    if request.node.callspec.params["prior"]["name"] in NETWORKS:
+        assert all(tensor.is_meta for tensor in (*moved.parameters(), *moved.buffers()))
+        return
+    assert moved().sample().device.type == "meta"
 
 
 def test_a_table_of_points_is_scored_point_by_point(prior):
@@ -105,8 +125,9 @@ def test_the_density_carries_gradient_to_the_point_and_to_every_parameter(traine
     assert z.grad.isfinite().all() and bool(z.grad.any()) == (
         not isinstance(p, Sphere)
     )  # a uniform density has no slope
-    for tensor in p.parameters():
-        assert tensor.grad.isfinite().all() and tensor.grad.any()
+    for name, tensor in p.named_parameters():
+        if "encoder.embed" not in name:  # the embeddings of words, which are not what a vamp prior reads
+            assert tensor.grad.isfinite().all() and tensor.grad.any()
 
 
 def test_draws_carry_no_gradient(trained):

@@ -79,7 +79,8 @@ def _from_aggregate(
     error = "" if found.gain_standard_error is None else f" ± {found.gain_standard_error:.2f}"
     show.remark(
         f"density fitted to {found.sentences:,} sentences; draws of q of others are {found.gain:.2f}{error} nats "
-        "likelier under it than under the prior"
+        f"likelier under it than under the prior; holes: {found.holes:.2f} ± {found.holes_standard_error:.2f} nats, "
+        f"those of the prior {found.holes_prior:.2f} ± {found.holes_prior_standard_error:.2f}"
     )
     confidence = zip(drawn.log_prob.tolist(), drawn.quantile.tolist(), strict=True)
     facts = [{"confidence": log_prob, "confidence_quantile": quantile} for log_prob, quantile in confidence]

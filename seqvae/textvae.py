@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from seqvae import fitting
-from seqvae.aggregated import Aggregate, fit_aggregate
+from seqvae.aggregated import Aggregate, Density, fit_aggregate
 from seqvae.batch import END, Batch
 from seqvae.build import resolve_all
 from seqvae.card import card
@@ -155,7 +155,13 @@ class TextVAE:
             return self.model.posterior(torch.cat(h))
 
     def aggregate(
-        self, sentences: Iterable[str], *, labels: Names = None, components: int | None = None, seed: int = 0
+        self,
+        sentences: Iterable[str],
+        *,
+        labels: Names = None,
+        density: Density = "mixture",
+        components: int | None = None,
+        seed: int = 0,
     ) -> Aggregate:
         """A density of z fitted to q(z|x) of `sentences`, to sample from in place of the prior.
 
@@ -163,7 +169,7 @@ class TextVAE:
         `seqvae.aggregated.fit_aggregate`.
         """
         batches = (batch for _, batch in self._by_length(sentences, labels))
-        return fit_aggregate(self.model, batches, components=components, seed=seed)
+        return fit_aggregate(self.model, batches, density=density, components=components, seed=seed)
 
     def score(self, sentences: Iterable[str], *, labels: Names = None, samples: int = 100, seed: int = 0) -> Tensor:
         """(B,) float64 nats: log p(x) of each sentence, importance weighted over `samples` draws of q(z|x).

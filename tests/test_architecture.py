@@ -27,7 +27,7 @@ LAYERS = [
     "vae",
     "terms terms.term terms.rate terms.controlled terms.discrepancy terms.transport objective",
     "trainer processes decoding measures.metrics measures.measured measures.draws measures.aggregate measures.bounds "
-    "measures.proposals measures.refinement measures.probes measures.surface measures.diversity",
+    "densities measures.proposals measures.refinement measures.probes measures.surface measures.diversity",
     "generation aggregated steering measures.space measures.evaluation measures.held_out measures.vitals "
     "measures.remedies measures.doctor comparison.outcomes comparison.drawing comparison.scales comparison.plots "
     "comparison.report",

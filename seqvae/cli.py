@@ -194,7 +194,7 @@ def interpolate(
         start: the first sentence.
         end: the last one.
         steps: sentences on the way, the two ends included.
-        path: `linear` (default between sentences) or `slerp` (default between draws of the prior).
+        path: `linear` (default between sentences) or `slerp` (default between draws of the prior, and on a sphere).
     """
     from seqvae import commands
 

@@ -251,7 +251,7 @@ def steer(
         f"{len(having):,} sentences with it and {len(lacking):,} others"
     )
     if sentences:
-        means = model.encode(sentences, labels=label).mean
+        means = model.encode(sentences, labels=label).mode
         said = model.sentences(means + strength * way.to(means), labels=label)
         show.sentences(said, json, originals=sentences)
     if held is None:
@@ -273,7 +273,7 @@ def steer(
 
 def _means(model: TextVAE, split: Split) -> torch.Tensor:
     """(N, D), the posterior means of the sentences, each with its own label where the model needs one."""
-    return model.encode(split.texts(), labels=model.labels_of(split)).mean
+    return model.encode(split.texts(), labels=model.labels_of(split)).mode
 
 
 def _written(model: TextVAE, split: Split) -> list[str]:

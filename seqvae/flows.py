@@ -12,6 +12,7 @@ from torch.types import _size
 from seqvae.errors import ConfigError, check_size
 
 WIDEST, LONGEST = 2**12, 64
+HEAVIEST = 2**27  # weights: half a gigabyte, as they are built in memory before a damaged file is found out
 Family = Literal["maf", "nsf"]
 
 
@@ -37,6 +38,9 @@ def build_flow(dimensions: int, *, family: Family = "maf", transforms: int = 3, 
     """
     check_size(WIDEST, dimensions=dimensions, hidden=hidden)
     check_size(LONGEST, transforms=transforms)
+    outputs = {"maf": 2, "nsf": 23}[family] * dimensions
+    if (weights := transforms * hidden * (dimensions + hidden + outputs)) > HEAVIEST:
+        raise ConfigError(f"a flow of {weights:,} weights: expected at most {HEAVIEST:,}; write fewer hidden units")
     try:
         # It also turns off, for the whole process, the checks of torch's distributions that do not ask for them.
         flows = import_module("zuko.flows")

@@ -169,7 +169,7 @@ def test_a_draw_turns_with_its_direction():
     slope = torch.stack(
         [torch.autograd.grad(q.rsample((40_000,)).mean(0)[i], mu, retain_graph=True)[0] for i in (0, 2)]
     )
-    a = float(q.mean[0] / 0.6)
+    a = float(q.mean[0].detach() / 0.6)
     wanted = a * torch.tensor([[0.64, -0.48, 0.0], [0.0, 0.0, 1.0]]).double()  # rows of I - mu mu'
     torch.testing.assert_close(slope, wanted, rtol=0, atol=0.02)
 

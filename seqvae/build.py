@@ -127,7 +127,8 @@ def build_model(config: Config, vocabulary: int, labels: int = 0) -> SequenceVAE
         if m.latent:
             embed = observation.embedding if m.share_embedding else embedding_table(vocabulary, m.embedding)
             encoder = make("model.encoder", m.encoder, **sizes, embed=embed)
-        posterior = make("model.posterior", m.posterior, **sizes, features=encoder.features + size)
+        sizes["features"] = encoder.features + size
+        posterior = make("model.posterior", m.posterior, **sizes)
         prior = make("model.prior", m.prior, **sizes, encoder=encoder, posterior=posterior)
         if posterior.spherical != prior.spherical:
             raise ConfigError(

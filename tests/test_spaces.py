@@ -196,6 +196,14 @@ def test_training_reads_pseudo_inputs_without_dropout_and_leaves_running_statist
     assert all(part.training for part in model.modules())
 
 
+def test_a_conditional_model_has_one_vamp_prior_for_all_labels(small_config):
+    model = build_model(small_config(prior={"name": "vamp", "components": 4}), 11, labels=3)
+    p, z = model.prior(), torch.zeros(2, 3)
+    p.log_prob(z).sum().backward()
+    assert p.batch_shape == () and model.prior.labels.grad.any() and model.prior.inputs.grad.any()
+    assert build_model(small_config(prior={"name": "vamp"}), 11).prior.labels is None
+
+
 def test_shared_weights_are_stored_once(small_config, tmp_path):
     from seqvae.checkpoint import _stored_once
 

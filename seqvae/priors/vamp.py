@@ -22,6 +22,9 @@ class Vamp(Prior):
     they do not disturb: p is one density, the same in training and evaluation. The KL has no closed form and is
     estimated from the draws of z, as with `mixture`; of the free bits only the floor `total` goes with it.
 
+    Where the model is conditioned on labels, the place of a label's embedding beside the encoder's vector is learnt for
+    each pseudo-input too, so that p is the same for all labels.
+
     Args:
         components: K, how many pseudo-inputs; each costs about as much time as another sentence in the batch.
         length: L, steps of each.
@@ -35,6 +38,7 @@ class Vamp(Prior):
         encoder: Encoder,
         posterior: Posterior,
         embedding: int,
+        features: int,
         components: int = 50,
         length: int = 10,
     ) -> None:
@@ -44,6 +48,8 @@ class Vamp(Prior):
         self.spherical = posterior.spherical
         # As wide as the embeddings of words are at their start, uniform within 0.1 of 0.
         self.inputs = nn.Parameter(torch.empty(components, length, embedding).uniform_(-0.1, 0.1))
+        label = features - encoder.features  # what stands beside the encoder's vector
+        self.labels = nn.Parameter(torch.randn(components, label)) if label else None
 
     def forward(self) -> Distribution:
         """Batch (), event (D,), on the module's device; in single precision at least, as posteriors are."""
@@ -51,7 +57,8 @@ class Vamp(Prior):
         lengths = torch.full((count,), length, device=self.inputs.device)
         # cuDNN has no backward pass for a recurrent network in evaluation mode.
         with settled(self.encoder), settled(self.posterior), torch.backends.cudnn.flags(enabled=False):
-            q = self.posterior(self.encoder.read(self.inputs, lengths))
+            h = self.encoder.read(self.inputs, lengths)
+            q = self.posterior(h if self.labels is None else torch.cat([h, self.labels.to(h)], dim=1))
         weights = Categorical(logits=self.inputs.new_zeros(count), validate_args=False)
         return MixtureSameFamily(weights, q, validate_args=False)
 

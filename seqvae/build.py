@@ -132,11 +132,19 @@ def build_model(config: Config, vocabulary: int, labels: int = 0) -> SequenceVAE
         if m.latent:
             embed = observation.embedding if m.share_embedding else embedding_table(vocabulary, m.embedding)
             encoder = make("model.encoder", m.encoder, **sizes, embed=embed)
+        sizes["features"] = encoder.features + size
+        posterior = make("model.posterior", m.posterior, **sizes)
+        prior = make("model.prior", m.prior, **sizes, encoder=encoder, posterior=posterior)
+        if posterior.spherical != prior.spherical:
+            raise ConfigError(
+                f"model.posterior {m.posterior['name']} with model.prior {m.prior['name']}: one lies on the sphere and "
+                "the other does not; write vmf with sphere, or neither of them"
+            )
         return SequenceVAE(
             latent=m.latent,
             encoder=encoder,
-            posterior=make("model.posterior", m.posterior, **sizes, features=encoder.features + size),
-            prior=make("model.prior", m.prior, **sizes),
+            posterior=posterior,
+            prior=prior,
             decoder=decoder,
             observation=observation,
             noise=make("model.noise", m.noise),

@@ -105,6 +105,7 @@ def sample(
     beam: int = 0,
     allow_unknown: Annotated[bool, Parameter(negative="")] = False,
     source: Annotated[Literal["prior", "aggregate"], Parameter(name="--from")] = "prior",
+    density: Literal["gaussian", "mixture", "flow"] | None = None,
     components: Annotated[int | None, AT_LEAST_ONE] = None,
     min_confidence: float | None = None,
     corpus: str | None = None,
@@ -125,9 +126,11 @@ def sample(
         min_p: draw among words at least this share as likely as the likeliest.
         beam: search for the likeliest sentence of each z with a beam of this width, instead of drawing words.
         allow_unknown: let `<unk>` be said.
-        source: what z is drawn from: `prior`, or `aggregate`, a mixture of Gaussians fitted to the posteriors of up to
-            10,000 training sentences, which has fewer holes. --json then gives each sentence its `confidence`,
-            log q(z) in nats, and the share of held-out sentences that lie in less likely places.
+        source: what z is drawn from: `prior`, or `aggregate`, a density fitted to the posteriors of up to 10,000
+            training sentences, which has fewer holes. --json then gives each sentence its `confidence`, log q(z) in
+            nats, and the share of held-out sentences that lie in less likely places.
+        density: that of the aggregate: one `gaussian`, a `mixture` of them (the default), or a `flow`, which needs
+            `pip install 'seqvae[flows]'`.
         components: Gaussians of that mixture, by default 10, or fewer if there are few sentences.
         min_confidence: from 0 to 1: draw z again where it is less likely than this quantile of held-out sentences.
         corpus: the sentences to fit to, if not those that the model was trained on.
@@ -139,7 +142,7 @@ def sample(
     from seqvae import commands, reading
 
     options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "beam": beam}
-    origin = reading.Source(source, components, min_confidence, corpus, column)
+    origin = reading.Source(source, density, components, min_confidence, corpus, column)
     commands.sample(
         model,
         number,
@@ -196,7 +199,7 @@ def interpolate(
         start: the first sentence.
         end: the last one.
         steps: sentences on the way, the two ends included.
-        path: `linear` (default between sentences) or `slerp` (default between draws of the prior).
+        path: `linear` (default between sentences) or `slerp` (default between draws of the prior, and on a sphere).
     """
     from seqvae import commands
 

@@ -79,7 +79,8 @@ def _from_aggregate(
     error = "" if found.gain_standard_error is None else f" ± {found.gain_standard_error:.2f}"
     show.remark(
         f"density fitted to {found.sentences:,} sentences; draws of q of others are {found.gain:.2f}{error} nats "
-        "likelier under it than under the prior"
+        f"likelier under it than under the prior; holes: {found.holes:.2f} ± {found.holes_standard_error:.2f} nats, "
+        f"those of the prior {found.holes_prior:.2f} ± {found.holes_prior_standard_error:.2f}"
     )
     confidence = zip(drawn.log_prob.tolist(), drawn.quantile.tolist(), strict=True)
     facts = [{"confidence": log_prob, "confidence_quantile": quantile} for log_prob, quantile in confidence]
@@ -90,7 +91,7 @@ def reconstruct(name: str, lines: Lines, *, beam: int, json: bool) -> None:
     """Each sentence through its posterior mean and back."""
     model = TextVAE.from_pretrained(name)
     texts, labels = lines.read(model)
-    said = model.sentences(model.encode(texts, labels=labels).mean, labels=labels, beam=beam)
+    said = model.sentences(model.encode(texts, labels=labels).mode, labels=labels, beam=beam)
     show.sentences(said, json, originals=texts)
 
 
@@ -114,8 +115,8 @@ def interpolate(
         drawn = model.label_draws(1, seed=seed)
         label = drawn[0] if label is None and drawn else label
     else:
-        z0, z1 = model.encode([start, end], labels=label).mean
-    way = model.walk(z0, z1, steps=steps, path=path or ("slerp" if start is None else "linear"))
+        z0, z1 = model.encode([start, end], labels=label).mode
+    way = model.walk(z0, z1, steps=steps, path=path or ("slerp" if start is None else model.straight))
     show.sentences(model.sentences(way, labels=label), json)
 
 
@@ -129,7 +130,7 @@ def encode(name: str, lines: Lines, *, output: Path, scale: bool) -> None:
     q = model.encode(texts, labels=labels)
     try:
         with open(output, "wb") as file:
-            np.save(file, (q.stddev if scale else q.mean).numpy())
+            np.save(file, (q.stddev if scale else q.mode).numpy())
     except OSError as error:
         raise ConfigError(f"--output {output} cannot be written: {error.strerror}") from None
 
@@ -250,7 +251,7 @@ def steer(
         f"{len(having):,} sentences with it and {len(lacking):,} others"
     )
     if sentences:
-        means = model.encode(sentences, labels=label).mean
+        means = model.encode(sentences, labels=label).mode
         said = model.sentences(means + strength * way.to(means), labels=label)
         show.sentences(said, json, originals=sentences)
     if held is None:
@@ -272,7 +273,7 @@ def steer(
 
 def _means(model: TextVAE, split: Split) -> torch.Tensor:
     """(N, D), the posterior means of the sentences, each with its own label where the model needs one."""
-    return model.encode(split.texts(), labels=model.labels_of(split)).mean
+    return model.encode(split.texts(), labels=model.labels_of(split)).mode
 
 
 def _written(model: TextVAE, split: Split) -> list[str]:

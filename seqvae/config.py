@@ -190,7 +190,9 @@ class Config:
         if self.kind == "lm":
             # Word dropout is there to make a decoder ask z; without z it is a handicap, of 1.1 nats on Tatoeba.
             noise = {"name": "word-dropout", "rate": 0.0}
-            object.__setattr__(self, "model", replace(self.model, latent=0, noise=noise))
+            # A space without dimensions is the same whatever lies in it, and some parts need one at least.
+            plain = replace(self.model, latent=0, noise=noise, posterior={"name": "gaussian"}, prior={"name": "normal"})
+            object.__setattr__(self, "model", plain)
             object.__setattr__(self, "objective", replace(self.objective, auxiliary={"name": "none"}))
         for name in ("latent", "embedding", "label_size"):
             value = getattr(self.model, name)

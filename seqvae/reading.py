@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seqvae import show, steering
-from seqvae.aggregated import POINTS, Aggregate, check_confidence
+from seqvae.aggregated import POINTS, Aggregate, Density, check_confidence
 from seqvae.errors import ConfigError, CorpusError, SeqVAEError
 from seqvae.text.corpus import Corpus, Split, load
 from seqvae.text.labels import listed, named
@@ -60,6 +60,7 @@ class Source:
     """What z is drawn from: `prior`, or `aggregate` with options of its own, None for those that are not given."""
 
     name: str
+    density: Density | None
     components: int | None
     min_confidence: float | None
     corpus: str | None
@@ -70,6 +71,8 @@ class Source:
         given = [name for name, value in vars(self).items() if name != "name" and value is not None]
         if self.name == "prior" and given:
             raise ConfigError(f"--{given[0].replace('_', '-')} belongs to --from aggregate: write that too")
+        if self.components is not None and self.density not in (None, "mixture"):
+            raise ConfigError(f"--components belongs to --density mixture: leave it out for a {self.density}")
         check_confidence(self.min_confidence or 0.0)
 
     def fit(self, model: TextVAE) -> Aggregate:
@@ -82,7 +85,8 @@ class Source:
             if self.corpus is not None:
                 raise
             raise ConfigError(f"{error}; or write --corpus FILE to fit to other sentences") from None
-        return model.aggregate(split.texts(), labels=model.labels_of(split), components=self.components)
+        options: dict[str, Any] = {"density": self.density or "mixture", "components": self.components}
+        return model.aggregate(split.texts(), labels=model.labels_of(split), **options)
 
     def _split(self, model: TextVAE) -> Split:
         if self.corpus is None and nameless(model):

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 from seqvae.batch import UNKNOWN
 from seqvae.decoding import check_options, seeded
 from seqvae.errors import ConfigError, CorpusError
-from seqvae.generation import linear
+from seqvae.generation import path
 from seqvae.measures.diversity import (
     distinct,
     length_divergence,
@@ -117,7 +117,7 @@ def _reconstruction(
     scores: Found = {}
     texts = _spaced(model, originals)
     with seeded(seed):
-        points = {"mean": q.mean, "sampled": q.sample()}
+        points = {"mean": q.mode, "sampled": q.sample()}
     for name, z in points.items():
         again = model.sequences(model.decode(z, labels=labels))
         said = _spaced(model, again)
@@ -170,7 +170,7 @@ def _interpolation(
     if not paths:
         return {}
     order = np.random.default_rng(seed).permutation(len(q.mean))[: 2 * paths].reshape(2, paths)
-    points = linear(q.mean[order[0]], q.mean[order[1]], steps)  # (steps, paths, D)
+    points = path(model.straight)(q.mode[order[0]], q.mode[order[1]], steps)  # (steps, paths, D)
     names = None if labels is None else [labels[row] for row in order[0] for _ in range(steps)]
     said = model.sequences(model.decode(points.transpose(0, 1).flatten(0, 1), labels=names))
     texts = _spaced(model, said)

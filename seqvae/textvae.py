@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from seqvae import fitting
-from seqvae.aggregated import Aggregate, fit_aggregate
+from seqvae.aggregated import Aggregate, Density, fit_aggregate
 from seqvae.batch import END, Batch
 from seqvae.build import resolve_all
 from seqvae.card import card
@@ -138,7 +138,7 @@ class TextVAE:
     # -- sentences -> z -----------------------------------------------------------------------------------------------
 
     def encode(self, sentences: Iterable[str], *, labels: Names = None) -> Distribution:
-        """q(z|x): batch (B,), event (D,); `.mean` is the point to decode, `.stddev` how sure it is.
+        """q(z|x): batch (B,), event (D,); `.mode` is the point to decode, `.stddev` how sure it is.
 
         Args:
             sentences: B of them.
@@ -155,7 +155,13 @@ class TextVAE:
             return self.model.posterior(torch.cat(h))
 
     def aggregate(
-        self, sentences: Iterable[str], *, labels: Names = None, components: int | None = None, seed: int = 0
+        self,
+        sentences: Iterable[str],
+        *,
+        labels: Names = None,
+        density: Density = "mixture",
+        components: int | None = None,
+        seed: int = 0,
     ) -> Aggregate:
         """A density of z fitted to q(z|x) of `sentences`, to sample from in place of the prior.
 
@@ -163,7 +169,7 @@ class TextVAE:
         `seqvae.aggregated.fit_aggregate`.
         """
         batches = (batch for _, batch in self._by_length(sentences, labels))
-        return fit_aggregate(self.model, batches, components=components, seed=seed)
+        return fit_aggregate(self.model, batches, density=density, components=components, seed=seed)
 
     def score(self, sentences: Iterable[str], *, labels: Names = None, samples: int = 100, seed: int = 0) -> Tensor:
         """(B,) float64 nats: log p(x) of each sentence, importance weighted over `samples` draws of q(z|x).
@@ -208,10 +214,10 @@ class TextVAE:
 
     def reconstruct(self, sentences: Iterable[str], *, labels: Names = None, **options: Any) -> list[str]:
         """Each sentence decoded from its posterior mean, greedily; labels as in `encode`, options as in `decode`."""
-        return self.decode(self.encode(sentences, labels=labels).mean, labels=labels, **options)
+        return self.decode(self.encode(sentences, labels=labels).mode, labels=labels, **options)
 
     def interpolate(
-        self, start: str, end: str, *, label: str | None = None, steps: int = 7, path: str = "linear", **options: Any
+        self, start: str, end: str, *, label: str | None = None, steps: int = 7, path: str | None = None, **options: Any
     ) -> list[str]:
         """`steps` sentences from the reconstruction of `start` to that of `end`.
 
@@ -220,11 +226,11 @@ class TextVAE:
             end: another.
             label: of both sentences and of all between them, where the model is conditioned on labels.
             steps: 2 or more, the two ends included.
-            path: `linear`, or `slerp` along the arc between the two directions.
+            path: `linear`, or `slerp` along the arc between the two directions; None takes `straight`.
             options: as in `decode`.
         """
-        z = self.encode([start, end], labels=label).mean
-        return self.decode(self.walk(z[0], z[1], steps=steps, path=path), labels=label, **options)
+        z = self.encode([start, end], labels=label).mode
+        return self.decode(self.walk(z[0], z[1], steps=steps, path=path or self.straight), labels=label, **options)
 
     def samples(
         self, n: int, *, label: Names = None, seed: int | None = None, temperature: float = 1.0, **options: Any
@@ -232,6 +238,11 @@ class TextVAE:
         """As `sample`, with log probabilities."""
         z, labels = self.prior_draws(n, seed=seed), self.label_draws(n, seed=seed) if label is None else label
         return self.sentences(z, labels=labels, seed=seed, temperature=temperature, **options)
+
+    @property
+    def straight(self) -> str:
+        """The path between two sentences that stays in the latent space: `linear`, on a sphere `slerp`."""
+        return "slerp" if self.model.prior.spherical else "linear"
 
     def prior_draws(self, n: int, *, seed: int | None = None) -> Tensor:
         """(n, D) draws of p(z)."""

@@ -21,6 +21,7 @@ from seqvae.config import Config
 torch.set_num_threads(1)
 
 VOCABULARY = 11
+SPHERICAL = {"posterior": "vmf", "prior": "sphere"}
 
 
 def pytest_unconfigure():
@@ -46,6 +47,9 @@ def _small_config(**options):
         "decoder": {"name": "recurrent", "hidden": 5},
         "observation": {"name": "tokens"},
     }
+    places = [options.get(room, {}).get("name") for room in ("posterior", "prior")]
+    if places in (["vmf", None], [None, "sphere"]):  # neither goes without the other
+        options |= {room: {"name": name} | options.get(room, {}) for room, name in SPHERICAL.items()}
     for room, part in small.items():
         given = options.pop(room, {})
         # The small sizes are those of the default tenant; another one comes with its own.
@@ -86,6 +90,22 @@ def _lengthen(batch, steps, fill=0):
 def _rows(batch, index):
     """Some rows of a batch, in that order, as wide as before."""
     return Batch(batch.source[index], batch.inputs[index], batch.targets[index], batch.lengths[index])
+
+
+@pytest.fixture(scope="session")
+def circle():
+    """(N, 2): points at even angles, over which the mean of a smooth function times 2 pi is its integral."""
+    angle = torch.arange(2000, dtype=torch.float64) * 2 * torch.pi / 2000
+    return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+@pytest.fixture(scope="session")
+def sphere():
+    """(N,) areas and (N, 3) points of a grid over the unit sphere: middles in height, even angles around."""
+    height, angle = (torch.arange(n, dtype=torch.float64) / n for n in (16000, 60))
+    h, a = torch.cartesian_prod(2 * height + 1 / 16000 - 1, 2 * torch.pi * angle).T
+    r = (1 - h.square()).sqrt()
+    return torch.full_like(h, 4 * torch.pi / len(h)), torch.stack([r * a.cos(), r * a.sin(), h], dim=1)
 
 
 @pytest.fixture(scope="session")

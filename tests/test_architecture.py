@@ -13,13 +13,14 @@ ROOT = Path(seqvae.__file__).parent
 
 # Every module has its place here; a new one fails until somebody has thought about where it belongs.
 LAYERS = [
-    "batch divergences schedules errors options targets config pace machine validity "
+    "batch divergences spherical flows schedules errors options targets config pace machine validity "
     "measures measures.scores measures.text_scores comparison comparison.tables",
     "dropout noise noise.base noise.denoising noise.word_dropout "
     "attention encoders encoders.base encoders.recurrent encoders.transformer "
     "decoders decoders.base decoders.recurrent decoders.transformer observations "
-    "posteriors posteriors.base posteriors.gaussian posteriors.batch_norm posteriors.low_rank "
-    "priors priors.base priors.normal priors.gaussian priors.mixture "
+    "posteriors posteriors.base posteriors.gaussian posteriors.batch_norm posteriors.delta posteriors.deterministic "
+    "posteriors.low_rank posteriors.von_mises_fisher "
+    "priors priors.base priors.normal priors.gaussian priors.flow priors.mixture priors.sphere priors.vamp "
     "text text.batching text.corpus text.encoding "
     "text.faults text.files text.grammar text.labels text.lexicon text.ngrams text.pipelines text.sotu text.sources "
     "text.splitting text.tokenizer",
@@ -27,7 +28,7 @@ LAYERS = [
     "terms terms.term terms.rate terms.controlled terms.discrepancy terms.transport "
     "terms.adversarial terms.total_correlation terms.auxiliary objective",
     "processes decoding measures.metrics measures.measured measures.draws measures.aggregate measures.bounds "
-    "measures.proposals measures.refinement measures.probes measures.surface measures.diversity",
+    "densities measures.proposals measures.refinement measures.probes measures.surface measures.diversity",
     "trainer updates updates.joint updates.lagging updates.pretraining updates.importance updates.semi_amortized "
     "generation aggregated steering measures.space measures.evaluation measures.held_out measures.vitals "
     "measures.remedies measures.doctor comparison.outcomes comparison.drawing comparison.scales comparison.plots "

@@ -20,6 +20,9 @@ def config_with(place, part, base):
     group, field = place.split(".")
     values = base.to_dict()
     values[group][field] = part
+    for one, other in (("vmf", "sphere"), ("sphere", "vmf")):  # neither goes without the other
+        if part["name"] == one:
+            values["model"]["prior" if one == "vmf" else "posterior"] = {"name": other}
     return Config.from_dict(values)
 
 

@@ -40,7 +40,7 @@ def resolved(tmp_path, monkeypatch):
 
 
 def test_there_are_recipes():
-    assert len(FILES) >= 8
+    assert len(FILES) >= 12
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)

@@ -40,7 +40,7 @@ def test_options_are_those_of_a_config_file_over_what_stands_before_the_tables(f
     (_, lm), (_, wide), *_ = planned(file)
     assert (lm.kind, lm.model.latent, lm.training.max_epochs) == ("lm", 0, 2)
     assert (wide.kind, wide.model.latent, wide.training.max_epochs, wide.training.batch_size) == ("vae", 64, 3, 16)
-    assert wide.model.noise == {"name": "word-dropout", "rate": 0.5} and wide.objective.weight["name"] == "cyclical"
+    assert wide.model.noise["rate"] == 0.5 and wide.objective.weight["name"] == "cyclical"
     assert {config.data.tokenizer for config in (lm, wide)} == {"char"}
     assert {config.corpus for config in (lm, wide)} == {"some.txt"}
 
@@ -62,7 +62,7 @@ def test_the_recipes_that_come_with_the_package_can_be_planned():
         ("x = ", "cannot be read as TOML"),
         ("max_epochs = 3", "has no recipe"),
         ("[a]\nepochs = 3", "recipe a .*epochs"),
-        ("[a.model.encoder]\nname = 'transformer'", "recipe a .*transformer"),
+        ("[a.model.encoder]\nname = 'perceiver'", "recipe a .*perceiver"),
         ("[a]\nmax_epochs = 'x'", "recipe a .*max_epochs = 'x'"),
         ("[a]\nmodel = 3", "recipe a .*model = 3"),
     ],

@@ -31,6 +31,8 @@ SMALL |= {"learning_rate": 0.02, "batch_size": 8, "precision": "fp32", "max_leng
 class Parrot:
     """A stand-in for a model whose z is the number of a sentence, drawn without noise, and whose samples are given."""
 
+    straight = "linear"
+
     def __init__(self, tokenizer, sentences, samples=None):
         self.tokenizer, self.texts = tokenizer, [tokenizer.decode(tokenizer.encode(text)) for text in sentences]
         self.model, self.draws = SimpleNamespace(latent=1), samples or self.texts

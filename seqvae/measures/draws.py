@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from seqvae.decoding import seeded
+from seqvae.flows import FlowDistribution
 from seqvae.measures.metrics import gaussian, keyed_normal
 from seqvae.vae import SequenceVAE
 
@@ -36,11 +37,14 @@ def draw_prior(p: Distribution, index: Tensor, samples: int, seed: int) -> Tenso
 
 
 def _draw(distribution: Distribution, alone: Callable[[int], Tensor], index: Tensor, samples: int, seed: int) -> Tensor:
-    """From keyed noise where the distribution is Gaussian, else row by row from a stream of the row's own."""
+    """From keyed noise where the distribution is Gaussian or a map of it, else row by row from a stream of its own."""
     normal = gaussian(distribution)
     if normal is not None:
         mean, scale = (part.unsqueeze(-2) for part in normal)  # (B, 1, D), or (1, D) of a prior
         return mean + scale * keyed_normal(seed, index, samples, mean.shape[-1]).to(mean)
+    if isinstance(distribution, FlowDistribution):  # row by row its many passes would take minutes
+        noise = keyed_normal(seed, index, samples, distribution.event_shape[0])
+        return distribution.push(noise.to(distribution.like.device))
     rows = []
     with seeded(0):
         for row, place in enumerate(index.tolist()):

@@ -7,7 +7,13 @@ from torch.distributions import Distribution
 
 
 class Posterior(nn.Module, ABC):
-    """A family of reparameterized distributions over z."""
+    """A family of reparameterized distributions over z.
+
+    Attributes:
+        spherical: z lies on the unit sphere, where its densities live: the prior has to be spherical too.
+    """
+
+    spherical: bool = False
 
     @abstractmethod
     def forward(self, h: Tensor) -> Distribution:

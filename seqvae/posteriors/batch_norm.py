@@ -10,7 +10,7 @@ from seqvae.posteriors.base import Posterior
 from seqvae.posteriors.gaussian import diagonal_gaussian
 
 MOMENTUM = 0.1  # the share of the newest batch in the running statistics
-EPS = 1e-5  # added to the variance of a batch
+EPS = 1e-8  # added to the variance of a batch; that of a fresh encoder is so small that 1e-5 let the KL vanish
 
 
 class BatchNormGaussian(Posterior):
@@ -21,7 +21,7 @@ class BatchNormGaussian(Posterior):
 
         mean KL(q(z|x)||p) >= 1/2 sum_d (gamma^2 + b_d^2) >= D gamma^2 / 2,
 
-    up to EPS = 1e-5, which is added to the variance of m: the KL cannot vanish, whatever its weight. What keeps the
+    up to EPS = 1e-8, which is added to the variance of m: the KL cannot vanish, whatever its weight. What keeps the
     means apart need not be of use to the decoder: look at the mutual information too. A learnt prior can move its mean
     and scale to the means, and the bound does not hold for it.
 

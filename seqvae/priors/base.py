@@ -7,7 +7,13 @@ from torch.distributions import Distribution
 
 
 class Prior(nn.Module, ABC):
-    """The distribution that sentences are generated from."""
+    """The distribution that sentences are generated from.
+
+    Attributes:
+        spherical: z lies on the unit sphere, where its density lives: the posterior has to be spherical too.
+    """
+
+    spherical: bool = False
 
     @abstractmethod
     def forward(self) -> Distribution:

@@ -10,9 +10,13 @@ from seqvae.posteriors import POSTERIORS
 
 VARIANTS: dict[str, list[dict]] = {
     "batch-norm": [{}, {"gamma": 2.0}],
+    "delta": [{}, {"rate": 0.5, "low": 0.2}],
+    "deterministic": [{}, {"scale": 0.5}],
     "low-rank": [{}, {"rank": 1}, {"rank": 5}],  # more than there are dimensions, too
+    "vmf": [{}, {"kappa": 2.0}],
 }
-CORRELATED = {"low-rank"}
+CORRELATED = {"low-rank", "vmf"}
+SPHERICAL = {"vmf"}  # whose z has norm 1: laws of the line hold on the circle, those of space on the sphere
 CASES = [{"name": name, **options} for name in POSTERIORS for options in VARIANTS.get(name, [{}])]
 
 
@@ -35,6 +39,11 @@ def vectors(model, rows=4, scale=1.0, seed=0):
     return scale * torch.randn(rows, model.encoder.features, dtype=torch.float64, generator=g)
 
 
+def points(model, z):
+    """Points of the space that z lies in."""
+    return torch.nn.functional.normalize(z, dim=-1) if model.posterior.spherical else z
+
+
 def test_one_distribution_for_each_sentence(model):
     q = model.posterior(vectors(model))
     assert (q.batch_shape, q.event_shape) == ((4,), (3,))
@@ -52,16 +61,29 @@ def test_a_draw_carries_gradient_to_the_sentence_and_to_every_parameter(model):
 def test_each_row_depends_on_its_own_vector_alone(model):
     h = vectors(model)
     q, changed = model.posterior(h), model.posterior(torch.cat([h[:1], 2 * h[1:]]))
-    z = torch.zeros(4, 3, dtype=torch.float64)
+    z = points(model, torch.full((4, 3), 0.1, dtype=torch.float64))
     assert torch.equal(q.log_prob(z)[0], changed.log_prob(z)[0])
     assert (q.log_prob(z)[1:] != changed.log_prob(z)[1:]).all()
 
 
-def test_the_density_integrates_to_one(part, small_model):
+def test_the_density_integrates_to_one(part, small_model, circle):
+    if part["name"] in SPHERICAL:  # there is no line to integrate over
+        model = small_model(posterior=part, latent=2, spread=0.2)
+        density = model.posterior(vectors(model, rows=3)).log_prob(circle[:, None]).exp()
+        torch.testing.assert_close(density.mean(0) * 2 * torch.pi, torch.ones(3).double(), rtol=0, atol=1e-9)
+        return
     model = small_model(posterior=part, latent=1, spread=0.2)
     q = model.posterior(vectors(model, rows=3))
     z = torch.linspace(-30, 30, 60_001, dtype=torch.float64)
     mass = torch.trapezoid(q.log_prob(z[:, None, None]).exp(), z, dim=0)
+    torch.testing.assert_close(mass, torch.ones(3, dtype=torch.float64), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(SPHERICAL))
+def test_the_density_integrates_to_one_on_the_sphere(name, small_model, sphere):
+    model = small_model(posterior={"name": name}, spread=0.2)
+    area, nodes = sphere
+    mass = (area[:, None] * model.posterior(vectors(model, rows=3)).log_prob(nodes[:, None]).exp()).sum(0)
     torch.testing.assert_close(mass, torch.ones(3, dtype=torch.float64), rtol=0, atol=1e-6)
 
 
@@ -114,7 +136,7 @@ def test_mean_and_deviation_are_those_of_the_draws(model):
 
 
 def test_in_single_precision_the_density_and_the_divergence_are_the_same(model):
-    h, z = vectors(model), 3 * vectors(model, seed=1)[:, :3]
+    h, z = vectors(model), points(model, 3 * vectors(model, seed=1)[:, :3])
     q, p = model.posterior(h), model.prior()
     wanted = q.log_prob(z), kl(q, p)
     single = copy.deepcopy(model).float()
@@ -125,7 +147,7 @@ def test_in_single_precision_the_density_and_the_divergence_are_the_same(model):
 
 
 def test_half_precision_around_it_changes_nothing(model):
-    h, z = vectors(model).float(), 3 * vectors(model, seed=1)[:, :3].float()
+    h, z = vectors(model).float(), points(model, 3 * vectors(model, seed=1)[:, :3]).float()
     model = copy.deepcopy(model).float()
 
     def seen():
@@ -143,6 +165,7 @@ def test_half_precision_around_it_changes_nothing(model):
 @pytest.mark.parametrize("latent", [1, 16])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_no_encoder_output_breaks_draws_densities_or_gradients(part, small_model, scale, latent, dtype):
+    latent = max(latent, 2) if part["name"] in SPHERICAL else latent
     model = small_model(posterior=part, latent=latent).to(dtype)
     h = vectors(model, rows=16, scale=scale).to(dtype).requires_grad_()
     torch.manual_seed(0)

@@ -346,8 +346,9 @@ def compare(
     """Compare trained models, or train recipes and compare those: one table, plots, an HTML report.
 
     Args:
-        first: a model folder, or a TOML file with a table of options for each recipe.
-        others: further model folders; after a TOML file, the corpus to train on.
+        first: a model folder, or a TOML file with a table of options for each recipe; one for `seqvae train --config`
+            is a recipe by itself.
+        others: further model folders; beside TOML files, more of them, and the corpus to train on.
         seeds: trainings of each recipe, with seeds 0, 1, ...
         minutes: of each training, at most; by default what the recipes say.
         samples: draws of z for each sentence.

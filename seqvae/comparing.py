@@ -49,23 +49,24 @@ def compare(
     """Score the runs, after training them if recipes are given, and write tables, plots and report.
 
     Args:
-        sources: model folders; or a TOML file of recipes and the corpus to train them on.
+        sources: model folders; or TOML files of recipes and the corpus to train them on.
         seeds: trainings of each recipe.
         minutes: of each training, at most.
         terms: how they are scored.
         output: the folder of the comparison.
         command: what the report says made it.
     """
-    recipes = sources[0].endswith(".toml")
-    if recipes and len(sources) > 2:
-        raise ConfigError(f"{shlex.join(sources[1:])}: expected one corpus after {sources[0]}")
+    recipes = [source for source in sources if source.endswith(".toml")]
+    rest = [source for source in sources if source not in recipes]
+    if recipes and len(rest) > 1:
+        raise ConfigError(f"{shlex.join(rest)}: expected one corpus beside {shlex.join(recipes)}")
     if not recipes and len(sources) < 2:
         raise ConfigError(f"{sources[0]} alone: expected two or more model folders, or a TOML file of recipes")
     bench = Bench(terms)
     keep_freed_memory()
     if recipes:
-        folder = output or runs.new(sources[0], COMPARISONS)
-        planned = plan(Path(sources[0]), located((*sources, "sotu")[1]), seeds, minutes)
+        folder = output or runs.new(recipes[0], COMPARISONS)
+        planned = plan([Path(recipe) for recipe in recipes], located((*rest, "sotu")[0]), seeds, minutes)
         work = [(folder / name / f"seed-{config.training.seed}", name, config) for name, config in planned]
         for place, _, config in work:
             begun(place, config)

@@ -1,7 +1,7 @@
-"""A file of recipes: a TOML table of options for each model that `seqvae compare` trains."""
+"""Files of recipes: the options of each model that `seqvae compare` trains, as TOML."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,23 +10,32 @@ from seqvae.build import resolve_all
 from seqvae.config import Config, Data, Training
 from seqvae.errors import ConfigError, choose
 
+SECTIONS = {"model", "objective"}  # of the options; other tables are recipes
 
-def plan(path: Path, corpus: str, seeds: int, minutes: float | None) -> list[tuple[str, Config]]:
+
+def plan(paths: Sequence[Path], corpus: str, seeds: int, minutes: float | None) -> list[tuple[str, Config]]:
     """The name and the options of each training: all recipes with the first seed, then with the next.
 
     Args:
-        path: a TOML file with a table for each recipe, in which options are named as for `--config`; those before the
-            first table hold for all recipes.
+        paths: TOML files in which options are named as for `--config`. A table of another name is a recipe; what stands
+            outside holds for all recipes of the file, or is itself the one recipe, named like the file.
         corpus: what all of them are trained on.
         seeds: how many trainings each recipe gets.
         minutes: of each training, in place of what the recipe says.
 
     Raises:
-        ConfigError: for a file that is missing, no TOML, or without recipes, and for options that cannot be.
+        ConfigError: for a file that is missing, no TOML, or without recipes, for two recipes of one name, and for
+            options that cannot be.
     """
+    found: dict[str, tuple[Path, dict[str, Any]]] = {}
+    for path in paths:
+        for name, values in _tables(path).items():
+            if name in found:
+                raise ConfigError(f"two recipes have the name {name}, in {found[name][0]} and {path}: rename one")
+            found[name] = path, values
     planned = []
     for seed in range(seeds):
-        for name, values in _tables(path).items():
+        for name, (path, values) in found.items():
             try:
                 config = Config.from_dict(_sections(values) | {"corpus": corpus})
                 longest = config.training.max_minutes if minutes is None else minutes
@@ -44,11 +53,25 @@ def _tables(path: Path) -> dict[str, dict[str, Any]]:
         raise ConfigError(f"there is no file {path}: expected a TOML file with a table for each recipe") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as TOML: {error}") from None
-    shared = {name: value for name, value in values.items() if not isinstance(value, dict)}
-    tables = {name: shared | value for name, value in values.items() if isinstance(value, dict)}
-    if not tables:
+    tables = {name: value for name, value in values.items() if isinstance(value, dict) and name not in SECTIONS}
+    shared = {name: value for name, value in values.items() if name not in tables}
+    if not tables and not SECTIONS & shared.keys():
         raise ConfigError(f'{path} has no recipe: expected a table for each, as [language-model] with kind = "lm"')
-    return tables
+    return {name: merged(shared, value) for name, value in tables.items()} or {path.stem: shared}
+
+
+def merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of both, `own` first; a part of another name is another part, and takes nothing from the shared one.
+
+    >>> merged({"a": 1, "prior": {"name": "mixture", "components": 9}}, {"prior": {"name": "normal"}})
+    {'a': 1, 'prior': {'name': 'normal'}}
+    """
+    both = {**shared, **own}
+    for name in shared.keys() & own.keys():
+        ours, theirs = shared[name], own[name]
+        if isinstance(ours, Mapping) and isinstance(theirs, Mapping) and theirs.get("name") in (None, ours.get("name")):
+            both[name] = merged(ours, theirs)
+    return both
 
 
 def _sections(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,6 +56,16 @@ def test_it_is_settled_only_near_its_target():
         assert term.settled is expected
 
 
+def test_batches_of_unequal_length_do_not_unsettle_it():
+    """A quarter of the target is the deviation seen between batches of Tatoeba; this seed is fixed."""
+    term, generator = Controlled(target=6.0), torch.Generator().manual_seed(0)
+    seen = []
+    for draw in 6.0 + 1.5 * torch.randn(3000, generator=generator):
+        term(Rate([float(draw)]))
+        seen.append(term.settled)
+    assert all(seen[500:])
+
+
 @pytest.mark.parametrize("name", ["controlled", "minimum-rate"])
 def test_an_evaluation_moves_nothing(name):
     term = make("objective.divergence", {"name": name}).eval()

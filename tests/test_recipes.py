@@ -8,6 +8,8 @@ from seqvae.config import Config
 from seqvae.errors import ConfigError
 from seqvae.recipes import plan
 
+CONFIGS = Path(__file__).parent.parent / "configs"
+
 RECIPES = """
 max-epochs = 3
 tokenizer = "char"
@@ -28,7 +30,7 @@ name = "cyclical"
 
 
 def planned(file, text=RECIPES, **options):
-    return plan(Path(file("recipes.toml", text)), "some.txt", **{"seeds": 2, "minutes": None} | options)
+    return plan([Path(file("recipes.toml", text))], "some.txt", **{"seeds": 2, "minutes": None} | options)
 
 
 def test_every_recipe_gets_its_first_seed_before_any_gets_its_second(file):
@@ -50,7 +52,7 @@ def test_minutes_hold_for_all(file):
 
 
 def test_the_recipes_that_come_with_the_package_can_be_planned():
-    found = dict(plan(Path(__file__).parent.parent / "configs" / "baselines.toml", "sotu", 1, None))
+    found = dict(plan([CONFIGS / "baselines.toml"], "sotu", 1, None))
     assert [config.kind for config in found.values()] == ["lm", "ae", "vae", "vae"]
     default = Config(training=found["vae"].training)
     assert found["vae"].objective.weight["end"] == default.objective.weight["end"]
@@ -74,4 +76,34 @@ def test_what_cannot_be_is_refused_with_the_name_of_its_recipe(text, words, file
 
 def test_a_file_that_is_not_there_is_refused():
     with pytest.raises(ConfigError, match="there is no file"):
-        plan(Path("nowhere.toml"), "sotu", 1, None)
+        plan([Path("nowhere.toml")], "sotu", 1, None)
+
+
+def test_what_stands_outside_of_the_recipes_holds_for_each(file):
+    text = """
+    [model.encoder]
+    name = "recurrent"
+    hidden = 9
+    [objective.divergence]
+    name = "capacity"
+    target = 3.0
+    [plain.objective.divergence]
+    name = "kl"
+    [wide.model.encoder]
+    layers = 2
+    """
+    (_, plain), (_, wide) = planned(file, text, seeds=1)
+    assert (plain.model.encoder["hidden"], plain.objective.divergence["name"]) == (9, "kl")
+    assert [wide.model.encoder[option] for option in ("hidden", "layers")] == [9, 2]
+    assert wide.objective.divergence["target"] == 3.0
+
+
+def test_a_file_for_the_training_command_is_one_recipe_of_its_name():
+    found = dict(plan([CONFIGS / "skip2019.toml", CONFIGS / "baselines.toml"], "sotu", 1, None))
+    assert next(iter(found)) == "skip2019" and len(found) == 5 and found["skip2019"].model.encoder["hidden"] == 512
+
+
+def test_two_recipes_of_one_name_are_refused(file):
+    one, other = (Path(file(name, "[a]\nseed = 1")) for name in ("one.toml", "other.toml"))
+    with pytest.raises(ConfigError, match="two recipes have the name a"):
+        plan([one, other], "sotu", 1, None)

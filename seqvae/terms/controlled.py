@@ -10,7 +10,7 @@ from seqvae.terms.term import Term
 from seqvae.vae import Trace
 
 LIGHTEST, HEAVIEST = math.log(1e-3), math.log(10.0)  # of the weight
-MEMORY = 0.95  # share of the running mean of the KL that an update keeps
+MEMORY = 0.99  # share of the running mean of the KL that an update keeps; batches of long sentences have more of it
 NEAR = 0.1  # relative distance from the target at which the term counts as settled
 
 

@@ -58,6 +58,16 @@ def test_the_recipes_that_come_with_the_package_can_be_planned():
     assert found["vae"].objective.weight["end"] == default.objective.weight["end"]
 
 
+def test_remedies_differ_in_nothing_but_the_remedy():
+    found = dict(plan([CONFIGS / "remedies.toml"], "sotu", 1, None))
+    first, *others = found.values()
+    assert len(found) >= 15 and first.kind == "lm"
+    for config in others:
+        assert (config.training, config.data, config.kind) == (first.training, first.data, "vae")
+        assert (config.model.latent, config.model.encoder) == (32, first.model.encoder)
+        assert {**config.model.decoder, "every_step": True, "skip": True} == first.model.decoder
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -44,8 +44,9 @@ def unroll(
 ) -> Unrolled:
     """Say one series for each row of z: at each step the end with probability s, else mean + temperature sigma noise.
 
-    Without noise a series ends at the median of its length: where the product of the 1 - s so far falls below 1/2. To
-    end where s > 1/2 would not do, for where z leaves the length open by many frames no single s comes near 1/2.
+    The first step is always a frame, as in every series that a model can learn from. Without noise a series ends at the
+    median of its length: where the product of the 1 - s so far falls below 1/2. To end where s > 1/2 would not do, for
+    where z leaves the length open by many frames no single s comes near 1/2.
 
     All random numbers are drawn before the first step, row by row, so what a row says does not depend on how long the
     others go on nor on how many follow.
@@ -113,8 +114,10 @@ def _say(
         frame = p.mean_frame.double()
         if draws is not None:
             frame = frame + p.scale.double() * draws[1][alive, step]
-        going_on[alive] += torch.nn.functional.logsigmoid(-p.stop.double())
-        if wanted is not None:
+        going_on[alive] += torch.nn.functional.logsigmoid(-p.stop.double()) * (step > 0)
+        if not step:
+            stop = torch.zeros_like(ended)
+        elif wanted is not None:
             stop = step >= wanted[alive]
         elif draws is None:
             stop = going_on[alive] < math.log(0.5)

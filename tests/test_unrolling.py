@@ -47,14 +47,14 @@ def test_the_same_seed_gives_the_same_series_whoever_else_is_drawn(model):
 
 
 def test_series_end_as_often_as_the_model_says(small_model):
-    """With s the same at each step lengths are geometric: 4,000 draws, five standard errors, one alarm in 10^6."""
+    """With s the same at each step lengths are one frame and a geometric number: 4,000 draws, five standard errors, one alarm in 10^6."""
     model = small_model(vocabulary=1, observation={"name": "frames"})
     model.observation.output.weight.data.zero_()
     model.observation.output.bias.data[0] = math.log(0.2 / 0.8)
     lengths = np.array([len(one) for one in draw(model, points(4000)).series])
-    assert abs(lengths.mean() - 4) < 5 * (0.8**0.5 / 0.2) / 4000**0.5
+    assert lengths.min() == 1 and abs(lengths.mean() - 5) < 5 * (0.8**0.5 / 0.2) / 4000**0.5
     again = draw(model, points(3), temperature=0.0)
-    assert [len(one) for one in again.series] == [3, 3, 3]  # 0.8^4 is the first power below 1/2
+    assert [len(one) for one in again.series] == [4, 4, 4]  # 0.8^4 is the first power below 1/2
 
 
 def test_frames_are_drawn_from_the_gaussian_of_the_model(small_model):

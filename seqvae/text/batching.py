@@ -25,6 +25,7 @@ class Batchable(Protocol):
     def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
         """Some of them, in the given order."""
 
+
 EXTRA = 2**32  # the number of the first epoch that no training reaches
 
 

@@ -70,8 +70,7 @@ def unroll(
     wanted = None if frames is None else torch.tensor(frames)
     most = max_length if frames is None else max(frames, default=0)
     z, width = z.to(next(model.parameters())), model.observation.size
-    u = torch.rand(len(z), most, dtype=torch.float64, generator=generator) if temperature else None
-    noise = torch.randn(len(z), most, width, dtype=torch.float64, generator=generator) if temperature else None
+    u, noise = _drawn(len(z), most, width, generator) if temperature and len(z) else (None, None)
     found: list[tuple[list[np.ndarray], list[bool], Tensor]] = []
     with evaluating(model):
         for first in range(0, len(z), ROWS):
@@ -85,6 +84,18 @@ def unroll(
     if not log_prob.isfinite().all():
         raise TrainingError("the model's densities are not finite: its weights are damaged, or z is not finite")
     return Unrolled([s for part in found for s in part[0]], [e for part in found for e in part[1]], log_prob)
+
+
+def _drawn(rows: int, steps: int, width: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """(R, T) of U[0, 1) and (R, T, F) of N(0, 1), each row after the other, so that rows to come change nothing."""
+    pairs = [
+        (
+            torch.rand(steps, dtype=torch.float64, generator=generator),
+            torch.randn(steps, width, dtype=torch.float64, generator=generator),
+        )
+        for _ in range(rows)
+    ]
+    return torch.stack([u for u, _ in pairs]), torch.stack([noise for _, noise in pairs])
 
 
 def check_unrolling(*, temperature: float = 1.0, max_length: int = 128) -> None:

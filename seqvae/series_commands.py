@@ -96,7 +96,7 @@ def reconstruct(model: SeriesVAE, source: str, drawn: Drawn, *, json: bool) -> N
     drawn.check(json)
     split = read(model, source)
     originals = split.series()
-    drawn.write(model.unrolled(model.encode(originals).mean), json, "series", originals)
+    drawn.write(model.unrolled(model.encode(originals).mode), json, "series", originals)
 
 
 def interpolate(
@@ -119,7 +119,7 @@ def interpolate(
         last = first if end is None else read(model, end)
         if end is None and len(first) < 2:
             raise ConfigError(f"{start} holds one series: expected two or more, or a second file")
-        z0, z1 = model.encode([first[0], last[-1] if end is None else last[0]]).mean
+        z0, z1 = model.encode([first[0], last[-1] if end is None else last[0]]).mode
     way = model.walk(z0, z1, steps=steps, path=path)
     drawn.write(model.unrolled(way), json, "step")
 

@@ -112,7 +112,7 @@ class SeriesVAE(Pretrained):
 
     def reconstruct(self, series: Sequence[Any], **options: Any) -> list[np.ndarray]:
         """Each series decoded from its posterior mean; options as in `decode`."""
-        return self.decode(self.encode(series).mean, **options)
+        return self.decode(self.encode(series).mode, **options)
 
     def interpolate(
         self, start: Any, end: Any, *, steps: int = 7, path: str = "linear", **options: Any
@@ -126,7 +126,7 @@ class SeriesVAE(Pretrained):
             path: `linear`, or `slerp` along the arc between the two directions.
             options: as in `decode`.
         """
-        z = self.encode([start, end]).mean
+        z = self.encode([start, end]).mode
         return self.decode(self.walk(z[0], z[1], steps=steps, path=path), **options)
 
     def unrolled(self, z: Tensor, *, seed: int | None = None, temperature: float = 0.0, **options: Any) -> Unrolled:
@@ -146,7 +146,7 @@ class SeriesVAE(Pretrained):
     def track(self, split: SeriesSplit) -> SeriesScores:
         """How well the series of a split come back from their posterior means, without noise."""
         originals = split.series()
-        means = self._posterior(batch for _, batch in self._batches(split)).mean
+        means = self._posterior(batch for _, batch in self._batches(split)).mode
         forced = self.unrolled(means, frames=[len(series) for series in originals])
         scaler = self.frames.scaler
         return track(originals, forced, self.unrolled(means), scaler.mean.numpy(), scaler.std.numpy())

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seqvae.errors import SeqVAEError
+    from seqvae.seriesvae import SeriesVAE
     from seqvae.textvae import TextVAE
 
 __version__ = "0.1.0"
-__all__ = ["SeqVAEError", "TextVAE", "__version__"]
+__all__ = ["SeqVAEError", "SeriesVAE", "TextVAE", "__version__"]
 
-_PUBLIC = {"TextVAE": "seqvae.textvae", "SeqVAEError": "seqvae.errors"}
+_PUBLIC = {"SeriesVAE": "seqvae.seriesvae", "TextVAE": "seqvae.textvae", "SeqVAEError": "seqvae.errors"}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,10 @@
 
 A sentence enters as a *sequence*: the ids of its tokens, then `END`. A sentence that was cut at the maximum length has
 no `END`, so nothing ever trains or scores an end that the text does not have.
+
+A real-valued series enters likewise: its frames, then an end unless it was cut. A step of it has 1 + F channels, the
+border and the frame: border 0 and the frame, or border 1 and zeros. The end is such a border, and so are the start that
+is fed first, and the padding.
 """
 
 from collections.abc import Sequence
@@ -19,7 +23,7 @@ PADDING, START, END, UNKNOWN = range(4)
 
 @dataclass(frozen=True)
 class Batch:
-    """B sentences of at most T tokens, padded on the right with `PADDING`.
+    """B sentences of at most T tokens, padded on the right with `PADDING`; or B series of at most T steps.
 
     Attributes:
         source: (B, T) int64, what the encoder reads: the tokens, then the end.
@@ -28,6 +32,8 @@ class Batch:
         lengths: (B,) int64, how many steps of each row count.
         source_lengths: the same for `source`, where noise has made it shorter; None otherwise.
         labels: (B,) int64, the number of each sentence's label, for a model that is conditioned on it; None otherwise.
+
+    Of series, `source`, `inputs` and `targets` are (B, T, 1 + F) and of floats.
 
     >>> batch = Batch.of([[7, 8, END], [9, END]])
     >>> batch.inputs.tolist(), batch.targets.tolist()
@@ -53,8 +59,45 @@ class Batch:
         said = torch.from_numpy(targets)
         return cls(source=said, inputs=torch.from_numpy(inputs), targets=said, lengths=torch.from_numpy(lengths))
 
+    @classmethod
+    def of_frames(cls, series: Sequence[np.ndarray], *, longest: int | None = None) -> "Batch":
+        """Pad series (each (N, F), of one F) into a batch, rows in the given order, float32 unless they are float64.
+
+        Args:
+            series: their frames. A series of N frames has N + 1 steps, the last of which is its end.
+            longest: series of more steps than this are cut and then have no end; None = no limit.
+
+        >>> batch = Batch.of_frames([np.array([[5.0], [6.0]]), np.array([[7.0]])])
+        >>> batch.targets[..., 0].tolist(), batch.targets[..., 1].tolist()
+        ([[0.0, 0.0, 1.0], [0.0, 1.0, 1.0]], [[5.0, 6.0, 0.0], [7.0, 0.0, 0.0]])
+        """
+        frames = np.fromiter(map(len, series), np.int64, len(series))
+        lengths = frames + 1 if longest is None else np.minimum(frames + 1, longest)
+        frames = np.minimum(frames, lengths)
+        kind = np.result_type(np.float32, *{values.dtype for values in series})
+        targets = np.zeros((len(series), lengths.max(), 1 + series[0].shape[1]), kind)
+        targets[..., 0] = 1
+        within = np.arange(lengths.max()) < frames[:, None]  # (B, T)
+        targets[within, 0] = 0
+        targets[within, 1:] = np.concatenate([values[:n] for values, n in zip(series, frames.tolist(), strict=True)])
+        inputs = np.roll(targets, 1, axis=1)
+        inputs[:, 0] = np.eye(1, targets.shape[2])
+        said = torch.from_numpy(targets)
+        return cls(source=said, inputs=torch.from_numpy(inputs), targets=said, lengths=torch.from_numpy(lengths))
+
     def __len__(self) -> int:
         return len(self.lengths)
+
+    @property
+    def real(self) -> bool:
+        """Whether these are series of real numbers rather than sentences of ids."""
+        return self.targets.dim() == 3
+
+    @property
+    def ended(self) -> Tensor:
+        """(B,) bool, whether the last target of each row is its end; not so where it was cut."""
+        last = self.targets[torch.arange(len(self), device=self.lengths.device), self.lengths - 1]
+        return last[:, 0] == 1 if self.real else last == END
 
     @cached_property
     def mask(self) -> Tensor:

@@ -21,7 +21,7 @@ from seqvae.encoders import ENCODERS, Encoder, NoEncoder
 from seqvae.errors import ConfigError, choose
 from seqvae.noise import NOISES
 from seqvae.objective import Objective
-from seqvae.observations import OBSERVATIONS, embedding_table
+from seqvae.observations import OBSERVATIONS
 from seqvae.options import Part
 from seqvae.posteriors import POSTERIORS
 from seqvae.priors import PRIORS
@@ -67,8 +67,8 @@ def make(place: str, part: Part, **sizes: Any) -> Any:
 def resolve(place: str, part: Part) -> Part:
     """The part with every option that its class has, those not given at their defaults, each in its proper type.
 
-    >>> resolve("model.noise", {"name": "word-dropout", "rate": "0.5"})
-    {'name': 'word-dropout', 'rate': 0.5}
+    >>> resolve("model.posterior", {"name": "low-rank", "rank": "3"})
+    {'name': 'low-rank', 'rank': 3}
     """
     catalogue = CATALOGUES[place]
     known = options(catalogue[choose(f"{place}.name", str(part["name"]), catalogue)])
@@ -118,19 +118,23 @@ def converted(value: Any, annotation: Any, place: str) -> Any:
 
 
 def build_model(config: Config, vocabulary: int, labels: int = 0) -> SequenceVAE:
-    """The model that `config` describes, for `vocabulary` tokens, with new weights from torch's global generator.
+    """The model that `config` describes, with new weights from torch's global generator.
 
-    With `labels` different labels, 1 or more, it is conditioned on them.
+    Args:
+        config: the whole configuration.
+        vocabulary: how many tokens there are; of series, how many channels a frame has.
+        labels: how many different labels it is conditioned on; 0 = it is not.
     """
     m = config.model
-    sizes: dict[str, Any] = {"latent": m.latent, "embedding": m.embedding, "vocabulary": vocabulary}
+    sizes: dict[str, Any] = {"latent": m.latent, "embedding": m.embedding}
+    sizes |= {"vocabulary": vocabulary, "channels": vocabulary}
     with empty_weights_allowed():
         size = m.label_size if labels else 0
         decoder = make("model.decoder", m.decoder, **sizes | {"latent": m.latent + size})
         observation = make("model.observation", m.observation, **sizes, features=decoder.features)
         encoder: Encoder = NoEncoder()
         if m.latent:
-            embed = observation.embedding if m.share_embedding else embedding_table(vocabulary, m.embedding)
+            embed = observation.embedding if m.share_embedding else observation.another_embedding()
             encoder = make("model.encoder", m.encoder, **sizes, embed=embed)
         sizes["features"] = encoder.features + size
         posterior = make("model.posterior", m.posterior, **sizes)

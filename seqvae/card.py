@@ -9,25 +9,29 @@ KINDS = {"vae": "VAE", "ae": "autoencoder", "lm": "language model"}
 
 def card(checkpoint: Checkpoint, samples: list[str], scores: Scores | None = None) -> str:
     """Markdown with what the model is, how to use it, its corpus, its scores and some samples from the prior."""
-    config, model = checkpoint.config, checkpoint.model
+    config, model, tokenizer = checkpoint.config, checkpoint.model, checkpoint.tokenizer
     parameters = sum(p.numel() for p in model.parameters())
     label = f"label={next(iter(checkpoint.labels))!r}, " if checkpoint.labels else ""
+    text = tokenizer is not None
+    made_of = f"{len(tokenizer):,} {tokenizer.kind} tokens" if tokenizer else f"{model.observation.size:,} channels"
+    name, unit = ("TextVAE", "sentence") if text else ("SeriesVAE", "series")
+    use = f"{label}temperature=0.8, " if text else ""
     lines = [
         "---",
         "library_name: seqvae",
-        "tags: [variational-autoencoder, text-generation]",
+        f"tags: [variational-autoencoder, {'text-generation' if text else 'time-series'}]",
         "---",
         "",
-        f"# A sentence {KINDS[config.kind]} of {checkpoint.facts.get('corpus', config.corpus)}",
+        f"# A {unit} {KINDS[config.kind]} of {checkpoint.facts.get('corpus', config.corpus)}",
         "",
-        f"{config.model.latent} latent dimensions, {parameters:,} parameters, {len(checkpoint.tokenizer):,} "
-        f"{checkpoint.tokenizer.kind} tokens. Trained with `seqvae` for {checkpoint.facts.get('update', 0):,} updates.",
+        f"{config.model.latent} latent dimensions, {parameters:,} parameters, {made_of}. "
+        f"Trained with `seqvae` for {checkpoint.facts.get('update', 0):,} updates.",
         "",
         *([f"Conditioned on labels: {labels(checkpoint)}.", ""] if checkpoint.labels else []),
         "```python",
-        "from seqvae import TextVAE",
-        'model = TextVAE.from_pretrained("this/folder")',
-        f"model.sample(5, {label}temperature=0.8, seed=1)",
+        f"from seqvae import {name}",
+        f'model = {name}.from_pretrained("this/folder")',
+        f"model.sample(5, {use}seed=1)",
         "```",
         "",
         "## Corpus",

@@ -1,4 +1,4 @@
-"""A model folder: config.json, model.safetensors, tokenizer.json. Nothing in it is code, and nothing is pickled.
+"""A model folder: config.json, model.safetensors, of text a tokenizer.json. Nothing in it is code or pickled.
 
 Every file is written beside its place and moved there, so that a kill at any moment leaves the old one or the new one.
 """
@@ -34,19 +34,19 @@ class Checkpoint:
     Attributes:
         config: the run that made the model.
         model: in evaluation mode, on the CPU.
-        tokenizer: what made its ids.
+        tokenizer: what made its ids; None of a model of series, whose means and deviations stand with the weights.
         facts: where the model comes from: name and notes of the corpus, scores; plain values.
         labels: those that it is conditioned on, in sorted order, each with how many training sentences had it.
     """
 
     config: Config
     model: SequenceVAE
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
     facts: dict[str, Any] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
-        """Write the three files that `load` needs into `folder`, which is made if missing.
+        """Write the files that `load` needs into `folder`, which is made if missing.
 
         Raises:
             CheckpointError: if the disk is full or the place cannot be written; what stood there before still stands.
@@ -54,13 +54,14 @@ class Checkpoint:
         values: dict[str, Any] = {
             "format": FORMAT,
             "library": "seqvae",
-            "vocabulary": len(self.tokenizer),
+            "vocabulary": self.model.observation.size,
             "config": self.config.to_dict(),
             "facts": self.facts,
         }
         if self.labels:
             values["labels"] = self.labels
-        write(folder / TOKENIZER, lambda path: self.tokenizer.save(path))
+        if (tokenizer := self.tokenizer) is not None:
+            write(folder / TOKENIZER, lambda path: tokenizer.save(path))
         write(folder / WEIGHTS, lambda path: save_file(_stored_once(self.model), str(path)))
         write(folder / CONFIG, lambda path: path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8"))
 
@@ -77,6 +78,8 @@ class Checkpoint:
             hint = "; its training has not reached a validation yet" if (folder / METRICS).is_file() else ""
             raise CheckpointError(f"{folder} is not a model folder: it has no {CONFIG}{hint}")
         vocabulary, config, facts, labels = _config(folder / CONFIG)
+        if config.model.observation["name"] == "frames":
+            return cls(config, _weights(folder / WEIGHTS, config, vocabulary, 0), None, facts)
         tokenizer = Tokenizer.load(folder / TOKENIZER)
         if len(tokenizer) != vocabulary:
             raise CheckpointError(

@@ -28,6 +28,12 @@ Label = Annotated[str | None, Parameter(help="The label of the sentences, for a 
 LabelColumn = Annotated[
     str | None, Parameter(help="The column of a table that holds their labels, in place of one --label for all.")
 ]
+Output = Annotated[
+    Path | None, Parameter(help="Of a model of series: the .npz file to write, with all frames as `values`, `lengths`.")
+]
+Plot = Annotated[
+    Path | None, Parameter(help="Of a model of series: a picture to draw (.png, .svg, .pdf). Needs the extra `plot`.")
+]
 Seed = Annotated[
     int | None, Parameter(validator=SEED, help="The same seed gives the same text; by default a new one each time.")
 ]
@@ -62,7 +68,8 @@ def train(
 
     Args:
         corpus: `sotu` (the default) or `grammar`, built in; a file with a sentence a line (also .gz), `-` for standard
-            input, .csv, .tsv, .jsonl or .parquet, a folder with train/valid/test files, or `hub:NAME`.
+            input, .csv, .tsv, .jsonl or .parquet, a folder with train/valid/test files, or `hub:NAME`. Or real-valued
+            series: `curves`, built in; a .npz or .npy file, a .parquet file with a column of lists, a folder of such.
         kind: `vae`; `ae`, the same with a KL of weight 0; `lm`, the same decoder without a latent, as a baseline.
         target_kl: hold the KL at so many nats per sentence.
         target_by: how: by a weight that a `controller` moves, by the multiplier of a `minimum-rate`, by the distance
@@ -111,6 +118,8 @@ def sample(
     corpus: str | None = None,
     column: str | None = None,
     validator: str | None = None,
+    output: Output = None,
+    plot: Plot = None,
     seed: Seed = None,
     json: Json = False,
 ) -> None:
@@ -143,10 +152,12 @@ def sample(
 
     options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "beam": beam}
     origin = reading.Source(source, density, components, min_confidence, corpus, column)
+    drawn = commands.Drawn(output, plot)
     commands.sample(
         model,
         number,
         origin,
+        drawn,
         label=label,
         validator=validator,
         seed=seed,
@@ -166,18 +177,21 @@ def reconstruct(
     label: Label = None,
     label_column: LabelColumn = None,
     beam: int = 0,
+    output: Output = None,
+    plot: Plot = None,
     json: Json = False,
 ) -> None:
     """Each sentence of a file decoded from its posterior mean, one a line.
 
     Args:
-        source: a file with a sentence a line, or `-` for standard input.
+        source: a file with a sentence a line, or `-` for standard input; of a model of series, a file of series.
         column: the column of a table that holds the sentences.
         beam: width of a beam search; 0 = greedy.
     """
     from seqvae import commands, reading
 
-    commands.reconstruct(model, reading.Lines(source, column, label, label_column), beam=beam, json=json)
+    lines = reading.Lines(source, column, label, label_column)
+    commands.reconstruct(model, lines, commands.Drawn(output, plot), beam=beam, json=json)
 
 
 @app.command(sort_key=4)
@@ -190,20 +204,23 @@ def interpolate(
     label: Label = None,
     steps: int = 7,
     path: Literal["linear", "slerp"] | None = None,
+    output: Output = None,
+    plot: Plot = None,
     seed: Seed = None,
     json: Json = False,
 ) -> None:
     """Walk from one sentence to another, or between two draws of the prior if none is given.
 
     Args:
-        start: the first sentence.
-        end: the last one.
+        start: the first sentence; of a model of series, a file whose first series it is.
+        end: the last one; of a model of series, a file whose first series it is, by default the last of the other file.
         steps: sentences on the way, the two ends included.
         path: `linear` (default between sentences) or `slerp` (default between draws of the prior, and on a sphere).
     """
     from seqvae import commands
 
-    commands.interpolate(model, start, end, label=label, steps=steps, path=path, seed=seed, json=json)
+    drawn = commands.Drawn(output, plot)
+    commands.interpolate(model, start, end, drawn, label=label, steps=steps, path=path, seed=seed, json=json)
 
 
 @app.command(sort_key=5)
@@ -221,7 +238,7 @@ def encode(
     """Write the posterior means of a file's sentences as a NumPy array (sentences, latent).
 
     Args:
-        source: a file with a sentence a line, or `-` for standard input.
+        source: a file with a sentence a line, or `-` for standard input; of a model of series, a file of series.
         output: the .npy file to write.
         column: the column of a table that holds the sentences.
         scale: write the posterior's standard deviations instead.
@@ -240,6 +257,8 @@ def decode(
     label: Label = None,
     temperature: float = 0.0,
     beam: int = 0,
+    output: Output = None,
+    plot: Plot = None,
     seed: Seed = None,
     json: Json = False,
 ) -> None:
@@ -252,7 +271,8 @@ def decode(
     """
     from seqvae import commands
 
-    commands.decode(model, latents, label=label, temperature=temperature, beam=beam, seed=seed, json=json)
+    drawn = commands.Drawn(output, plot)
+    commands.decode(model, latents, drawn, label=label, temperature=temperature, beam=beam, seed=seed, json=json)
 
 
 @app.command(sort_key=7)
@@ -271,6 +291,7 @@ def evaluate(
     language_model: str | None = None,
     limit: int | None = None,
     seed: Annotated[int, Parameter(validator=SEED)] = 0,
+    plot: Plot = None,
     json: Path | None = None,
 ) -> None:
     """Held-out scores with their definitions and standard errors, and the doctor's line.
@@ -284,8 +305,9 @@ def evaluate(
         refine: sentences whose q(z|x) is refined by gradient, for the inference gap; 0 = none.
         text: also score what the model writes: reconstructions, samples from the prior, interpolations. Needs the
             extra `eval`: `pip install "seqvae[eval]"`.
-        label_column: a column of labels to be told from the posterior means by a linear classifier; may be repeated.
-            Of `grammar` all factors are, by default. (The labels that a model is conditioned on it reads by itself.)
+        label_column: a column of labels to be told from the posterior means by a linear classifier (of series: a column
+            of numbers, by a linear map); may be repeated. Of `grammar` and `curves` all factors are, by default. (The
+            labels that a model is conditioned on it reads by itself.)
         language_model: a model folder of kind `lm`, to score the samples with in place of an n-gram model.
         limit: score only so many sentences, evenly spread over the split.
         seed: of the draws.
@@ -300,6 +322,7 @@ def evaluate(
         text=text,
         labels=label_column or [],
         language_model=language_model,
+        plot=plot,
         json=json,
         **options,
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from seqvae import show, steering
+from seqvae import series_commands, show, steering
 from seqvae.decoding import check_options
 from seqvae.errors import ConfigError
 from seqvae.examination import examine
@@ -17,12 +17,16 @@ from seqvae.machine import keep_freed_memory
 from seqvae.measures import probes, surface
 from seqvae.measures.held_out import factors
 from seqvae.reading import Held, Labels, Lines, Source, training_texts
+from seqvae.series.corpus import SeriesSplit
+from seqvae.series_commands import Drawn
+from seqvae.seriesvae import SeriesVAE, opened
 from seqvae.text.corpus import Split
 from seqvae.text_evaluation import evaluate_text
 from seqvae.textvae import Sentence, TextVAE
 from seqvae.validity import count, judged, load_validator
 
 STEERED = 500  # sentences that a report steers, at most
+NO_LABEL: dict[str, Any] = {"source": None, "column": None, "label": None, "label_column": None}  # of series
 SAMPLES = 20  # draws of z for each sentence that a diagnosis is made from
 
 
@@ -30,6 +34,7 @@ def sample(
     name: str,
     number: int,
     source: "Source",
+    drawn: Drawn,
     *,
     label: str | None,
     validator: str | None,
@@ -45,7 +50,15 @@ def sample(
     check_options(temperature=temperature, **options)
     source.check()
     is_valid = None if validator is None else load_validator(validator)
-    model = TextVAE.from_pretrained(name)
+    model = opened(name)
+    if isinstance(model, SeriesVAE):
+        given = options | {"allow_unknown": allow_unknown, "from": source.name, "validator": validator, "label": label}
+        usual = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "beam": 0}
+        series_commands.refuse(
+            given, usual | {"allow_unknown": False, "from": "prior", "validator": None, "label": None}
+        )
+        return series_commands.sample(model, number, drawn, seed=seed, json=json, temperature=temperature)
+    drawn.refuse()
     options |= {"seed": seed, "temperature": temperature, "allow_unknown": allow_unknown}
     model.numbers(label if label is not None else model.labels[:1] or None, 1)  # before any work
     labels = model.label_draws(number, seed=seed) if label is None else [label] * number
@@ -87,9 +100,13 @@ def _from_aggregate(
     return model.sentences(drawn.z, labels=labels, seed=seed, **options), facts
 
 
-def reconstruct(name: str, lines: Lines, *, beam: int, json: bool) -> None:
+def reconstruct(name: str, lines: Lines, drawn: Drawn, *, beam: int, json: bool) -> None:
     """Each sentence through its posterior mean and back."""
-    model = TextVAE.from_pretrained(name)
+    model = opened(name)
+    if isinstance(model, SeriesVAE):
+        series_commands.refuse({"beam": beam} | vars(lines) | {"source": None}, {"beam": 0} | NO_LABEL)
+        return series_commands.reconstruct(model, lines.source, drawn, json=json)
+    drawn.refuse()
     texts, labels = lines.read(model)
     said = model.sentences(model.encode(texts, labels=labels).mode, labels=labels, beam=beam)
     show.sentences(said, json, originals=texts)
@@ -99,6 +116,7 @@ def interpolate(
     name: str,
     start: str | None,
     end: str | None,
+    drawn: Drawn,
     *,
     label: str | None,
     steps: int,
@@ -107,13 +125,18 @@ def interpolate(
     json: bool,
 ) -> None:
     """From one sentence, or draw of the prior, to another."""
+    model = opened(name)
+    if isinstance(model, SeriesVAE):
+        series_commands.refuse({"label": label}, NO_LABEL)
+        route = path or ("slerp" if start is None else model.straight)
+        return series_commands.interpolate(model, start, end, drawn, steps=steps, path=route, seed=seed, json=json)
+    drawn.refuse()
     if (start is None) != (end is None):
         raise ConfigError("one sentence was given: expected two (START END), or none for two draws of the prior")
-    model = TextVAE.from_pretrained(name)
     if start is None or end is None:
         z0, z1 = model.prior_draws(2, seed=seed)
-        drawn = model.label_draws(1, seed=seed)
-        label = drawn[0] if label is None and drawn else label
+        likely = model.label_draws(1, seed=seed)
+        label = likely[0] if label is None and likely else label
     else:
         z0, z1 = model.encode([start, end], labels=label).mode
     way = model.walk(z0, z1, steps=steps, path=path or ("slerp" if start is None else model.straight))
@@ -125,9 +148,13 @@ def encode(name: str, lines: Lines, *, output: Path, scale: bool) -> None:
     if output.suffix != ".npy":
         raise ConfigError(f"--output {output}: expected a name that ends in .npy")
     _expect_folder("--output", output)
-    model = TextVAE.from_pretrained(name)
-    texts, labels = lines.read(model)
-    q = model.encode(texts, labels=labels)
+    model = opened(name)
+    if isinstance(model, SeriesVAE):
+        series_commands.refuse(vars(lines) | {"source": None}, NO_LABEL)
+        q = series_commands.encode(model, lines.source)
+    else:
+        texts, labels = lines.read(model)
+        q = model.encode(texts, labels=labels)
     try:
         with open(output, "wb") as file:
             np.save(file, (q.stddev if scale else q.mode).numpy())
@@ -136,11 +163,24 @@ def encode(name: str, lines: Lines, *, output: Path, scale: bool) -> None:
 
 
 def decode(
-    name: str, latents: Path, *, label: str | None, temperature: float, beam: int, seed: int | None, json: bool
+    name: str,
+    latents: Path,
+    drawn: Drawn,
+    *,
+    label: str | None,
+    temperature: float,
+    beam: int,
+    seed: int | None,
+    json: bool,
 ) -> None:
     """A NumPy array to sentences."""
     check_options(temperature=temperature or float(beam > 0), beam=beam)
-    model = TextVAE.from_pretrained(name)
+    model = opened(name)
+    if isinstance(model, SeriesVAE):
+        series_commands.refuse({"beam": beam, "label": label}, NO_LABEL | {"beam": 0})
+        drawn.check(json)
+    else:
+        drawn.refuse()
     try:
         z = np.load(latents, allow_pickle=False)
     except FileNotFoundError:
@@ -154,6 +194,9 @@ def decode(
         raise ConfigError(f"{latents} holds {z.dtype} of shape {z.shape}: expected {wanted}")
     if not np.isfinite(z).all():
         raise ConfigError(f"{latents} holds values that are not finite")
+    if isinstance(model, SeriesVAE):
+        series_commands.decode(model, torch.from_numpy(z), drawn, temperature=temperature, seed=seed, json=json)
+        return
     said = model.sentences(torch.from_numpy(z), labels=label, temperature=temperature, beam=beam, seed=seed)
     show.sentences(said, json)
 
@@ -169,12 +212,20 @@ def evaluate(
     text: bool,
     labels: list[str],
     language_model: str | None,
+    plot: Path | None,
     json: Path | None,
 ) -> None:
     """Scores with their definitions, floors, probes and the doctor's line."""
     if json is not None:
         _expect_folder("--json", json)
-    model = TextVAE.from_pretrained(name)
+    model = opened(name)
+    if isinstance(model, SeriesVAE):
+        series_commands.refuse(
+            {"text": text, "language_model": language_model}, {"text": False, "language_model": None}
+        )
+        options = {"samples": samples, "seeds": seeds, "refined": refined, "seed": seed}
+        return series_commands.evaluate(model, held, folder=name, labels=labels, plot=plot, json=json, **options)
+    Drawn(plot=plot).refuse()
     judge = None if language_model is None else TextVAE.from_pretrained(language_model)
     if labels and not model.model.latent:
         raise ConfigError("--label-column needs posterior means: a model of kind lm has none")
@@ -207,8 +258,10 @@ def evaluate(
 
 def diagnose(name: str, held: Held, *, seed: int, json: bool) -> None:
     """The doctor's diagnosis with its evidence and advice."""
-    model = TextVAE.from_pretrained(name)
-    split, train = held.read(model)
+    model = opened(name)
+    split: Split | SeriesSplit
+    train: Split | SeriesSplit | None
+    split, train = held.read(model) if isinstance(model, TextVAE) else held.read_series(model)
     keep_freed_memory()
     found = examine(model, split, train, samples=SAMPLES, seed=seed, folder=name).diagnosis
     if json:
@@ -283,7 +336,7 @@ def _written(model: TextVAE, split: Split) -> list[str]:
 
 def describe(name: str) -> None:
     """What a model is."""
-    show.description(TextVAE.from_pretrained(name))
+    show.description(opened(name))
 
 
 def _expect_folder(option: str, path: Path) -> None:

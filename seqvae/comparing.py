@@ -21,6 +21,7 @@ from seqvae.errors import ConfigError, CorpusError
 from seqvae.examination import examine, floors
 from seqvae.machine import keep_freed_memory
 from seqvae.recipes import plan
+from seqvae.series.sources import is_series
 from seqvae.text.corpus import Corpus, Split, load
 from seqvae.text.sources import located
 from seqvae.text_evaluation import evaluate_text
@@ -62,6 +63,8 @@ def compare(
         raise ConfigError(f"{shlex.join(rest)}: expected one corpus beside {shlex.join(recipes)}")
     if not recipes and len(sources) < 2:
         raise ConfigError(f"{sources[0]} alone: expected two or more model folders, or a TOML file of recipes")
+    if recipes and is_series((*sources, "sotu")[1]):
+        raise ConfigError(f"{sources[1]} holds series: `compare` is for models of text; train and evaluate one by one")
     bench = Bench(terms)
     keep_freed_memory()
     if recipes:

@@ -15,6 +15,9 @@ from seqvae.errors import ConfigError, choose
 from seqvae.options import Part, completed, typed
 from seqvae.targets import HOLDERS, TargetBy, held
 
+NO_LABELS = "nothing, since models of series are not conditioned"
+NO_WORDS = "nothing, since noise is made of words and these are series of numbers"
+
 
 def part(name: str, **options: Any) -> Any:
     """A field whose default is the tenant `name` with these options."""
@@ -26,14 +29,15 @@ class Data:
     """What is read and how it is cut into tokens.
 
     Attributes:
-        column: the column of a table that holds the sentences; default `text`, or the only column of strings.
+        column: the column of a table that holds the sentences; default `text`, or the only column of strings. Of
+            series, the column of lists.
         label_column: condition the model on the labels in this column: q(z|x, y) and p(x|z, y), the prior p(z) the
             same for all labels; then `seqvae sample --label` says of which label the sentences shall be.
         tokenizer: `word` (white space and punctuation), `bpe` (byte-level pairs), or `char`.
         vocabulary_size: at most so many different tokens, the four reserved ones included; the rarest become `<unk>`.
         lowercase: fold to lower case; default yes for words, no for bpe and char.
         split_punctuation: for words, make punctuation marks tokens of their own; no = split at white space alone.
-        max_length: sentences of more tokens are cut, and then have no end.
+        max_length: sentences of more tokens, and series of more frames, are cut, and then have no end.
         split_seed: of the division into train, valid and test where there is none yet; runs of any --seed share it.
     """
 
@@ -63,7 +67,7 @@ class Model:
         posterior: the family of q(z|x).
         prior: p(z).
         decoder: writes the sentence.
-        observation: what x is made of.
+        observation: what x is made of: tokens, or frames, which a corpus of series chooses by itself.
         noise: what is hidden from the model while it trains.
     """
 
@@ -194,6 +198,10 @@ class Config:
             plain = replace(self.model, latent=0, noise=noise, posterior={"name": "gaussian"}, prior={"name": "normal"})
             object.__setattr__(self, "model", plain)
             object.__setattr__(self, "objective", replace(self.objective, auxiliary={"name": "none"}))
+        if self.model.observation["name"] == "frames":  # there are no words to be dropped or deleted
+            _expect(self.model.noise["name"] == "word-dropout", "model.noise.name", self.model.noise["name"], NO_WORDS)
+            _expect(self.data.label_column is None, "label_column", self.data.label_column, NO_LABELS)
+            object.__setattr__(self, "model", replace(self.model, noise={"name": "word-dropout", "rate": 0.0}))
         for name in ("latent", "embedding", "label_size"):
             value = getattr(self.model, name)
             if not (name == "latent" and self.kind == "lm"):
@@ -239,6 +247,12 @@ def to_toml(config: Config) -> str:
 def _assignments(values: dict[str, Any]) -> list[str]:
     # A JSON string, number, truth value or list of strings is also one of TOML.
     return [f"{name} = {json.dumps(value)}" for name, value in values.items() if value is not None]
+
+
+def for_series(config: Config) -> Config:
+    """The configuration with frames in place of tokens, for a corpus of series; options of frames are kept."""
+    given = config.model.observation
+    return replace(config, model=replace(config.model, observation=given | {"name": "frames"}))
 
 
 def loading(config: Config) -> dict[str, Any]:

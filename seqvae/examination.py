@@ -9,7 +9,11 @@ from seqvae.measures.held_out import score_split
 from seqvae.measures.measured import Measured
 from seqvae.measures.metrics import bits_per, perplexity
 from seqvae.measures.scores import Scores
+from seqvae.pretrained import Pretrained
 from seqvae.runs import RECIPE
+from seqvae.series.corpus import SeriesSplit
+from seqvae.series.floors import floors as series_floors
+from seqvae.seriesvae import SeriesVAE
 from seqvae.text.corpus import Split
 from seqvae.text.ngrams import NGram
 from seqvae.textvae import TextVAE
@@ -25,7 +29,8 @@ class Examination:
     Attributes:
         scores: of the held-out sentences.
         table: what was measured of each sentence, in the order of the split.
-        floors: name of an n-gram model -> its `nll`, `perplexity` and `bits_per_byte` on the same sentences.
+        floors: name of an n-gram model -> its `nll`, `perplexity` and `bits_per_byte` on the same sentences; of series,
+            of a Gaussian and of a linear autoregression -> their `nll` and `nll_per_frame`.
         diagnosis: what the doctor says.
     """
 
@@ -36,9 +41,9 @@ class Examination:
 
 
 def examine(
-    model: TextVAE,
-    split: Split,
-    train: Split | None = None,
+    model: TextVAE | SeriesVAE,
+    split: Split | SeriesSplit,
+    train: Split | SeriesSplit | None = None,
     *,
     samples: int = 100,
     seed: int = 0,
@@ -50,7 +55,7 @@ def examine(
 
     Args:
         model: the model.
-        split: held-out sentences, encoded with its tokenizer.
+        split: held-out sentences, encoded with its tokenizer; or series.
         train: those that it was trained on, for the floors.
         samples: draws of z for each sentence.
         seed: of all draws.
@@ -59,12 +64,12 @@ def examine(
         folder: the model folder, for the doctor to name.
     """
     scores, table = score_split(model.model, split, samples=samples, seed=seed, seeds=seeds, refined=refined)
-    found = floors(split, train, len(model.tokenizer))
-    unigram = found["unigram"]["nll"] if found else None
+    found = floors_of(model, split, train)
+    unigram = next(iter(found.values()))["nll"] if found else None
     return Examination(scores, table, found, judged(model, scores, unigram, folder))
 
 
-def judged(model: TextVAE, scores: Scores, unigram: float | None = None, folder: str | None = None) -> Diagnosis:
+def judged(model: Pretrained, scores: Scores, unigram: float | None = None, folder: str | None = None) -> Diagnosis:
     """The doctor's diagnosis from scores that are there already."""
     if folder is not None and not (Path(folder) / RECIPE).is_file():  # a model of the hub
         folder = None
@@ -72,6 +77,17 @@ def judged(model: TextVAE, scores: Scores, unigram: float | None = None, folder:
     settled = build_update(model.config).before + schedule.settled
     updates = model.checkpoint.facts.get("update")
     return diagnose(Case(scores, model.config, unigram, updates is None or updates >= settled, folder))
+
+
+def floors_of(
+    model: TextVAE | SeriesVAE, split: Split | SeriesSplit, train: Split | SeriesSplit | None
+) -> dict[str, dict[str, float]]:
+    """What models without training score on the same split, the simplest first; nothing without training data."""
+    if isinstance(split, SeriesSplit):
+        return series_floors(split, train.at_most(KNOWN)) if isinstance(train, SeriesSplit) else {}
+    if isinstance(model, TextVAE) and not isinstance(train, SeriesSplit):
+        return floors(split, train, len(model.tokenizer))
+    return {}
 
 
 def floors(split: Split, train: Split | None, vocabulary: int) -> dict[str, dict[str, float]]:

@@ -21,9 +21,11 @@ from seqvae.config import Config
 from seqvae.errors import CheckpointError, ConfigError, CorpusError, TrainingError
 from seqvae.measures.bounds import Bound, validate
 from seqvae.measures.vitals import Vitals, vitals
+from seqvae.observations import Frames
 from seqvae.processes import agreed, interruption
+from seqvae.series.corpus import SeriesCorpus, SeriesSplit
 from seqvae.text.batching import Batches, ordered
-from seqvae.text.corpus import Corpus
+from seqvae.text.corpus import Corpus, Split
 from seqvae.trainer import Step, Trainer
 from seqvae.validation import Best, Validation
 
@@ -47,7 +49,7 @@ class Run:
     """
 
     config: Config
-    corpus: Corpus
+    corpus: Corpus | SeriesCorpus
     folder: Path | None = None
     resume: bool = False
     accelerator: Accelerator = field(default_factory=lambda: Accelerator(mixed_precision="no"))
@@ -55,7 +57,9 @@ class Run:
     interrupted: bool = False
 
     def __post_init__(self) -> None:
-        train, valid, training = self.corpus.train, self.corpus.valid, self.config.training
+        train: Split | SeriesSplit | None = self.corpus.train
+        valid: Split | SeriesSplit | None = self.corpus.valid
+        training = self.config.training
         if train is None or valid is None:
             raise CorpusError(f"{self.corpus.name} has no training or no validation sentences")
         if bool(self.corpus.labels) != (self.config.data.label_column is not None):
@@ -63,8 +67,13 @@ class Run:
             raise ConfigError(f"{asked}, but {self.corpus.name} was read with another: expected the same in both")
         self.valid = valid
         torch.manual_seed(training.seed)
-        self.model = build_model(self.config, len(self.corpus.tokenizer), len(self.corpus.labels))
-        self.objective = build_objective(self.config, vocabulary=len(self.corpus.tokenizer), sentences=len(train))
+        self.model = build_model(self.config, self.corpus.size, len(self.corpus.labels))
+        if isinstance(self.corpus, SeriesCorpus) != isinstance(self.model.observation, Frames):
+            kind = "tokens, as this is text" if isinstance(self.corpus, Corpus) else "frames, as these are series"
+            raise ConfigError(f"model.observation.name = {self.config.model.observation['name']}: expected {kind}")
+        if isinstance(self.corpus, SeriesCorpus) and isinstance(self.model.observation, Frames):
+            self.model.observation.scaler.fit(*map(torch.from_numpy, self.corpus.moments))
+        self.objective = build_objective(self.config, vocabulary=self.corpus.size, sentences=len(train))
         world = self.accelerator.num_processes
         batches = Batches(
             train,

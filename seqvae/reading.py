@@ -6,7 +6,11 @@ from typing import Any
 
 from seqvae import show, steering
 from seqvae.aggregated import POINTS, Aggregate, Density, check_confidence
+from seqvae.config import Config, loading
 from seqvae.errors import ConfigError, CorpusError, SeqVAEError
+from seqvae.pretrained import Pretrained
+from seqvae.series.corpus import SeriesCorpus, SeriesSplit, load_series
+from seqvae.seriesvae import SeriesVAE
 from seqvae.text.corpus import Corpus, Split, load
 from seqvae.text.labels import listed, named
 from seqvae.text.sources import located, open_source
@@ -26,12 +30,21 @@ class Held:
 
     def read(self, model: TextVAE) -> tuple[Split, Split | None]:
         """The sentences, divided as they were for training if they are those of the training; then also its own."""
+        return self._read(model)
+
+    def read_series(self, model: SeriesVAE) -> tuple[SeriesSplit, SeriesSplit | None]:
+        """The same for series."""
+        split, train = self._read(model)
+        model.expect_channels(split.channels)
+        return split, train
+
+    def _read(self, model: TextVAE | SeriesVAE) -> tuple[Any, Any]:
         config, facts = model.config, model.checkpoint.facts
         if self.limit is not None and self.limit < 2:
             raise ConfigError(f"--limit {self.limit}: expected 2 or more sentences")
         if self.corpus is None and nameless(model):
             raise ConfigError("the model was trained on standard input or a list in memory: name the corpus to score")
-        read, own = self.load(model)
+        read, own = self.load(model) if isinstance(model, TextVAE) else self.load_series(model)
         if own and facts.get("fingerprint", "") not in ("", read.fingerprint):
             show.remark(f"{config.corpus} has changed since the training: what is scored may have been trained on")
         if self.split not in read.splits:
@@ -48,6 +61,19 @@ class Held:
             label_column=config.data.label_column,
             labels=model.labels or None,
             tokenizer=model.tokenizer,
+            max_length=config.data.max_length,
+            seed=config.data.split_seed,
+            whole=not own,
+        )
+        return read, own
+
+    def load_series(self, model: SeriesVAE) -> tuple[SeriesCorpus, bool]:
+        """The same for series."""
+        config = model.config
+        own = self.corpus is None or located(self.corpus) == config.corpus
+        read = load_series(
+            self.corpus or config.corpus,
+            column=self.column or (config.data.column if own else None),
             max_length=config.data.max_length,
             seed=config.data.split_seed,
             whole=not own,
@@ -148,6 +174,14 @@ class Labels:
         return split.select(having).at_most(CLASS), split.select(lacking).at_most(CLASS)
 
 
+def corpus_of(config: Config) -> Corpus | SeriesCorpus:
+    """The corpus of a run: of series where the run observes frames, else of sentences."""
+    if config.model.observation["name"] != "frames":
+        return load(config.corpus, **loading(config))
+    data = config.data
+    return load_series(config.corpus, column=data.column, max_length=data.max_length, seed=data.split_seed)
+
+
 def training_texts(model: TextVAE) -> tuple[Iterable[str] | None, str]:
     """The training sentences as the model would write them; or None, and why they cannot be known."""
     if nameless(model):
@@ -212,6 +246,6 @@ def lines_of(
     return texts, [named(value, label_column) for text, value in pairs if text and text.strip()]
 
 
-def nameless(model: TextVAE) -> bool:
+def nameless(model: Pretrained) -> bool:
     """Whether the sentences that the model was trained on cannot be read again."""
-    return model.config.corpus == "-" or model.checkpoint.facts.get("corpus") == "sentences"
+    return model.config.corpus == "-" or model.checkpoint.facts.get("corpus") in ("sentences", "series")

@@ -9,6 +9,7 @@ from pathlib import Path
 from seqvae.checkpoint import CONFIG, STATE, write
 from seqvae.config import Config, to_toml
 from seqvae.errors import CheckpointError, ConfigError
+from seqvae.series.sources import ARRAYS
 from seqvae.text.files import FORMATS, bare
 
 RUNS = Path("runs")
@@ -32,7 +33,7 @@ def fresh(folder: Path) -> Path:
 def new(corpus: str, within: Path = RUNS) -> Path:
     """The next free `runs/NAME-N` for a corpus."""
     name = bare(Path(corpus).name)
-    name = Path(name).stem if Path(name).suffix.lower() in FORMATS else name
+    name = Path(name).stem if Path(name).suffix.lower() in (*FORMATS, *ARRAYS) else name
     name = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "corpus"
     taken = [int(m[1]) for p in within.glob(f"{name}-*") if (m := re.fullmatch(rf"{re.escape(name)}-(\d+)", p.name))]
     return within / f"{name}-{max(taken, default=0) + 1}"

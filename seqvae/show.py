@@ -19,6 +19,8 @@ from seqvae.fitting import Run, Validation, fit
 from seqvae.measures.doctor import Diagnosis, warning
 from seqvae.measures.scores import Scores, restored, rows
 from seqvae.measures.text_scores import TextScores
+from seqvae.measures.tracking import SeriesScores
+from seqvae.seriesvae import SeriesVAE
 from seqvae.text.corpus import Split
 from seqvae.textvae import Sentence, TextVAE
 from seqvae.trainer import Step
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 RECENT = 50  # updates that the progress bar averages over
 LABELS = 8  # that the tour shows samples of, at most
+HEADINGS: dict[type, str] = {TextScores: "Scores of texts", SeriesScores: "Scores of reconstructed series"}
 PAUSE = 20  # seconds between two lines of progress where there is no terminal to draw a bar on
 
 
@@ -59,11 +62,13 @@ def training(run: Run) -> None:
     )
     recent: deque[tuple[Step, float]] = deque(maxlen=RECENT)
     due = time.monotonic() + PAUSE
+    end = float(run.config.objective.weight.get("end", 1.0))
+    unit = "series" if run.config.model.observation["name"] == "frames" else "sentence"
     with bar:
         for event in fit(run):
             if isinstance(event, Validation):
                 if main:
-                    bar.write(validation(event, float(run.config.objective.weight.get("end", 1.0))), file=sys.stderr)
+                    bar.write(validation(event, end, unit), file=sys.stderr)
                 continue
             recent.append((event, run.trainer.seconds))
             bar.set_postfix_str(figures(recent), refresh=False)
@@ -88,12 +93,12 @@ def figures(recent: Sequence[tuple[Step, float]]) -> str:
     )
 
 
-def validation(event: Validation, end: float) -> str:
+def validation(event: Validation, end: float, unit: str = "sentence") -> str:
     """One line about a validation, and one more if z is ignored; `end` is what the weight of the KL rises to."""
     kept = "  kept" if event.kept else ""
     line = (
         f"update {event.update:,}: validation -ELBO {-event.elbo:.2f} = reconstruction {event.reconstruction:.2f} "
-        f"+ KL {event.kl:.2f} nats/sentence{kept}"
+        f"+ KL {event.kl:.2f} nats/{unit}{kept}"
     )
     if event.vitals is None:
         return line
@@ -102,10 +107,14 @@ def validation(event: Validation, end: float) -> str:
     return f"{line}\n  warning: {ill}; `seqvae diagnose` says what to try" if ill else line
 
 
-def scores(scores: Scores | TextScores) -> None:
+def scores(scores: Scores | TextScores | SeriesScores) -> None:
     """Each score with its standard error and its definition, under the headings of their sections."""
-    count = "" if scores.sentences is None else f" ({scores.sentences:,} sentences)"
-    print(f"\n{'Scores of texts' if isinstance(scores, TextScores) else 'Held-out scores'}{count}")
+    if isinstance(scores, SeriesScores):
+        count = f" ({scores.series:,} series)"
+    else:
+        unit = "series" if isinstance(scores, Scores) and scores.nll_per_frame is not None else "sentences"
+        count = "" if scores.sentences is None else f" ({scores.sentences:,} {unit})"
+    print(f"\n{HEADINGS.get(type(scores), 'Held-out scores')}{count}")
     for section, group in groupby(rows(scores), attrgetter("section")):
         print(f"\n  {section}")
         for row in group:
@@ -122,7 +131,9 @@ def floors(floors: Mapping[str, Mapping[str, float]]) -> None:
     """What n-gram models score on the same sentences, if there are any."""
     if not floors:
         return
-    print("\n  floors: models that only count words of the training sentences")
+    words = "unigram" in floors
+    told = "that only count words of the training sentences" if words else "without a latent space, fitted to train"
+    print(f"\n  floors: models {told}")
     for name, found in floors.items():
         figures = ", ".join(f"{score.replace('_', ' ')} {value:,.3f}" for score, value in found.items())
         print(f"  {name:26} {figures}")
@@ -206,9 +217,9 @@ def samples_by_label(model: TextVAE) -> None:
             print(f"    {text}")
 
 
-def place(folder: Path) -> None:
-    """Where the model lies."""
-    print(f"\nmodel folder: {folder}   (try: seqvae sample {shlex.quote(str(folder))} --temperature 0.5)")
+def place(folder: Path, try_: str = "--temperature 0.5") -> None:
+    """Where the model lies, and options to sample from it."""
+    print(f"\nmodel folder: {folder}   (try: seqvae sample {shlex.quote(str(folder))} {try_})")
 
 
 def examples(model: TextVAE, split: Split, count: int = 3) -> tuple[list[str], list[str] | None]:
@@ -233,7 +244,7 @@ def sentences(said: Sequence[Sentence], as_json: bool, originals: Sequence[str] 
             print(sentence.text)
 
 
-def description(model: TextVAE) -> None:
+def description(model: TextVAE | SeriesVAE) -> None:
     """What a model is: its size, its parts, its corpus, its scores."""
     config, facts = model.config, model.checkpoint.facts
     parameters = sum(p.numel() for p in model.model.parameters())
@@ -241,9 +252,14 @@ def description(model: TextVAE) -> None:
     for note in facts.get("notes", []):
         print(f"             {note}")
     print(f"kind         {config.kind}")
-    if model.labels:
-        print(f"labels       {labels(model.checkpoint)}")
-    print(f"tokenizer    {model.tokenizer.kind}, {len(model.tokenizer):,} tokens")
+    if isinstance(model, TextVAE):
+        if model.labels:
+            print(f"labels       {labels(model.checkpoint)}")
+        print(f"tokenizer    {model.tokenizer.kind}, {len(model.tokenizer):,} tokens")
+    else:
+        scaler = model.frames.scaler
+        for channel, (mean, std) in enumerate(zip(scaler.mean.tolist(), scaler.std.tolist(), strict=True)):
+            print(f"channel {channel:<4} mean {mean:.4g}, standard deviation {std:.4g}")
     print(f"parameters   {parameters:,}, of {len(list(model.model.parameters()))} tensors")
     print(f"trained for  {facts.get('update', 0):,} updates, seed {config.training.seed}")
     print(f"latent       {config.model.latent} dimensions")

@@ -10,21 +10,18 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from seqvae import fitting
 from seqvae.aggregated import Aggregate, Density, fit_aggregate
 from seqvae.batch import END, Batch
 from seqvae.build import resolve_all
-from seqvae.card import card
-from seqvae.checkpoint import CARD, CONFIG, TOKENIZER, WEIGHTS, Checkpoint, write
-from seqvae.config import Config, Data, Model, Objective, Training, loading
-from seqvae.decoding import decode, evaluating, seeded
-from seqvae.errors import CheckpointError, ConfigError, choose
-from seqvae.generation import STREAM, sample_prior
-from seqvae.generation import path as path_named
+from seqvae.checkpoint import Checkpoint
+from seqvae.config import loading
+from seqvae.decoding import decode, seeded
+from seqvae.errors import CheckpointError, ConfigError
+from seqvae.generation import STREAM
 from seqvae.measures.bounds import measure
 from seqvae.measures.held_out import score_split
 from seqvae.measures.scores import Scores
-from seqvae.processes import accelerator_for
+from seqvae.pretrained import Pretrained, config_of, fitted
 from seqvae.runs import fresh
 from seqvae.text.corpus import Split, load
 from seqvae.text.labels import Names, numbered
@@ -48,7 +45,7 @@ class Sentence:
     tokens: int
 
 
-class TextVAE:
+class TextVAE(Pretrained):
     """A sentence VAE.
 
     Attributes:
@@ -60,10 +57,12 @@ class TextVAE:
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        self.checkpoint = checkpoint
-        self.model = checkpoint.model.eval()
+        if checkpoint.tokenizer is None:
+            raise CheckpointError(
+                "this is a model of series: load it with SeriesVAE; what is made of words cannot be done with it"
+            )
+        super().__init__(checkpoint)
         self.tokenizer = checkpoint.tokenizer
-        self.config = checkpoint.config
         self.labels = tuple(checkpoint.labels)
 
     # -- making one ---------------------------------------------------------------------------------------------------
@@ -89,51 +88,14 @@ class TextVAE:
         corpus = load(sentences, **loading(config))
         origin = str(sentences.resolve()) if isinstance(sentences, Path) else sentences
         config = dataclasses.replace(config, corpus=located(origin) if isinstance(origin, str) else corpus.name)
-        run = fitting.Run(config, corpus, folder, accelerator=accelerator_for(config, folder))
-        for _ in fitting.fit(run):
-            pass
-        if folder is None:
-            facts = run.checkpoint.facts | {"update": run.best.update}
-            return cls(dataclasses.replace(run.checkpoint, facts=facts))
-        model = cls(Checkpoint.load(folder))
-        model.write_card(folder)
+        model = cls(fitted(config, corpus, folder))
+        if folder is not None:
+            model.write_card(folder)
         return model
 
-    @classmethod
-    def from_pretrained(cls, name: str | Path) -> "TextVAE":
-        """Load a model folder, or a model `owner/name` of the Hugging Face hub.
-
-        Raises:
-            CheckpointError: one line if it is missing, damaged or not ours.
-        """
-        folder = Path(name)
-        if not folder.exists() and str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
-            folder = _download(str(name))
-        return cls(Checkpoint.load(folder))
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write config.json, model.safetensors, tokenizer.json and the card into `folder`."""
-        self.checkpoint.save(Path(folder))
-        self.write_card(Path(folder))
-
-    def push_to_hub(self, name: str, *, private: bool = False, token: str | None = None) -> str:
-        """Upload the model as `owner/name` and return its address."""
-        import tempfile
-
-        from huggingface_hub import HfApi
-
-        api = HfApi(token=token)
-        api.create_repo(name, private=private, exist_ok=True)
-        config = dataclasses.replace(self.config, corpus=self.checkpoint.facts.get("corpus", "sentences"))
-        public = TextVAE(dataclasses.replace(self.checkpoint, config=config))  # without the paths of this machine
-        with tempfile.TemporaryDirectory() as folder:
-            public.save_pretrained(folder)
-            return str(api.upload_folder(repo_id=name, folder_path=folder))
-
-    def write_card(self, folder: Path, scores: Scores | None = None) -> None:
-        """Write README.md: what the model is, its corpus, its scores if given, and a few samples."""
-        text = card(self.checkpoint, [s.text for s in self.samples(5, seed=0)], scores)
-        write(folder / CARD, lambda path: path.write_text(text, encoding="utf-8"))
+    def shown_samples(self) -> list[str]:
+        """Five sentences."""
+        return [sentence.text for sentence in self.samples(5, seed=0)]
 
     # -- sentences -> z -----------------------------------------------------------------------------------------------
 
@@ -148,11 +110,7 @@ class TextVAE:
             ConfigError: for a language model (kind lm), which has no z; for labels that the model needs and are not
                 given, or that it does not know.
         """
-        if not self.model.latent:
-            raise ConfigError("this model is of kind lm: it has no latent space to encode into; train one of kind vae")
-        with evaluating(self.model):
-            h = [self.model.hidden(batch) for batch in self._batches(sentences, labels)]
-            return self.model.posterior(torch.cat(h))
+        return self._posterior(self._batches(sentences, labels))
 
     def aggregate(
         self,
@@ -239,15 +197,6 @@ class TextVAE:
         z, labels = self.prior_draws(n, seed=seed), self.label_draws(n, seed=seed) if label is None else label
         return self.sentences(z, labels=labels, seed=seed, temperature=temperature, **options)
 
-    @property
-    def straight(self) -> str:
-        """The path between two sentences that stays in the latent space: `linear`, on a sphere `slerp`."""
-        return "slerp" if self.model.prior.spherical else "linear"
-
-    def prior_draws(self, n: int, *, seed: int | None = None) -> Tensor:
-        """(n, D) draws of p(z)."""
-        return sample_prior(self.model, n, seed=seed)
-
     def label_draws(self, n: int, *, seed: int | None = None) -> list[str] | None:
         """`n` labels, each as likely as it is frequent among the training sentences; None if there are no labels."""
         if not self.labels:
@@ -255,10 +204,6 @@ class TextVAE:
         counts = torch.tensor(list(self.checkpoint.labels.values()), dtype=torch.float64)
         with seeded(None if seed is None else (seed + 2 * STREAM) % 2**63):
             return [self.labels[i] for i in torch.multinomial(counts, n, replacement=True).tolist()]
-
-    def walk(self, z0: Tensor, z1: Tensor, *, steps: int = 7, path: str = "linear") -> Tensor:
-        """(steps, D) points from z0 (D,) to z1 (D,), both included."""
-        return path_named(path)(z0, z1, steps)
 
     def sentences(
         self,
@@ -325,27 +270,3 @@ class TextVAE:
 def _batch(sequences: list[list[int]], numbers: Tensor | None, rows: Sequence[int]) -> Batch:
     batch = Batch.of([sequences[row] for row in rows])
     return batch if numbers is None else dataclasses.replace(batch, labels=numbers[list(rows)])
-
-
-def config_of(options: dict[str, Any]) -> Config:
-    """Sort options into the groups that they belong to, by name."""
-    groups = {"data": Data, "model": Model, "objective": Objective, "training": Training}
-    options = dict(options)
-    whole = {name: options.pop(name) for name in ("kind", "target_kl", "target_by") if name in options}
-    places = {field.name: name for name, group in groups.items() for field in dataclasses.fields(group)}
-    values: dict[str, dict[str, Any]] = {name: {} for name in groups}
-    for name, value in options.items():
-        values[places[choose("option", name, places)]][name] = value
-    return Config.from_dict(values | whole)
-
-
-def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, TOKENIZER]))
-    except Exception as error:  # a dozen kinds: no network, no such model, no permission
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"no folder {name}, and no model of that name could be fetched from the hub ({reason})"
-        ) from None

@@ -9,16 +9,19 @@ from typing import Literal
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
-from seqvae import fitting, runs, show
+from seqvae import fitting, runs, show, show_series
 from seqvae.build import resolve_all
-from seqvae.checkpoint import Checkpoint
-from seqvae.config import Config, Data, Model, Objective, Training, loading
+from seqvae.config import Config, Data, Model, Objective, Training, for_series
 from seqvae.errors import ConfigError
 from seqvae.examination import examine
 from seqvae.machine import keep_freed_memory
 from seqvae.processes import accelerator_for, on_cpu
+from seqvae.reading import corpus_of
+from seqvae.series.corpus import SeriesCorpus, SeriesSplit
+from seqvae.series.sources import is_series
+from seqvae.seriesvae import SeriesVAE, opened
 from seqvae.targets import TargetBy
-from seqvae.text.corpus import Corpus, load
+from seqvae.text.corpus import Corpus, Split
 from seqvae.text.sources import located
 from seqvae.textvae import TextVAE
 
@@ -51,6 +54,8 @@ def train(
         objective=objective,
         training=training,
     )
+    if is_series(given.corpus, given.data.column):
+        given = for_series(given)
     config = resolve_all(given)
     PartialState(cpu=on_cpu())
     folder = _agreed(output or (runs.newest() if resume else runs.new(config.corpus)))
@@ -58,7 +63,7 @@ def train(
         config = _resumed(folder, config, corpus)
     run = trained(config, folder, resume=resume)
     if run.accelerator.is_main_process:
-        _finish(TextVAE(Checkpoint.load(folder)), run.corpus, folder)
+        _finish(opened(folder), run.corpus, folder)
 
 
 def trained(config: Config, folder: Path, *, resume: bool) -> fitting.Run:
@@ -79,7 +84,7 @@ def trained(config: Config, folder: Path, *, resume: bool) -> fitting.Run:
 def _prepared(config: Config, folder: Path, resume: bool) -> fitting.Run:
     """Read the corpus and build what is trained."""
     with PartialState().main_process_first():  # the others find the tokenized corpus in the cache
-        read = load(config.corpus, **loading(config))
+        read = corpus_of(config)
     accelerator = accelerator_for(config, folder)
     run = fitting.Run(config, read, folder, resume=resume and runs.has_state(folder), accelerator=accelerator)
     if accelerator.is_main_process:
@@ -114,24 +119,30 @@ def _resumed(folder: Path, given: Config, corpus: str | None) -> Config:
     return config
 
 
-def _finish(model: TextVAE, corpus: Corpus, folder: Path) -> None:
+def _finish(model: TextVAE | SeriesVAE, corpus: Corpus | SeriesCorpus, folder: Path) -> None:
     """Score and show the trained model, and write its card."""
-    split = corpus.test or corpus.valid
+    split: Split | SeriesSplit | None = corpus.test or corpus.valid
     assert split is not None
     found, some = None, split.at_most(SHOWN)
     if len(some) > 1:
         found = examine(model, some, corpus.train, samples=SHOWN_SAMPLES, refined=SHOWN_REFINED, folder=str(folder))
     scores = found.scores if found else None
     known = model.checkpoint.facts | ({"scores": vars(scores)} if scores else {})
-    model = TextVAE(replace(model.checkpoint, facts=known))
+    model = type(model)(replace(model.checkpoint, facts=known))
     model.checkpoint.save(folder)
     model.write_card(folder, scores)
     if found:
-        show.condition(model)
+        if isinstance(model, TextVAE):
+            show.condition(model)
         show.scores(found.scores)
         show.floors(found.floors)
         show.diagnosis(found.diagnosis, at_length=False)
     else:
         show.remark("one held-out sentence is too few for scores: give more text, or a folder with a test file")
-    show.tour(model, split)
-    show.place(folder)
+    if isinstance(model, SeriesVAE) and isinstance(split, SeriesSplit):
+        if model.config.model.latent and len(some) > 1:
+            show.scores(model.track(split.at_most(SHOWN)))
+        show_series.tour(model, split)
+    elif isinstance(model, TextVAE) and isinstance(split, Split):
+        show.tour(model, split)
+    show.place(folder, *(["--plot samples.png"] if isinstance(model, SeriesVAE) else []))

@@ -143,5 +143,10 @@ class SequenceVAE(nn.Module):
 
         With a condition z is (R, D + C), as `conditioned` makes it.
         """
-        features, state = self.decoder(self.observation.embed(tokens[:, None]), z, state)
-        return self.observation.logits(features[:, 0]), state
+        features, state = self.follow(tokens, z, state)
+        return self.observation.logits(features), state
+
+    def follow(self, x: Tensor, z: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """The same for any observation: (R,) ids or (R, 1 + F) steps of series -> (R, features), new state."""
+        features, state = self.decoder(self.observation.embed(x[:, None]), z, state)
+        return features[:, 0], state

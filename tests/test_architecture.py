@@ -17,28 +17,32 @@ LAYERS = [
     "measures measures.scores measures.text_scores comparison comparison.tables",
     "dropout noise noise.base noise.denoising noise.word_dropout "
     "attention encoders encoders.base encoders.recurrent encoders.transformer "
-    "decoders decoders.base decoders.recurrent decoders.transformer observations "
+    "decoders decoders.base decoders.recurrent decoders.transformer "
+    "observations observations.base observations.tokens observations.frames "
     "posteriors posteriors.base posteriors.gaussian posteriors.batch_norm posteriors.delta posteriors.deterministic "
     "posteriors.low_rank posteriors.von_mises_fisher "
     "priors priors.base priors.normal priors.gaussian priors.flow priors.mixture priors.sphere priors.vamp "
+    "series series.corpus series.curves series.floors series.sources "
     "text text.batching text.corpus text.encoding "
     "text.faults text.files text.grammar text.labels text.lexicon text.ngrams text.pipelines text.sotu text.sources "
     "text.splitting text.tokenizer",
     "vae",
     "terms terms.term terms.rate terms.controlled terms.discrepancy terms.transport "
     "terms.adversarial terms.total_correlation terms.auxiliary objective",
-    "processes decoding measures.metrics measures.measured measures.draws measures.aggregate measures.bounds "
+    "processes decoding unrolling measures.tracking "
+    "measures.metrics measures.measured measures.draws measures.aggregate measures.bounds "
     "densities measures.proposals measures.refinement measures.probes measures.surface measures.diversity",
     "trainer updates updates.joint updates.lagging updates.pretraining updates.importance updates.semi_amortized "
     "generation aggregated steering measures.space measures.evaluation measures.held_out measures.vitals "
     "measures.remedies measures.doctor comparison.outcomes comparison.drawing comparison.scales comparison.plots "
     "comparison.report",
     "build checkpoint card recipes",
-    "validation fitting runs textvae text_evaluation examination show reading commands training comparing arguments "
-    "cli",
+    "validation fitting runs pretrained textvae seriesvae "
+    "text_evaluation examination show show_series reading series_plots series_commands commands training comparing "
+    "arguments cli",
 ]
 LAYER = {module: layer for layer, modules in enumerate(LAYERS) for module in modules.split()}
-SPEAKERS = {"cli", "commands", "show"}
+SPEAKERS = {"cli", "commands", "show", "show_series"}
 LIGHT = ["seqvae", "seqvae.config", "seqvae.errors", "seqvae.cli"]
 HEAVY = ["torch", "datasets", "accelerate", "transformers", "pandas", "pyarrow", "numpy", "matplotlib"]
 
@@ -94,7 +98,7 @@ def test_the_graph_sees_the_imports_that_there_are():
     assert imports(ast.parse("from seqvae.text import sotu\ndef f():\n    import seqvae.cli")) == {"text.sotu", "cli"}
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("text.") or LAYER.get(m) == 1])
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith(("text.", "series.")) or LAYER.get(m) == 1])
 def test_text_and_the_rooms_know_no_model(module):
     assert not GRAPH[module] & {"vae", "objective", "trainer", "checkpoint", "build"}
 

@@ -2,10 +2,12 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from seqvae.batch import Batch
 from seqvae.build import CATALOGUES, build_model, build_objective, make, resolve, resolve_all
 from seqvae.config import Config
 from seqvae.encoders import ENCODERS, Encoder
@@ -29,7 +31,8 @@ def config_with(place, part, base):
 @pytest.mark.parametrize(("place", "name"), ENTRIES)
 def test_every_entry_of_every_catalogue_builds_and_takes_a_step(place, name, small_config, random_batch):
     config = config_with(place, {"name": name}, small_config())
-    loss, _ = build_objective(config, vocabulary=11, sentences=9)(build_model(config, 11)(random_batch()), 0)
+    batch = Batch.of_frames([np.ones((n, 11)) for n in (3, 1)]) if name == "frames" else random_batch()
+    loss, _ = build_objective(config, vocabulary=11, sentences=9)(build_model(config, 11)(batch), 0)
     loss.backward()
     assert loss.isfinite()
 

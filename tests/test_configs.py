@@ -11,8 +11,9 @@ import pytest
 from seqvae import training
 from seqvae.cli import main
 
-COMPARED = ("baselines.toml", "remedies.toml")  # which are for `seqvae compare`: see test_recipes.py
-FILES = sorted(path for path in (Path(__file__).parents[1] / "configs").glob("*.toml") if path.name not in COMPARED)
+# For `seqvae compare` (see test_recipes.py), and for series.
+OTHERS = ("baselines.toml", "remedies.toml", "curves.toml")
+FILES = sorted(path for path in (Path(__file__).parents[1] / "configs").glob("*.toml") if path.name not in OTHERS)
 NAMES = [path.stem for path in FILES]
 
 

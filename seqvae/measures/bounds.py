@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from seqvae.batch import END, Batch
+from seqvae.batch import Batch
 from seqvae.decoding import evaluating
 from seqvae.divergences import kl, kl_dimensions
 from seqvae.errors import ConfigError, CorpusError, TrainingError
@@ -129,11 +129,10 @@ def _measure(model: SequenceVAE, index: Places, batch: Batch, samples: int, seed
         weights, said = weigh(model, part, q, p, z)
         again = [weigh(model, part, q, p, draw_posterior(model, h, q, keys, samples, seed))[0] for seed in seeds[1:]]
         divergence = kl(q, p, z.transpose(0, 1))  # (B,), or (S, B) where it has to be estimated
-        ended = part.targets.gather(1, part.lengths[:, None] - 1)[:, 0] == END
         yield Measured(
             index=keys,
             tokens=part.lengths.cpu(),
-            ended=ended.cpu(),
+            ended=part.ended.cpu(),
             reconstruction=-said.mean(1).cpu(),
             kl=(divergence.mean(0) if divergence.dim() == 2 else divergence).double().cpu(),
             kl_dimensions=_kl_dimensions(q, p),

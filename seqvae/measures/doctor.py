@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from seqvae.measures.remedies import Case, Remedy, fill, hurry, inform, listen, nothing, train
-from seqvae.measures.scores import Scores
+from seqvae.measures.scores import Scores, of_series
 
 SILENT, SILENT_SHARE = 0.5, 0.01  # nats, and share of the reconstruction, that another one's z costs at least
 SPENT = 1.0  # nats of KL that are more than nothing
@@ -85,6 +85,8 @@ def diagnose(case: Case) -> Diagnosis:
         evidence = rule(case)
         if evidence:
             chosen = remedies(case)[:2]
+            if case.series:
+                meaning, evidence = of_series(meaning), [of_series(line) for line in evidence]
             return Diagnosis(state, meaning, evidence, [why for _, why in chosen], _command(case, chosen))
     raise AssertionError("the last rule holds always")
 
@@ -106,7 +108,7 @@ def _no_latent(case: Case) -> list[str]:
 def _under_trained(case: Case) -> list[str]:
     evidence = []
     if case.unigram is not None and case.scores.reconstruction > case.unigram:
-        figures = f"{case.scores.reconstruction:.1f} nats even with z, a unigram model {case.unigram:.1f}"
+        figures = f"{case.scores.reconstruction:.1f} nats even with z, {case.floor} {case.unigram:.1f}"
         evidence.append(f"a sentence costs {figures}")
     if not case.settled:
         evidence.append("the training ended before the KL weight had reached its end")
@@ -149,7 +151,7 @@ def _holes(case: Case) -> list[str]:
 def _paid_for_nothing(case: Case) -> list[str]:
     if case.unigram is None or case.scores.nll <= case.unigram:
         return []
-    return [f"-log p(x) is {case.scores.nll:.1f} nats, a unigram model's {case.unigram:.1f}"]
+    return [f"-log p(x) is {case.scores.nll:.1f} nats, {case.floor}'s {case.unigram:.1f}"]
 
 
 def _missed(s: Scores) -> list[str]:

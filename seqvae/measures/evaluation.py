@@ -20,14 +20,16 @@ from seqvae.measures.scores import Scores
 from seqvae.measures.space import Kept, aggregate, among, permuted_increase, spread, talk
 from seqvae.vae import SequenceVAE
 
+Counts = int | Iterable[int]
+
 
 def evaluate(
     model: SequenceVAE,
     batches: Indexed,
     *,
-    words: int | Iterable[int],
-    bytes: int | Iterable[int],
-    characters: int | Iterable[int] | None = None,
+    words: Counts | None = None,
+    bytes: Counts | None = None,
+    characters: Counts | None = None,
     exact: Iterable[float] | None = None,
     samples: int = 100,
     seed: int = 0,
@@ -38,7 +40,8 @@ def evaluate(
     Args:
         model: put in evaluation mode while it works, then back.
         batches: each sentence once, with its place in the corpus; read once, in turn, and kept for further passes.
-        words: words of the text that is scored, in all or for each sentence, without ends of sentences.
+        words: words of the text that is scored, in all or for each sentence, without ends of sentences; None of what
+            has no words, as series: the scores that count them are then left out. So for bytes and characters.
         bytes: UTF-8 bytes of that text, in all or for each sentence, with one for each end of sentence.
         characters: its Unicode characters, in all or for each sentence, with one for each end of sentence.
         exact: the true log p(x) of each sentence, nats, in the order of the corpus, where it is known.
@@ -60,9 +63,9 @@ def scored(
     batches: Indexed,
     table: Measured,
     *,
-    words: int | Iterable[int],
-    bytes: int | Iterable[int],
-    characters: int | Iterable[int] | None = None,
+    words: Counts | None = None,
+    bytes: Counts | None = None,
+    characters: Counts | None = None,
     exact: Iterable[float] | None = None,
     seed: int = 0,
 ) -> Scores:
@@ -83,23 +86,22 @@ def scored(
     """
     if len(table.index) < 2:
         raise CorpusError("evaluation compares sentences with each other: it needs at least 2, got 1")
-    ends, nll = int(table.ended.sum()), float(table.nll.sum())
-    bound = table.reconstruction + table.kl
     count, variances = active_units(table.mean)
     kept = _indexed(batches)
     found: dict[str, Any] = _likelihood(table) | ({} if exact is None else _entropy(table, exact))
     with evaluating(model):
-        found |= (
-            _mixture(model, kept, table, seed) | aggregate(model, kept, table, seed) | talk(model, kept, table, seed)
-        )
+        found |= _mixture(model, kept, table, seed) | aggregate(model, kept, table, seed)
+        found |= _units(table, words, bytes, characters)
+        if not kept[0][1].real:
+            found |= talk(model, kept, table, seed)
+            unknown = sum(int((b.targets == UNKNOWN)[b.mask].sum()) for _, b in kept)
+            found["unknown"] = unknown / int(table.tokens.sum())
+        else:
+            frames = int((table.tokens - table.ended.long()).sum())
+            found |= {"nll_per_frame": float(table.nll.sum()) / frames, "perplexity_token": None}
         return Scores(
-            perplexity=perplexity(nll, _sum(words) + ends),
-            perplexity_elbo=perplexity(float(bound.sum()), _sum(words) + ends),
-            bits_per_byte=bits_per(nll, _sum(bytes)),
-            bits_per_character=None if characters is None else bits_per(nll, _sum(characters)),
             active_units=count,
             variances=tuple(variances.tolist()),
-            unknown=sum(int((b.targets == UNKNOWN)[b.mask].sum()) for _, b in kept) / int(table.tokens.sum()),
             permuted_nll_increase=permuted_increase(model, kept, table, seed),
             **found,
         )
@@ -125,6 +127,19 @@ def _likelihood(table: Measured) -> dict[str, Any]:
         "effective_sample_size": float(table.effective.mean()),
         "effective_sample_size_low": float(table.effective.quantile(0.05)),
     }
+
+
+def _units(table: Measured, words: Counts | None, bytes: Counts | None, characters: Counts | None) -> dict[str, float]:
+    """The NLL for each word, byte and character of the text, where these are counted."""
+    ends, nll = int(table.ended.sum()), float(table.nll.sum())
+    bound = float((table.reconstruction + table.kl).sum())
+    found: dict[str, float] = {}
+    if words is not None:
+        targets = _sum(words) + ends
+        found |= {"perplexity": perplexity(nll, targets), "perplexity_elbo": perplexity(bound, targets)}
+    if bytes is not None:
+        found["bits_per_byte"] = bits_per(nll, _sum(bytes))
+    return found if characters is None else found | {"bits_per_character": bits_per(nll, _sum(characters))}
 
 
 def _entropy(table: Measured, exact: Iterable[float]) -> dict[str, float]:
@@ -157,5 +172,5 @@ def _indexed(batches: Indexed) -> Kept:
     return [(torch.as_tensor(index).long(), batch) for index, batch in batches]
 
 
-def _sum(given: int | Iterable[int]) -> int:
+def _sum(given: Counts) -> int:
     return int(torch.as_tensor(given).sum())

@@ -14,6 +14,7 @@ from seqvae.measures.metrics import standard_error
 from seqvae.measures.refinement import inference_gap
 from seqvae.measures.scores import Scores
 from seqvae.measures.space import among, spread
+from seqvae.series.corpus import SeriesSplit
 from seqvae.text.batching import ordered
 from seqvae.text.corpus import Split
 from seqvae.text.grammar import FACTORS
@@ -21,13 +22,19 @@ from seqvae.vae import SequenceVAE
 
 
 def score_split(
-    model: SequenceVAE, split: Split, *, samples: int = 100, seed: int = 0, seeds: int = 1, refined: int = 100
+    model: SequenceVAE,
+    split: Split | SeriesSplit,
+    *,
+    samples: int = 100,
+    seed: int = 0,
+    seeds: int = 1,
+    refined: int = 100,
 ) -> tuple[Scores, Measured]:
     """The scores of a split, and the table of its sentences that they were made from.
 
     Args:
         model: put in evaluation mode while it works, then back.
-        split: held-out sentences, encoded with the tokenizer of the model.
+        split: held-out sentences, encoded with the tokenizer of the model, or series.
         samples: draws of z for each sentence.
         seed: of all draws.
         seeds: how often the importance-weighted likelihood is estimated.
@@ -39,8 +46,11 @@ def score_split(
     """
     kept = [(torch.from_numpy(index), batch) for index, batch in ordered(split)]
     table = measure(model, kept, samples=samples, seed=seed, seeds=seeds)
-    counts = {"words": split.words, "bytes": split.bytes, "characters": split.characters}
-    scores = scored(model, kept, table, exact=exact(split), seed=seed, **counts)
+    if isinstance(split, SeriesSplit):
+        scores = scored(model, kept, table, seed=seed)
+    else:
+        counts = {"words": split.words, "bytes": split.bytes, "characters": split.characters}
+        scores = scored(model, kept, table, exact=exact(split), seed=seed, **counts)
     if refined and model.latent:
         with suppress(NotImplementedError):  # only diagonal Gaussians can be refined
             gap = inference_gap(model, among(kept, table.index[spread(len(split), refined)]), seed=seed)

@@ -15,7 +15,8 @@ class Case:
     Attributes:
         scores: of held-out sentences.
         config: of the run.
-        unigram: -log p(x) of a unigram model on the same sentences, nats per sentence; None if not known.
+        unigram: -log p(x) of a unigram model on the same sentences (of series: of a Gaussian independent of time), nats
+            per sentence; None if not known.
         settled: whether the kept model is from after the weight's schedule had reached its end.
         folder: the model folder, to name in the command; its recipe.toml is used.
     """
@@ -25,6 +26,16 @@ class Case:
     unigram: float | None = None
     settled: bool = True
     folder: str | None = None
+
+    @property
+    def series(self) -> bool:
+        """Whether the model is one of real-valued series."""
+        return self.config.model.observation["name"] == "frames"
+
+    @property
+    def floor(self) -> str:
+        """What `unigram` is of, in words."""
+        return "a Gaussian" if self.series else "a unigram model"
 
 
 def listen(case: Case) -> list[Remedy]:
@@ -41,7 +52,7 @@ def listen(case: Case) -> list[Remedy]:
         found.append((options, "z at every step and in the decoder's output, where it cannot be overheard"))
     option = "rate" if model.noise["name"] == "word-dropout" else "word_dropout"
     rate = float(model.noise.get(option, 0.0))
-    if rate < 0.7:
+    if rate < 0.7 and not case.series:
         options = f"--model.noise.{option} {rate + 0.2:.2g}"
         found.append((options, "more word dropout, so that the decoder has to ask z for what it does not see"))
     if floor == 0:

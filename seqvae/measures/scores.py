@@ -53,15 +53,17 @@ class Scores:
     )
     nll_standard_error: float = _likelihood("standard error of nll over the sentences, nats per sentence")
     nll_seed_deviation: float | None = _likelihood("standard deviation of the mean nll over the seeds", default=None)
-    perplexity: float = _likelihood(
-        "exp(total nll / (words + one end for each sentence that was not cut)): per word, for any tokenizer"
+    nll_per_frame: float | None = _likelihood("total nll / frames, nats in the units of the data", default=None)
+    perplexity: float | None = _likelihood(
+        "exp(total nll / (words + one end for each sentence that was not cut)): per word, for any tokenizer",
+        default=None,
     )
-    perplexity_elbo: float = _likelihood("the same from -elbo in place of nll")
+    perplexity_elbo: float | None = _likelihood("the same from -elbo in place of nll", default=None)
     perplexity_token: float | None = _likelihood(
         "exp(total nll / tokens): per target token, so only for models of one tokenizer", default=None
     )
-    bits_per_byte: float = _likelihood(
-        "total nll in bits / (UTF-8 bytes, with one line feed for each sentence that was not cut)"
+    bits_per_byte: float | None = _likelihood(
+        "total nll in bits / (UTF-8 bytes, with one line feed for each sentence that was not cut)", default=None
     )
     bits_per_character: float | None = _likelihood(
         "total nll in bits / (Unicode characters, with one line feed for each sentence that was not cut)", default=None
@@ -161,6 +163,7 @@ def rows(scores: Any) -> Iterator[Row]:
     ['3.500 ± 0.250', '2.00 1.00']
     """
     values = vars(scores)
+    series = values.get("nll_per_frame") is not None
     for entry in fields(scores):
         name, value = entry.name, values[entry.name]
         beside = name.endswith(ERROR) and values.get(name.removesuffix(ERROR)) is not None
@@ -168,7 +171,20 @@ def rows(scores: Any) -> Iterator[Row]:
             continue
         error = values.get(name + ERROR)
         text = shown(value) if error is None else f"{shown(value)} ± {shown(error)}"
-        yield Row(entry.metadata["section"], name, text, entry.metadata["definition"])
+        words = [name, text, entry.metadata["definition"]]
+        yield Row(entry.metadata["section"], *(map(of_series, words) if series else words))
+
+
+def of_series(text: str) -> str:
+    """What is said of sentences, said of series: the scores and their meaning are the same.
+
+    >>> of_series("nats per sentence, over the sentences; another sentence's z")
+    "nats per series, over the series; another series' z"
+    """
+    words = {"the tokens": "the frames", "sentence's": "series'", "sentences": "series", "sentence": "series"}
+    for word, other in words.items():
+        text = text.replace(word, other)
+    return text
 
 
 def shown(value: float | tuple[float, ...]) -> str:

@@ -3,13 +3,28 @@
 Rows of equal length need no padding, and on a CPU an `nn.LSTM` over them is several times as fast as over packed rows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from seqvae.batch import Batch
 from seqvae.errors import ConfigError
-from seqvae.text.corpus import Split
+
+
+class Batchable(Protocol):
+    """N sequences that batches can be made of: a split of sentences, or one of series."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(N,) steps of each."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
+        """Some of them, in the given order."""
+
 
 EXTRA = 2**32  # the number of the first epoch that no training reaches
 
@@ -31,7 +46,7 @@ class Batches:
 
     def __init__(
         self,
-        split: Split,
+        split: Batchable,
         *,
         batch_size: int = 64,
         seed: int = 0,
@@ -102,7 +117,9 @@ class Batches:
         return np.append(np.concatenate(pieces), len(self.split))
 
 
-def ordered(split: Split, batch_size: int = 64, max_tokens: int | None = None) -> Iterator[tuple[np.ndarray, Batch]]:
+def ordered(
+    split: Batchable, batch_size: int = 64, max_tokens: int | None = None
+) -> Iterator[tuple[np.ndarray, Batch]]:
     """Each sentence once, in order of length, with the (b,) indices that lead back to the order of the split.
 
     Args:

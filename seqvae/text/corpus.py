@@ -160,6 +160,11 @@ class Corpus:
         """The splits there are, by name."""
         return {name: split for name in ("train", "valid", "test") if (split := getattr(self, name)) is not None}
 
+    @property
+    def size(self) -> int:
+        """V, the tokens of the vocabulary: what a model is built for."""
+        return len(self.tokenizer)
+
     @cached_property
     def fingerprint(self) -> str:
         """A few letters that change when the sentences, or the way they were divided, do."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import xxhash
 
 from seqvae.errors import CorpusError
+from seqvae.series.sources import BUILT_IN as SERIES
 from seqvae.text.faults import blame
 from seqvae.text.files import FORMATS, bare, cache_folder, load_file, quiet, text_column
 from seqvae.text.pipelines import sound
@@ -58,7 +59,7 @@ def open_source(source: str | os.PathLike | Sequence[str], column: str | None = 
 
 def located(source: str) -> str:
     """The name of a corpus as it is understood from anywhere: a file or a folder by its full path."""
-    named = source in BUILT_IN or source == "-" or source.startswith("hub:") or not Path(source).exists()
+    named = source in (*BUILT_IN, *SERIES) or source == "-" or source.startswith("hub:") or not Path(source).exists()
     return source if named else str(Path(source).resolve())
 
 
@@ -144,10 +145,10 @@ def _open_folder(folder: Path, column: str | None) -> Source:
 
 def _missing(path: Path) -> str:
     siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, [*BUILT_IN, *siblings], n=1, cutoff=0.6)
-    at = str(path.parent / near[0]) if near and near[0] not in BUILT_IN else near[0] if near else ""
+    near = difflib.get_close_matches(path.name, [*BUILT_IN, *SERIES, *siblings], n=1, cutoff=0.6)
+    at = str(path.parent / near[0]) if near and near[0] not in (*BUILT_IN, *SERIES) else near[0] if near else ""
     hint = f"; did you mean {at!r}?" if near else ""
-    return f"no corpus {str(path)!r}: it is no file, no folder and none of the built-in ones (grammar, sotu){hint}"
+    return f"no corpus {str(path)!r}: it is no file, no folder and none that is built in (curves, grammar, sotu){hint}"
 
 
 def _spool(stream: BinaryIO) -> Path:

@@ -1,25 +1,60 @@
 """Laws of observations: embed(x), and log p(x_t | features)."""
 
+import math
 from itertools import product
 
 import pytest
 import torch
 
+from seqvae.batch import Batch
+from seqvae.errors import ConfigError
 from seqvae.observations import OBSERVATIONS
 
-VARIANTS = {"tokens": [{"tied": True}, {"tied": False}, {"embedding_dropout": 0.5}]}
+VARIANTS = {
+    "tokens": [{"tied": True}, {"tied": False}, {"embedding_dropout": 0.5}],
+    "frames": [{"variance": variance} for variance in ("fixed", "learnt", "per-step")],
+}
 CASES = [{"name": name, **options} for name in OBSERVATIONS for options in VARIANTS.get(name, [{}])]
 VOCABULARY, FEATURES = 11, 5 + 3  # of the small models: the decoder's hidden units, and z
+MEAN, STD = 40.0, 7.0  # of the channels of frames
+
+
+def made(small_model, part, *, channels=1, **options):
+    frames = part["name"] == "frames"
+    found = small_model(observation=part, vocabulary=channels if frames else VOCABULARY, **options).observation
+    if frames:
+        found.scaler.fit(torch.full((channels,), MEAN), torch.full((channels,), STD))
+    return found
 
 
 @pytest.fixture(params=list(product(CASES, (False, True))), ids=str)
 def observation(request, small_model):
     part, shared = request.param
-    return small_model(observation=part, share_embedding=shared).observation
+    return made(small_model, part, share_embedding=shared)
+
+
+@pytest.fixture(params=VARIANTS["tokens"], ids=str)
+def tokens(request, small_model):
+    return made(small_model, {"name": "tokens"} | request.param)
+
+
+@pytest.fixture(params=VARIANTS["frames"], ids=str)
+def frames(request, small_model):
+    return made(small_model, {"name": "frames"} | request.param, channels=3)
 
 
 def features(*shape, scale=1.0):
     return scale * torch.randn(*shape, FEATURES, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def drawn(observation, rows, steps):
+    """(rows, steps) targets of the observation's kind, ends among them."""
+    g = torch.Generator().manual_seed(1)
+    if isinstance(observation.embedding, torch.nn.Embedding):
+        return torch.randint(VOCABULARY, (rows, steps), generator=g)
+    border = (torch.rand(rows, steps, 1, generator=g) < 0.3).double()
+    frame = MEAN + STD * torch.randn(rows, steps, observation.size, dtype=torch.float64, generator=g)
+    return torch.cat([border, frame * (1 - border)], dim=2)
 
 
 def everything(rows, steps):
@@ -27,54 +62,69 @@ def everything(rows, steps):
     return features(rows, 1).expand(-1, VOCABULARY, -1), torch.arange(VOCABULARY).expand(rows, -1)
 
 
-def test_log_prob_is_that_of_the_distribution_of_the_logits(observation):
-    f, x = features(2, 4), torch.randint(VOCABULARY, (2, 4), generator=torch.Generator().manual_seed(1))
-    expected = torch.distributions.Categorical(logits=observation.logits(f)).log_prob(x)
+def mass(observation, f):
+    """(R,) the probability of all that can be observed: a sum over tokens; or the end, and a trapezoidal integral."""
+    if isinstance(observation.embedding, torch.nn.Embedding):
+        x = torch.arange(VOCABULARY).expand(len(f), -1)
+        return observation.log_prob(f[:, None].expand(-1, VOCABULARY, -1), x).double().exp().sum(1)
+    p = observation.distribution(f)
+    at = torch.linspace(-12, 12, 2001, dtype=torch.float64)
+    x = p.mean_frame.double() + p.scale.double() * at  # (R, grid) of one channel
+    grid = torch.stack([torch.zeros_like(x), x], dim=-1)
+    density = observation.log_prob(f[:, None].expand(-1, len(at), -1), grid).double().exp()
+    end = torch.tensor([[[1.0, 0.0]]], dtype=torch.float64).expand(len(f), 1, 2)
+    return torch.trapezoid(density, x) + observation.log_prob(f[:, None], end)[:, 0].double().exp()
+
+
+def test_log_prob_is_that_of_the_distribution(observation):
+    f, x = features(2, 4), drawn(observation, 2, 4)
+    expected = observation.distribution(f).log_prob(x)
     torch.testing.assert_close(observation.log_prob(f, x), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e4])
-def test_the_probabilities_of_all_tokens_sum_to_one(observation, scale):
-    f, x = everything(3, 1)
-    total = observation.log_prob(scale * f, x).exp().sum(1)
-    torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-12)
+def test_the_probabilities_of_all_that_can_be_observed_sum_to_one(observation, scale):
+    total = mass(observation, features(3, scale=scale))
+    torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-10)
 
 
 def test_log_prob_stays_finite_where_a_probability_vanishes(observation):
-    f, x = everything(3, 1)
-    assert observation.log_prob(1e4 * f, x).isfinite().all()
+    assert observation.log_prob(features(3, 5, scale=1e4), drawn(observation, 3, 5)).isfinite().all()
 
 
 @pytest.mark.parametrize(("weights", "autocast"), [(torch.float32, True), (torch.bfloat16, False)])
 def test_probabilities_are_normalized_in_single_precision_at_least(weights, autocast, observation):
-    f, x = everything(3, 1)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-        said = observation.to(weights).log_prob(f.to(weights), x)
-    assert said.dtype == torch.float32
-    torch.testing.assert_close(said.exp().sum(1), torch.ones(3), rtol=0, atol=1e-5)
-
-
-def test_padding_is_scored_like_any_token(observation):
-    # Whoever knows what counts masks; an observation that ignores an id would hide a fault of the batch.
-    f, x = features(1, 2), torch.zeros(1, 2, dtype=torch.long)
-    assert (observation.log_prob(f, x) < 0).all()
+        observation = observation.to(weights)
+        assert observation.log_prob(features(3, 2).to(weights), drawn(observation, 3, 2)).dtype.itemsize >= 4
+        total = mass(observation, features(3).to(weights))
+    torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-5)
 
 
 def test_every_parameter_receives_a_finite_gradient(observation):
-    x = torch.tensor([[4, VOCABULARY - 1]])
-    (observation.log_prob(features(1, 2), x).sum() + observation.embed(x).sum()).backward()
+    x = drawn(observation, 4, 8)
+    (observation.log_prob(features(4, 8), x).sum() + observation.embed(x).sum()).backward()
     for name, parameter in observation.named_parameters():
         assert parameter.grad.isfinite().all() and parameter.grad.any(), name
 
 
-def test_no_row_of_the_embedding_is_frozen(observation):
-    observation.embed(torch.arange(VOCABULARY)[None]).sum().backward()
-    weight = next(p for p in observation.parameters() if p.shape == (VOCABULARY, 6))
-    assert (weight.grad.abs().sum(1) > 0).all()
-
-
 def test_embedding_keeps_rows_and_steps(observation):
-    assert observation.embed(torch.zeros(2, 4, dtype=torch.long)).shape == (2, 4, 6)
+    assert observation.embed(drawn(observation, 2, 4)).shape == (2, 4, 6)
+
+
+# -- tokens -----------------------------------------------------------------------------------------------------------
+
+
+def test_padding_is_scored_like_any_token(tokens):
+    # Whoever knows what counts masks; an observation that ignores an id would hide a fault of the batch.
+    f, x = features(1, 2), torch.zeros(1, 2, dtype=torch.long)
+    assert (tokens.log_prob(f, x) < 0).all()
+
+
+def test_no_row_of_the_embedding_is_frozen(tokens):
+    tokens.embed(torch.arange(VOCABULARY)[None]).sum().backward()
+    weight = next(p for p in tokens.parameters() if p.shape == (VOCABULARY, 6))
+    assert (weight.grad.abs().sum(1) > 0).all()
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -87,13 +137,89 @@ def test_the_softmax_follows_the_embedding_exactly_if_tied(tied, small_model):
     assert changed == ([7] if tied else [])
 
 
+# -- frames -----------------------------------------------------------------------------------------------------------
+
+
+def test_with_fixed_variance_a_frame_costs_its_squared_error_and_a_constant(small_model):
+    frames = made(small_model, {"name": "frames", "variance": "fixed", "sigma": 0.3}, channels=3)
+    f, x = features(2, 4), drawn(frames, 2, 4)
+    x[..., 0] = 0
+    p = frames.distribution(f)
+    error = (((x[..., 1:] - p.mean_frame) / STD) ** 2).sum(-1)  # of standardized numbers
+    rest = -frames.log_prob(f, x) + torch.nn.functional.logsigmoid(-p.stop) - error / (2 * 0.3**2)
+    constant = 3 * (math.log(0.3 * STD) + 0.5 * math.log(2 * math.pi))
+    torch.testing.assert_close(rest, torch.full_like(rest, constant), rtol=0, atol=1e-10)
+
+
+def test_an_end_costs_minus_log_of_the_stop_probability_whatever_frame_stands_beside_it(frames):
+    f, x = features(2, 4), drawn(frames, 2, 4)
+    x[..., 0] = 1
+    expected = frames.distribution(f).stop.sigmoid().log()
+    torch.testing.assert_close(frames.log_prob(f, x), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(frames.log_prob(f, x + torch.tensor([0.0, 9.0, 9.0, 9.0])), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e6])
+def test_learnt_scales_are_bounded(frames, scale):
+    sigma = frames.distribution(features(5, scale=scale)).scale / STD
+    assert (sigma >= 0.999e-3).all() and (sigma <= 10.01).all()
+
+
+def test_log_prob_of_frames_counts_in_the_units_of_the_data(frames):
+    """Where the data and the scaler are 10 times as large, each frame costs log 10 more for each channel."""
+    f, x = features(2, 4), drawn(frames, 2, 4)
+    before = frames.log_prob(f, x)
+    frames.scaler.fit(10 * frames.scaler.mean, 10 * frames.scaler.std)
+    x[..., 1:] *= 10
+    expected = before - 3 * math.log(10) * (x[..., 0] == 0).double()
+    torch.testing.assert_close(frames.log_prob(f, x), expected, rtol=0, atol=1e-9)
+
+
+def test_a_border_is_embedded_alike_however_far_the_data_are_from_zero(frames):
+    start = torch.tensor([[[1.0, 0, 0, 0]]])
+    before = frames.embed(start)
+    frames.scaler.fit(torch.full((3,), 1e9), torch.ones(3))
+    assert torch.equal(frames.embed(start), before)
+
+
+def test_small_differences_far_from_zero_are_seen(frames):
+    frames.scaler.fit(torch.full((3,), 1e9), torch.full((3,), 0.01))
+    x = torch.tensor([[[0, 1e9, 1e9, 1e9], [0, 1e9 + 0.01, 1e9, 1e9]]], dtype=torch.float64)
+    one, other = frames.embed(x)[0]
+    moved = frames.embedding.linear.weight[:, 1]
+    torch.testing.assert_close(other - one, moved, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 1e-3, 10.0, math.inf])
+def test_a_sigma_out_of_bounds_is_refused(sigma, small_model):
+    with pytest.raises(ConfigError, match="sigma"):
+        made(small_model, {"name": "frames", "sigma": sigma})
+
+
+@pytest.mark.parametrize("variance", ["learnt", "per-step"])
+def test_a_learnt_sigma_begins_as_given(variance, small_config):
+    from seqvae.build import build_model
+
+    config = small_config(observation={"name": "frames", "variance": variance, "sigma": 0.2})
+    frames = build_model(config, 2).observation
+    frames.output.weight.data.zero_()
+    sigma = frames.distribution(features(4).float()).scale
+    torch.testing.assert_close(sigma, torch.full_like(sigma, 0.2))
+
+
+# -- sharing ----------------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("shared", [True, False])
-def test_the_encoder_reads_the_decoders_embedding_exactly_if_shared(shared, small_model, random_batch):
-    model = small_model(share_embedding=shared)
-    before = model.encoder(random_batch())
+@pytest.mark.parametrize("name", OBSERVATIONS)
+def test_the_encoder_reads_the_decoders_embedding_exactly_if_shared(name, shared, small_model, random_batch):
+    model = small_model(share_embedding=shared, observation={"name": name}, vocabulary=1 if name == "frames" else 11)
+    batch = random_batch() if name == "tokens" else Batch.of_frames([torch.randn(4, 1).double().numpy()])
+    before = model.encoder(batch)
     with torch.no_grad():
-        model.observation.embedding.weight += 1
-    assert torch.equal(model.encoder(random_batch()), before) is not shared
+        for parameter in model.observation.embedding.parameters():
+            parameter += 1
+    assert torch.equal(model.encoder(batch), before) is not shared
 
 
 def test_embedding_dropout_drops_whole_words_and_scales_up_the_others(small_model):

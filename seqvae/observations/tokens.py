@@ -1,28 +1,12 @@
-"""Observations: what x is made of. An observation embeds it, and gives log p(x_t | features)."""
-
-from abc import ABC, abstractmethod
+"""Tokens: each step is one of a vocabulary."""
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Categorical
 from torch.nn import functional as F
 
 from seqvae.dropout import check_share
-
-
-class Observation(nn.Module, ABC):
-    """The last step of the model, from the decoder's features to the probability of what is observed."""
-
-    @abstractmethod
-    def embed(self, x: Tensor) -> Tensor:
-        """(B, T) -> (B, T, E)."""
-
-    @abstractmethod
-    def logits(self, features: Tensor) -> Tensor:
-        """(..., features) -> (..., V), unnormalized log probabilities."""
-
-    @abstractmethod
-    def log_prob(self, features: Tensor, targets: Tensor) -> Tensor:
-        """(B, T, features), (B, T) -> (B, T) nats, not reduced and not masked."""
+from seqvae.observations.base import Observation
 
 
 class Tokens(Observation):
@@ -39,18 +23,24 @@ class Tokens(Observation):
             Dropout in Recurrent Neural Networks, 2016, https://arxiv.org/abs/1512.05287).
     """
 
+    embedding: nn.Embedding
+
     def __init__(
         self, *, vocabulary: int, embedding: int, features: int, tied: bool = True, embedding_dropout: float = 0.0
     ) -> None:
         super().__init__()
         check_share(embedding_dropout=embedding_dropout)
-        self.embedding_dropout = embedding_dropout
+        self.size, self.embedding_dropout = vocabulary, embedding_dropout
         self.embedding = embedding_table(vocabulary, embedding)
         self.project = nn.Linear(features, embedding) if tied else nn.Identity()
         self.output = nn.Linear(embedding if tied else features, vocabulary)
         nn.init.zeros_(self.output.bias)
         if tied:
             self.output.weight = self.embedding.weight
+
+    def another_embedding(self) -> nn.Embedding:
+        """A table of the same size."""
+        return embedding_table(*self.embedding.weight.shape)
 
     def embed(self, x: Tensor) -> Tensor:
         """(B, T) ids -> (B, T, E)."""
@@ -63,6 +53,10 @@ class Tokens(Observation):
         """(..., features) -> (..., V)."""
         return self.output(self.project(features))
 
+    def distribution(self, features: Tensor) -> Categorical:
+        """(..., features) -> over ids, batch (...)."""
+        return Categorical(logits=self.logits(features), validate_args=False)
+
     def log_prob(self, features: Tensor, targets: Tensor) -> Tensor:
         """(B, T) nats; normalized in single precision at least, since bf16 has three digits."""
         logits = self.logits(features).flatten(0, 1)
@@ -73,6 +67,3 @@ class Tokens(Observation):
 def embedding_table(vocabulary: int, embedding: int) -> nn.Embedding:
     """A (V, E) table of small weights, so that tied logits start near 0. No row is frozen: padding is masked."""
     return nn.Embedding.from_pretrained(torch.empty(vocabulary, embedding).uniform_(-0.1, 0.1), freeze=False)
-
-
-OBSERVATIONS: dict[str, type[Observation]] = {"tokens": Tokens}

@@ -1,0 +1,133 @@
+"""What trained models of text and of series share: their folder, the hub, the way in and through the latent space."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from seqvae import fitting
+from seqvae.batch import Batch
+from seqvae.card import card
+from seqvae.checkpoint import CARD, CONFIG, TOKENIZER, WEIGHTS, Checkpoint, write
+from seqvae.config import Config, Data, Model, Objective, Training
+from seqvae.decoding import evaluating
+from seqvae.errors import CheckpointError, ConfigError, choose
+from seqvae.generation import path as path_named
+from seqvae.generation import sample_prior
+from seqvae.measures.scores import Scores
+from seqvae.processes import accelerator_for
+from seqvae.series.corpus import SeriesCorpus
+from seqvae.text.corpus import Corpus
+
+
+class Pretrained(ABC):
+    """A trained model and the configuration of its run."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self.model = checkpoint.model.eval()
+        self.config = checkpoint.config
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path) -> Self:
+        """Load a model folder, or a model `owner/name` of the Hugging Face hub.
+
+        Raises:
+            CheckpointError: one line if it is missing, damaged, not ours, or of another kind.
+        """
+        return cls(stored(name))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write what a model folder holds, and the card, into `folder`."""
+        self.checkpoint.save(Path(folder))
+        self.write_card(Path(folder))
+
+    def push_to_hub(self, name: str, *, private: bool = False, token: str | None = None) -> str:
+        """Upload the model as `owner/name` and return its address."""
+        import tempfile
+
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token)
+        api.create_repo(name, private=private, exist_ok=True)
+        config = dataclasses.replace(self.config, corpus=self.checkpoint.facts.get("corpus", "sentences"))
+        public = type(self)(dataclasses.replace(self.checkpoint, config=config))  # without the paths of this machine
+        with tempfile.TemporaryDirectory() as folder:
+            public.save_pretrained(folder)
+            return str(api.upload_folder(repo_id=name, folder_path=folder))
+
+    def write_card(self, folder: Path, scores: Scores | None = None) -> None:
+        """Write README.md: what the model is, its corpus, its scores if given, and a few samples."""
+        text = card(self.checkpoint, self.shown_samples(), scores)
+        write(folder / CARD, lambda path: path.write_text(text, encoding="utf-8"))
+
+    @abstractmethod
+    def shown_samples(self) -> list[str]:
+        """A few samples from the prior, a line each, for the card."""
+
+    @property
+    def straight(self) -> str:
+        """The path between two encoded points that stays in the latent space: `linear`, on a sphere `slerp`."""
+        return "slerp" if self.model.prior.spherical else "linear"
+
+    def prior_draws(self, n: int, *, seed: int | None = None) -> Tensor:
+        """(n, D) draws of p(z)."""
+        return sample_prior(self.model, n, seed=seed)
+
+    def walk(self, z0: Tensor, z1: Tensor, *, steps: int = 7, path: str = "linear") -> Tensor:
+        """(steps, D) points from z0 (D,) to z1 (D,), both included."""
+        return path_named(path)(z0, z1, steps)
+
+    def _posterior(self, batches: Iterable[Batch]) -> Distribution:
+        """q(z|x) of all rows: batch (B,), event (D,)."""
+        if not self.model.latent:
+            raise ConfigError("this model is of kind lm: it has no latent space to encode into; train one of kind vae")
+        with evaluating(self.model):
+            return self.model.posterior(torch.cat([self.model.hidden(batch) for batch in batches]))
+
+
+def stored(name: str | Path) -> Checkpoint:
+    """What a model folder holds, or a model `owner/name` of the hub."""
+    folder = Path(name)
+    if not folder.exists() and str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
+        folder = _download(str(name))
+    return Checkpoint.load(folder)
+
+
+def fitted(config: Config, corpus: Corpus | SeriesCorpus, folder: Path | None) -> Checkpoint:
+    """Train without a word; the best model, which then also stands in `folder`."""
+    run = fitting.Run(config, corpus, folder, accelerator=accelerator_for(config, folder))
+    for _ in fitting.fit(run):
+        pass
+    if folder is None:
+        return dataclasses.replace(run.checkpoint, facts=run.checkpoint.facts | {"update": run.best.update})
+    return Checkpoint.load(folder)
+
+
+def config_of(options: dict[str, Any]) -> Config:
+    """Sort options into the groups that they belong to, by name."""
+    groups = {"data": Data, "model": Model, "objective": Objective, "training": Training}
+    options = dict(options)
+    whole = {name: options.pop(name) for name in ("kind", "target_kl", "target_by") if name in options}
+    places = {field.name: name for name, group in groups.items() for field in dataclasses.fields(group)}
+    values: dict[str, dict[str, Any]] = {name: {} for name in groups}
+    for name, value in options.items():
+        values[places[choose("option", name, places)]][name] = value
+    return Config.from_dict(values | whole)
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, TOKENIZER]))
+    except Exception as error:  # a dozen kinds: no network, no such model, no permission
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"no folder {name}, and no model of that name could be fetched from the hub ({reason})"
+        ) from None

@@ -1,0 +1,193 @@
+"""SeriesVAE: a trained model of real-valued series; arrays go in, arrays come out."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.distributions import Distribution
+
+from seqvae.batch import Batch
+from seqvae.build import resolve_all
+from seqvae.checkpoint import Checkpoint
+from seqvae.config import for_series
+from seqvae.decoding import seeded
+from seqvae.errors import CheckpointError, ConfigError
+from seqvae.measures.bounds import measure
+from seqvae.measures.held_out import score_split
+from seqvae.measures.scores import Scores
+from seqvae.measures.tracking import SeriesScores, track
+from seqvae.observations import Frames
+from seqvae.pretrained import Pretrained, config_of, fitted, stored
+from seqvae.runs import fresh
+from seqvae.series.corpus import SeriesSplit, load_series
+from seqvae.series.sources import in_memory
+from seqvae.text.sources import located
+from seqvae.textvae import TextVAE
+from seqvae.unrolling import Unrolled, unroll
+
+ROWS = 256  # series encoded at a time
+LEVELS = "▁▂▃▄▅▆▇█"
+
+
+class SeriesVAE(Pretrained):
+    """A VAE of series of frames in R^F. A series is an array (frames, F), or (frames,) with one channel.
+
+    >>> waves = [np.sin(np.arange(n) / 2)[:, None] for n in range(8, 28)]
+    >>> model = SeriesVAE.fit(waves, latent=2, max_epochs=1)
+    >>> len(model.sample(3, seed=1)), tuple(model.encode(waves[:1]).mean.shape)
+    (3, (1, 2))
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        if not isinstance(checkpoint.model.observation, Frames):
+            raise CheckpointError("this is a model of text, not of series: load it with TextVAE")
+        super().__init__(checkpoint)
+        self.frames = checkpoint.model.observation
+
+    @classmethod
+    def fit(
+        cls, series: Sequence[Any] | str | Path, *, output: str | Path | None = None, **options: Any
+    ) -> "SeriesVAE":
+        """Train a model.
+
+        Args:
+            series: a list of arrays, or anything that `seqvae train` takes: `curves`, a .npz, .npy or .parquet file, a
+                folder of such.
+            output: a folder for the model, which must not hold one yet; None keeps it in memory.
+            options: those of `seqvae.config`, by name, as of `TextVAE.fit`.
+
+        Raises:
+            ConfigError: for an unknown option or a value that it cannot have.
+            CorpusError: if the series cannot be read, or are too few.
+        """
+        config = resolve_all(for_series(config_of(options)))
+        folder = None if output is None else fresh(Path(output))
+        data = config.data
+        corpus = load_series(series, column=data.column, max_length=data.max_length, seed=data.split_seed)
+        origin = str(series.resolve()) if isinstance(series, Path) else series
+        config = dataclasses.replace(config, corpus=located(origin) if isinstance(origin, str) else corpus.name)
+        model = cls(fitted(config, corpus, folder))
+        if folder is not None:
+            model.write_card(folder)
+        return model
+
+    # -- series -> z --------------------------------------------------------------------------------------------------
+
+    def encode(self, series: Sequence[Any]) -> Distribution:
+        """q(z|x): batch (B,), event (D,); `.mean` is the point to decode, `.stddev` how sure it is.
+
+        Raises:
+            ConfigError: for a model of kind lm, which has no z.
+            CorpusError: for what is no series of this model's channels.
+        """
+        return self._posterior(batch for _, batch in self._batches(self.split(series)))
+
+    def score(self, series: Sequence[Any], *, samples: int = 100, seed: int = 0) -> Tensor:
+        """(B,) float64 nats: log p(x) of each series in its own units, importance weighted over `samples` draws."""
+        return -measure(self.model, self._batches(self.split(series)), samples=samples, seed=seed).nll
+
+    # -- z -> series --------------------------------------------------------------------------------------------------
+
+    def decode(
+        self, z: Tensor, *, seed: int | None = None, temperature: float = 0.0, **options: Any
+    ) -> list[np.ndarray]:
+        """(B, D) -> B series, the mean of each frame unless a temperature is given; options as in `sample`."""
+        return self.unrolled(z, seed=seed, temperature=temperature, **options).series
+
+    def sample(
+        self, n: int = 1, *, seed: int | None = None, temperature: float = 1.0, **options: Any
+    ) -> list[np.ndarray]:
+        """`n` series from draws of the prior.
+
+        Args:
+            n: how many.
+            seed: of z and of the frames; None draws new ones each time.
+            temperature: of the noise of the frames; 0 takes the mean of each, and ends at the median of the length.
+            options: `max_length` (see `seqvae.unrolling.unroll`).
+        """
+        return self.decode(self.prior_draws(n, seed=seed), seed=seed, temperature=temperature, **options)
+
+    def reconstruct(self, series: Sequence[Any], **options: Any) -> list[np.ndarray]:
+        """Each series decoded from its posterior mean; options as in `decode`."""
+        return self.decode(self.encode(series).mode, **options)
+
+    def interpolate(
+        self, start: Any, end: Any, *, steps: int = 7, path: str = "linear", **options: Any
+    ) -> list[np.ndarray]:
+        """`steps` series from the reconstruction of `start` to that of `end`.
+
+        Args:
+            start: a series.
+            end: another.
+            steps: 2 or more, the two ends included.
+            path: `linear`, or `slerp` along the arc between the two directions.
+            options: as in `decode`.
+        """
+        z = self.encode([start, end]).mode
+        return self.decode(self.walk(z[0], z[1], steps=steps, path=path), **options)
+
+    def unrolled(self, z: Tensor, *, seed: int | None = None, temperature: float = 0.0, **options: Any) -> Unrolled:
+        """As `decode`, with log densities and whether each series came to its end."""
+        options.setdefault("max_length", self.config.data.max_length)
+        with seeded(seed):
+            return unroll(self.model, z, temperature=temperature, **options)
+
+    # -- measuring ----------------------------------------------------------------------------------------------------
+
+    def evaluate(
+        self, split: SeriesSplit, *, samples: int = 100, seed: int = 0, seeds: int = 1, refined: int = 100
+    ) -> Scores:
+        """The scores of a split (see `score_split`)."""
+        return score_split(self.model, split, samples=samples, seed=seed, seeds=seeds, refined=refined)[0]
+
+    def track(self, split: SeriesSplit) -> SeriesScores:
+        """How well the series of a split come back from their posterior means, without noise."""
+        originals = split.series()
+        means = self._posterior(batch for _, batch in self._batches(split)).mode
+        forced = self.unrolled(means, frames=[len(series) for series in originals])
+        scaler = self.frames.scaler
+        return track(originals, forced, self.unrolled(means), scaler.mean.numpy(), scaler.std.numpy())
+
+    def split(self, series: Sequence[Any]) -> SeriesSplit:
+        """Series of this model's channels, checked, cut at the length that it was trained with."""
+        if isinstance(series, np.ndarray | Tensor) and series.ndim < 3:
+            raise ConfigError("one series was given where a list of series is expected: write [series]")
+        table = in_memory(series)
+        self.expect_channels(table.values.shape[1])
+        return SeriesSplit(table, np.arange(len(table.lengths)), self.config.data.max_length)
+
+    def expect_channels(self, given: int) -> None:
+        """Raise a `ConfigError` unless frames have as many channels as the model was trained on."""
+        if given != self.frames.size:
+            raise ConfigError(f"frames have {given} channels: this model needs {self.frames.size}")
+
+    def shown_samples(self) -> list[str]:
+        """Five series as little pictures of their first channel."""
+        return [f"`{picture(one)}`" for one in self.sample(5, seed=0, temperature=0.5)]
+
+    def _batches(self, split: SeriesSplit) -> Iterator[tuple[range, Batch]]:
+        for first in range(0, len(split), ROWS):
+            places = range(first, min(first + ROWS, len(split)))
+            yield places, split.batch(places)
+
+
+def picture(series: np.ndarray, channel: int = 0) -> str:
+    """A channel of a series in a line of text, from its least to its largest value.
+
+    >>> picture(np.array([[0.0], [1.0], [2.0]]))
+    '▁▄█'
+    """
+    values = series[:, channel]
+    if not len(values):
+        return "(no frame)"
+    reach = np.ptp(values) or 1.0
+    return "".join(LEVELS[int(level)] for level in (values - values.min()) / reach * (len(LEVELS) - 1))
+
+
+def opened(name: str | Path) -> TextVAE | SeriesVAE:
+    """A model folder, or a model of the hub, of whatever kind it is."""
+    checkpoint = stored(name)
+    return TextVAE(checkpoint) if checkpoint.tokenizer is not None else SeriesVAE(checkpoint)

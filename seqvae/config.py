@@ -108,10 +108,13 @@ class Training:
         seed: fixes the initial weights, the order of the batches and all noise.
         batch_size: sentences per update, over all processes.
         exact_length: only sentences of equal length share a batch (the literature's way).
-        learning_rate: of AdamW, after the warm-up.
-        weight_decay: of AdamW, on matrices alone.
+        optimizer: `adamw`, or `sgd` without momentum, as in much of the literature, there with a learning rate near 1.
+        learning_rate: after the warm-up.
+        weight_decay: on matrices alone; that of AdamW is decoupled from the gradient.
         warm_up: updates over which the learning rate rises from 0.
         cool_down: last share of the training over which it falls to 0 in a straight line.
+        halve_after: halve the learning rate after so many validations without a better bound, and each time again, at
+            most five times; a sixth ends the training; 0 = never.
         clip: gradients of a larger norm are scaled down to it.
         max_epochs: passes over the training split; default 20, or more if that is fewer than 3,000 updates.
         max_minutes: stop, cooled down, after so many minutes of training; default 5 if max_epochs is not given either,
@@ -125,10 +128,12 @@ class Training:
     seed: int = 0
     batch_size: int = 64
     exact_length: bool = False
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 4e-3
     weight_decay: float = 0.01
     warm_up: int = 200
     cool_down: float = 0.4
+    halve_after: int = 0
     clip: float = 5.0
     max_epochs: int | None = None
     max_minutes: float | None = None
@@ -140,7 +145,7 @@ class Training:
     def __post_init__(self) -> None:
         for name in ("batch_size", "learning_rate", "clip"):
             _expect(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
-        for name in ("weight_decay", "warm_up", "patience"):
+        for name in ("weight_decay", "warm_up", "patience", "halve_after"):
             _expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _expect_seed("seed", self.seed)
         _expect(0 <= self.cool_down <= 1, "cool_down", self.cool_down, "a share between 0 and 1")

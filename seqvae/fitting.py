@@ -22,6 +22,7 @@ from seqvae.errors import CheckpointError, ConfigError, CorpusError, TrainingErr
 from seqvae.measures.bounds import Bound, validate
 from seqvae.measures.vitals import Vitals, vitals
 from seqvae.observations import Frames
+from seqvae.pace import HALVINGS
 from seqvae.processes import agreed, interruption
 from seqvae.series.corpus import SeriesCorpus, SeriesSplit
 from seqvae.text.batching import Batches, ordered
@@ -154,9 +155,11 @@ def fit(run: Run) -> Iterator[Step | Validation]:
             if step.update % every == 0:
                 validated, begin = step.update, time.perf_counter()
                 yield _validate(run, kept, step, speed)
+                if training.halve_after and run.best.waited and run.best.waited % training.halve_after == 0:
+                    trainer.halvings += 1
                 run.save_state()
                 idle += time.perf_counter() - begin
-                if training.patience and run.best.waited >= training.patience:
+                if trainer.halvings > HALVINGS or (training.patience and run.best.waited >= training.patience):
                     break
             if agreed(run.accelerator, asked.is_set()):
                 run.interrupted = True

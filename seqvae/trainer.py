@@ -17,9 +17,11 @@ from seqvae.config import Training
 from seqvae.errors import TrainingError
 from seqvae.measures.vitals import Vitals
 from seqvae.objective import Objective, Report
-from seqvae.pace import learning_rate, length
+from seqvae.pace import learning_rate, length, optimizer_of
 from seqvae.text.batching import Batches
 from seqvae.vae import Refinement, SequenceVAE, Trace
+
+COUNTERS = ("update", "epoch", "index", "halvings", "seconds")  # that a resumed run goes on from
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Update(nn.Module, ABC):
 
 
 class Trainer:
-    """AdamW with warm-up and cool-down on an objective; everything that a resumed run needs is in `state`.
+    """An optimizer with warm-up and cool-down on an objective; everything that a resumed run needs is in `state`.
 
     Args:
         model: trained in place.
@@ -86,8 +88,7 @@ class Trainer:
         rule: Update,
     ) -> None:
         objective.to(accelerator.device)
-        groups = parameter_groups(nn.ModuleList([model, objective]), training.weight_decay)
-        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
+        optimizer = optimizer_of(nn.ModuleList([model, objective]), training)
         self.model = model
         # What accelerate returns computes in the chosen precision and adds up gradients over processes.
         self.prepared, self.optimizer = accelerator.prepare(model, optimizer)
@@ -97,7 +98,7 @@ class Trainer:
         self.epochs, self.minutes = length(training, batches.steps)
         self.accelerator = accelerator
         self.rule = rule
-        self.update = self.epoch = self.index = 0
+        self.update = self.epoch = self.index = self.halvings = 0
         self.seconds = 0.0  # by the wall clock, what the caller does between updates included, over all resumed parts
 
     def steps(self) -> Iterator[Step]:
@@ -119,7 +120,7 @@ class Trainer:
             self.epoch, self.index = self.epoch + 1, 0
 
     def _step(self, batch: Batch, progress: float) -> Step:
-        rate = learning_rate(self.training, self.update, progress)
+        rate = learning_rate(self.training, self.update, progress, self.halvings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.noise.update = self.update
@@ -201,7 +202,7 @@ class Trainer:
             "objective": self.objective.state_dict(),
             "rule": self.rule.state_dict(),
             "generator": torch.get_rng_state(),
-            "counters": {"update": self.update, "epoch": self.epoch, "index": self.index, "seconds": self.seconds},
+            "counters": {name: getattr(self, name) for name in COUNTERS},
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -213,10 +214,3 @@ class Trainer:
         torch.set_rng_state(state["generator"])
         for name, value in state["counters"].items():
             setattr(self, name, value)
-
-
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; biases, and whatever else has one axis, do not."""
-    matrices: list[Tensor] = [p for p in model.parameters() if p.dim() >= 2]
-    others: list[Tensor] = [p for p in model.parameters() if p.dim() < 2]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

@@ -237,6 +237,23 @@ def test_patience_ends_the_training_after_so_many_validations_without_a_better_b
     assert it.trainer.update == told[-1].update == 16
 
 
+def test_the_learning_rate_is_halved_while_no_bound_is_better_and_a_sixth_time_ends_the_training(run):
+    it = run(halve_after=2, max_epochs=30, learning_rate=0.01, cool_down=0.0, warm_up=0)
+    rates = [validation.learning_rate for validation in validations(finish(it, spoil=True))]
+    # Validations 1 and 2 are of good weights; two worse ones later, after 4, the rate of the next is half.
+    assert rates[:8] == [0.01] * 4 + [0.005] * 2 + [0.0025] * 2
+    assert it.trainer.halvings == 6 and len(rates) == 2 + 6 * 2
+
+
+def test_halvings_are_known_to_a_resumed_run(run, tmp_path):
+    options = {"halve_after": 1, "max_epochs": 5, "learning_rate": 1e-3, "cool_down": 0.0}
+    whole = validations(finish(run(tmp_path / "whole", **options), spoil=True))
+    finish(run(tmp_path / "cut", **options), spoil=True, killed=14)
+    rest = validations(finish(run(tmp_path / "cut", resume=True, **options)))
+    assert [v.learning_rate for v in rest] == [v.learning_rate for v in whole][3:]
+    assert rest[-1].learning_rate < rest[0].learning_rate < 1e-3
+
+
 def test_without_patience_the_training_goes_on_to_its_end(run):
     it = run(**SHORT)
     finish(it, spoil=True)

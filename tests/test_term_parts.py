@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 from seqvae.batch import Batch
-from seqvae.build import build_model, build_objective, resolve_all
+from seqvae.build import build_model, build_objective, build_update, resolve_all
 from seqvae.checkpoint import Checkpoint
 from seqvae.config import Config, to_toml
 from seqvae.errors import ConfigError
@@ -258,7 +258,8 @@ def trainer(request, tiny_corpus, training_config):
         network = build_model(config, size := len(tiny_corpus.tokenizer))
         objective = build_objective(config, vocabulary=size, sentences=len(tiny_corpus.train))
         batches = Batches(tiny_corpus.train, batch_size=8, seed=0)
-        return Trainer(network, objective, batches, config.training, Accelerator(mixed_precision="no"))
+        accelerator, rule = Accelerator(mixed_precision="no"), build_update(config)
+        return Trainer(network, objective, batches, config.training, accelerator, rule)
 
     return make
 

@@ -12,8 +12,9 @@ from accelerate import Accelerator
 from seqvae.batch import UNKNOWN
 from seqvae.build import build_model, build_objective, build_update
 from seqvae.errors import TrainingError
+from seqvae.pace import learning_rate, parameter_groups
 from seqvae.text.batching import Batches
-from seqvae.trainer import Trainer, parameter_groups
+from seqvae.trainer import Trainer
 
 DROPOUT = {"encoder": {"dropout": 0.3}, "decoder": {"dropout": 0.3}, "noise": {"rate": 0.3}}
 
@@ -152,6 +153,19 @@ def test_the_optimizer_stays_adamw(trainer):
     list(it.steps())
     it.load_state(through_a_file(it.state()))
     assert kind() is torch.optim.AdamW
+
+
+def test_plain_gradient_descent_subtracts_the_gradient_times_the_rate(trainer):
+    it = trainer(optimizer="sgd", learning_rate=0.5, warm_up=0, cool_down=0.0, weight_decay=0.0, clip=1e9)
+    before = {name: p.detach().clone() for name, p in it.model.named_parameters()}
+    take(it.steps(), 1)
+    for name, parameter in it.model.named_parameters():
+        torch.testing.assert_close(parameter.detach(), before[name] - 0.5 * parameter.grad)
+
+
+def test_each_halving_halves_the_learning_rate(training_config):
+    training = training_config(learning_rate=0.8, warm_up=0, cool_down=0.0).training
+    assert [learning_rate(training, 9, 0.5, halvings) for halvings in (0, 1, 3)] == [0.8, 0.4, 0.1]
 
 
 def test_matrices_decay_and_biases_do_not(trainer):

@@ -71,7 +71,7 @@ def train(
             input, .csv, .tsv, .jsonl or .parquet, a folder with train/valid/test files, or `hub:NAME`. Or real-valued
             series: `curves`, built in; a .npz or .npy file, a .parquet file with a column of lists, a folder of such.
         kind: `vae`; `ae`, the same with a KL of weight 0; `lm`, the same decoder without a latent, as a baseline.
-        target_kl: hold the KL at so many nats per sentence.
+        target_kl: hold the KL at so many nats per sentence, by a divergence and a weight in place of those given.
         target_by: how: by a weight that a `controller` moves, by the multiplier of a `minimum-rate`, by the distance
             from a `capacity`, or by a floor of `free-bits`; the last two can be met without information in z.
         config: a TOML file with options, named as here; the command line wins.

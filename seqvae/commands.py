@@ -189,6 +189,8 @@ def decode(
         raise ConfigError(
             f"{latents} is not a NumPy array: expected a .npy file as `seqvae encode` writes it"
         ) from None
+    if not isinstance(z, np.ndarray):
+        raise ConfigError(f"{latents} is an archive of arrays: expected a .npy file as `seqvae encode` writes it")
     if z.dtype.kind not in "fiu" or z.ndim != 2 or z.shape[1] != model.config.model.latent:
         wanted = f"numbers (sentences, {model.config.model.latent})"
         raise ConfigError(f"{latents} holds {z.dtype} of shape {z.shape}: expected {wanted}")
@@ -282,6 +284,7 @@ def steer(
     json: bool,
 ) -> None:
     """Sentences moved along the direction of an attribute, and how well that works."""
+    model = TextVAE.from_pretrained(name)
     if not sentences and not report:
         raise ConfigError("no sentence was given: write one or more between quotes, or --report")
     if not all(sentence.strip() for sentence in sentences):
@@ -290,7 +293,6 @@ def steer(
         raise ConfigError(f"--strength {strength}: expected a finite number, as 1.5")
     if report:
         surface.optional("rapidfuzz.distance")  # before any work
-    model = TextVAE.from_pretrained(name)
     if not model.model.latent:
         raise ConfigError("steering needs a latent space: a model of kind lm has none; train one of kind vae")
     if sentences or label is not None:

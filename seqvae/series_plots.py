@@ -68,7 +68,8 @@ def draw(path: Path, panels: Sequence[Panel]) -> None:
             if panel.original is not None:
                 axes.plot(panel.original, color=LIGHT, linewidth=2.6)
             for channel, line in enumerate(panel.series.T):
-                axes.plot(line, color=COLOURS[channel % len(COLOURS)], linewidth=1.1)
+                marker = "." if len(line) == 1 else None  # a line through one point cannot be seen
+                axes.plot(line, color=COLOURS[channel % len(COLOURS)], linewidth=1.1, marker=marker)
         try:
             figure.savefig(path, dpi=DOTS, metadata={"Date": None} if path.suffix == ".svg" else None)
         except OSError as error:

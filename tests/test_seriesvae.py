@@ -254,6 +254,7 @@ def test_the_story_of_series_through_the_commands(file, tmp_path, capsys):
         ("evaluate {m} --label-column name", "holds no numbers"),
         ("evaluate {m} curves", "frames have 1 channels"),
         ("steer {m} x --column a --attribute b", "model of series"),
+        ("steer {m} --column a --attribute b", "model of series"),
         ("compare {m} {m}", "model of series"),
     ],
 )
@@ -273,6 +274,13 @@ def test_the_options_of_series_are_refused_for_text(refused, tmp_path, monkeypat
     TextVAE.fit(sentences, output=tmp_path / "text", max_epochs=1, **SMALL)
     assert "models of series" in refused("sample", tmp_path / "text", "--output", "s.npz")
     assert "models of series" in refused("evaluate", tmp_path / "text", "--plot", "s.png")
+
+
+def test_series_given_to_a_model_of_text_are_refused(refused, tmp_path):
+    TextVAE.fit([f"a {one} b" for one in "cdefghijklmn"], output=tmp_path / "text", max_epochs=1, **SMALL)
+    np.savez(tmp_path / "s.npz", values=np.zeros((4, 1)), lengths=np.array([2, 2]))
+    assert "archive of arrays" in refused("decode", tmp_path / "text", tmp_path / "s.npz")
+    assert "arrays, not text" in refused("reconstruct", tmp_path / "text", tmp_path / "s.npz")
 
 
 def test_a_resumed_training_of_series_ends_in_the_same_bits(file, tmp_path):

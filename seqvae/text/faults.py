@@ -22,6 +22,8 @@ def inspect(shown: str, path: Path, kind: str) -> None:
         raise CorpusError(f"{shown} cannot be read: {error.strerror}") from None
     if not head:
         raise CorpusError(f"{shown} is empty")
+    if path.suffix in (".npz", ".npy"):
+        raise CorpusError(f"{shown} holds arrays, not text; give a text file in UTF-8, one sentence a line")
     if kind != "parquet" and head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise CorpusError(f"{shown} is UTF-16, not UTF-8; save it as UTF-8")
     controls = len(head) - len(head.translate(None, _CONTROLS))

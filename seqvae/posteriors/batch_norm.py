@@ -26,7 +26,8 @@ class BatchNormGaussian(Posterior):
     and scale to the means, and the bound does not hold for it.
 
     In evaluation, and for a batch of one sentence (however often it is repeated), running averages of the batches'
-    means and variances take their place, so that a sentence has the same q in any batch; in training it depends on the others of its batch.
+    means and variances take their place, so that a sentence has the same q in any batch; in training it depends on the
+    others of its batch.
 
     Args:
         gamma: standard deviation of the posterior means over the sentences, in each dimension; more than 0.

@@ -195,7 +195,9 @@ class Config:
             object.__setattr__(self, "objective", replace(self.objective, **parts))
         if self.kind != "vae":  # a recipe for a VAE serves its baselines too: what concerns z is overruled
             weight = {"name": "constant", "end": 1.0 if self.kind == "lm" else 0.0}
-            object.__setattr__(self, "objective", replace(self.objective, weight=weight, update={"name": "joint"}))
+            # A divergence that waits for its rate would wait for ever, and the last model be kept in place of the best.
+            plain_parts: dict[str, Any] = {"divergence": {"name": "kl"}, "weight": weight, "update": {"name": "joint"}}
+            object.__setattr__(self, "objective", replace(self.objective, **plain_parts))
         if self.kind == "lm":
             # Word dropout is there to make a decoder ask z; without z it is a handicap, of 1.1 nats on Tatoeba.
             noise = {"name": "word-dropout", "rate": 0.0}

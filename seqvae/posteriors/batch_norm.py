@@ -25,8 +25,9 @@ class BatchNormGaussian(Posterior):
     means apart need not be of use to the decoder: look at the mutual information too. A learnt prior can move its mean
     and scale to the means, and the bound does not hold for it.
 
-    In evaluation, and for a batch of one sentence, running averages of the batches' means and variances take their
-    place, so that a sentence has the same q in any batch; in training it depends on the others of its batch.
+    In evaluation, and for a batch of one sentence (however often it is repeated), running averages of the batches'
+    means and variances take their place, so that a sentence has the same q in any batch; in training it depends on the
+    others of its batch.
 
     Args:
         gamma: standard deviation of the posterior means over the sentences, in each dimension; more than 0.
@@ -55,7 +56,7 @@ class BatchNormGaussian(Posterior):
             h = h.to(self.means.weight.dtype)
             m, log_variance = self.means(h), self.log_variances(h)
             if m.numel():  # a language model has no dimension to normalize
-                several = self.training and len(m) > 1
+                several = self.training and bool((h != h[:1]).any())  # as often as one sentence is drawn from
                 m = batch_norm(
                     m, self.running_mean, self.running_variance, training=several, momentum=MOMENTUM, eps=EPS
                 )

@@ -92,7 +92,7 @@ def importance_loss(
     log_q = (score(trace) * trace.z).sum(1)  # its gradient is that of log q by z alone; its value is of no use
     logs = (said + weight * (log_p - log_q)).view(-1, samples)
     doubly = (1 - weight * (1 - shares)).view(-1, 1)
-    trace.z.register_hook(lambda slope: slope * doubly)
+    trace.z.register_hook(lambda slope: slope * doubly.to(slope.dtype))  # of series it is double
     return value, -(shares * logs).sum(1).mean()
 
 

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from seqvae.batch import Batch
-from seqvae.errors import check_size
+from seqvae.errors import ConfigError, check_size
 from seqvae.measures.vitals import Vitals
 from seqvae.objective import Report
+from seqvae.priors import Vamp
 from seqvae.processes import pooled
 from seqvae.trainer import Trainer, Update
 from seqvae.vae import SequenceVAE
@@ -73,7 +74,16 @@ class Lagging(Update):
             self.aggressive.fill_(False)
 
     def forward(self, trainer: Trainer, batch: Batch) -> tuple[Report, float]:
-        """The report is of the step by `batch`."""
+        """The report is of the step by `batch`.
+
+        Raises:
+            ConfigError: if the prior moves with the encoder, which then has nothing that rests to catch up with.
+        """
+        if isinstance(trainer.model.prior, Vamp):
+            raise ConfigError(
+                "objective.update = lagging lets the encoder catch up with a prior that rests, and vamp moves with the "
+                "encoder: write --model.prior.name mixture, or --objective.update.name joint"
+            )
         others: list[nn.Parameter] | None = None
         if self.aggressive:
             encoder = encoder_side(trainer.model)
@@ -86,7 +96,11 @@ class Lagging(Update):
     def _catch_up(self, trainer: Trainer, encoder: list[nn.Parameter]) -> None:
         before, total, tokens = math.inf, 0.0, 0.0
         for step in range(1, self.steps + 1):
-            loss, report = trainer.objective(trainer.trace(self._another(trainer)), trainer.scheduled)
+            trainer.objective.eval()  # what moves with each call of the objective moves with updates alone
+            try:
+                loss, report = trainer.objective(trainer.trace(self._another(trainer)), trainer.scheduled)
+            finally:
+                trainer.objective.train()
             trainer.descend(loss, report, only=encoder)
             total, tokens = total + report.loss * report.sentences, tokens + report.tokens
             if step % self.window == 0:

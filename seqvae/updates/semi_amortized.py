@@ -89,6 +89,8 @@ class Refining:
             )
         mean, log_scale = first[0], first[1].log()
         start, through = (mean, log_scale), self.options.through
+        if through and not log_scale.requires_grad:  # a scale that is fixed is refined too
+            log_scale.requires_grad_()
         self.following = mean.new_zeros(())
         with twice_differentiable(mean.device.type) if through else nullcontext():
             for step in range(self.options.steps):

@@ -189,7 +189,7 @@ def _validate(run: Run, kept: dict[str, torch.Tensor], step: Step, speed: float)
     bound = bound_of(run)
     said, cost = bound.reconstruction / bound.sentences, bound.kl / bound.sentences
     value = -said if run.config.kind == "ae" else -bound.nll
-    full = run.trainer.scheduled >= run.objective.weight.settled
+    full = run.trainer.scheduled > run.objective.weight.settled  # the last update was one before that
     better = run.best.offer(value, update, full and run.objective.settled and run.trainer.rule.settled)
     if better:
         if run.folder is None:

@@ -39,7 +39,7 @@ LAYERS = [
     "build checkpoint card recipes",
     "validation fitting runs pretrained textvae seriesvae "
     "text_evaluation examination show show_series reading series_plots series_commands commands training comparing "
-    "arguments cli",
+    "arguments cli __main__",
 ]
 LAYER = {module: layer for layer, modules in enumerate(LAYERS) for module in modules.split()}
 SPEAKERS = {"cli", "commands", "show", "show_series"}

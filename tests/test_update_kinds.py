@@ -14,7 +14,7 @@ from seqvae.fitting import Run, Validation, fit
 from seqvae.measures.vitals import Vitals
 from seqvae.text.batching import Batches
 from seqvae.trainer import Trainer
-from seqvae.updates.importance import importance_loss
+from seqvae.updates.importance import importance_loss, weight_of
 from seqvae.updates.lagging import encoder_side
 from seqvae.updates.pretraining import decoder_side
 from seqvae.vae import Trace
@@ -345,6 +345,15 @@ def test_what_p_learns_is_the_same_under_both_gradients(weight, small_model, ran
 def test_a_divergence_that_is_no_mean_of_log_ratios_is_refused(divergence, trainer):
     with pytest.raises(ConfigError, match=r"importance .*--objective\.divergence\.name kl"):
         take(trainer({"name": "importance"}, divergence=divergence), 1)
+
+
+def test_a_controller_moves_the_weight_of_the_log_ratios(trainer):
+    it = trainer({"name": "importance", "samples": 3}, divergence={"name": "controlled", "target": 50.0, "start": 0.5})
+    term = it.objective.divergence
+    take(it, 4)
+    assert 0.5 * math.exp(-4 * term.gain) <= float(term.log_weight.exp()) < 0.5  # the KL is far below its target
+    trace = it.trace(next(it.batches.epoch(0)), draws=3)
+    assert weight_of(term, trace) == float(term.log_weight.exp())
 
 
 def test_an_auxiliary_term_beside_it_is_refused(trainer):

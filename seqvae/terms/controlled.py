@@ -48,9 +48,13 @@ class Controlled(Term):
 
     def forward(self, trace: Trace) -> Tensor:
         """(B,) nats, weighted; while training each call is an update of the weight."""
+        return self.weigh(trace) * trace.kl
+
+    def weigh(self, trace: Trace) -> float:
+        """The weight for this batch; while training each call is an update of it."""
         if self.training:
             self._move(float(trace.kl.detach().mean()))
-        return float(self.log_weight.exp()) * trace.kl
+        return float(self.log_weight.exp())
 
     def _move(self, kl: float) -> None:
         error = (kl - self.target) / max(kl, self.target)

@@ -10,7 +10,7 @@ from torch import Tensor
 from seqvae.batch import Batch
 from seqvae.errors import ConfigError, check_size
 from seqvae.objective import Report
-from seqvae.terms import KL, Nothing
+from seqvae.terms import KL, Controlled, Nothing, Term
 from seqvae.trainer import Trainer, Update
 from seqvae.vae import Trace
 
@@ -20,8 +20,9 @@ class Importance(Update):
 
         -L = -E_{z_1..z_K ~ q}[ logsumexp_k l_k - log K ],   l_k = log p(x|z_k) + w (log p(z_k) - log q(z_k|x)),
 
-    w the weight of the schedule: at 1, L <= log p(x), tighter the larger K; with K = 1 it is the ELBO, its KL estimated
-    by the draw. Below 1 it is no bound, and at 0 the draws are weighed by p(x|z_k) alone.
+    w the weight of the schedule, times that of a controller if there is one (`--target-kl`): at 1, L <= log p(x),
+    tighter the larger K; with K = 1 it is the ELBO, its KL estimated by the draw. Below 1 it is no bound, and at 0 the
+    draws are weighed by p(x|z_k) alone.
 
     With v_k = softmax_k(l_k), parameters of p(x, z) descend along sum_k v_k dl_k in both cases. `plain` lets q do the
     same, to which the density of q adds noise that does not fall with K. `dreg` gives it another gradient of the same
@@ -49,25 +50,37 @@ class Importance(Update):
         """Trace of K draws, bound, step.
 
         Raises:
-            ConfigError: if the divergence is not the plain KL, which alone is a mean of log ratios, or if there is an
-                auxiliary term, which is not made for several draws of a sentence.
+            ConfigError: if the divergence is no KL with a weight, which alone is a mean of log ratios, or if there is
+                an auxiliary term, which is not made for several draws of a sentence.
         """
-        divergence = trainer.objective.divergence
         if not isinstance(trainer.objective.auxiliary, Nothing):
             raise ConfigError(
                 "objective.update = importance has no place for an objective.auxiliary: write "
                 "--objective.auxiliary.name none, or --objective.update.name joint"
             )
-        if not isinstance(divergence, KL) or divergence.free_bits:
-            raise ConfigError(
-                "objective.update = importance weighs draws by log p(z) - log q(z|x), and objective.divergence is not "
-                "the plain kl: write --objective.divergence.name kl --objective.divergence.free_bits 0"
-            )
         trace, weight = trainer.trace(batch, draws=self.samples), trainer.objective.weigh(trainer.scheduled)
-        value, loss = importance_loss(trace, self.samples, weight, self.gradient)
+        moved = weight * weight_of(trainer.objective.divergence, trace)
+        value, loss = importance_loss(trace, self.samples, moved, self.gradient)
         report = trainer.objective.report(value, trace, weight)
         report = replace(report, sentences=len(batch), tokens=batch.tokens)
         return report, trainer.descend(loss, report)
+
+
+def weight_of(divergence: Term, trace: Trace) -> float:
+    """What a divergence weighs log q(z|x) - log p(z) by: 1, or what a controller has moved its weight to.
+
+    Raises:
+        ConfigError: if it is another function of q and p.
+    """
+    if isinstance(divergence, Controlled):
+        return divergence.weigh(trace)
+    if isinstance(divergence, KL) and not divergence.free_bits:
+        return 1.0
+    raise ConfigError(
+        "objective.update = importance weighs draws by log p(z) - log q(z|x), and objective.divergence is neither the "
+        "plain kl nor controlled: write --objective.divergence.name kl --objective.divergence.free_bits 0, or "
+        "--target-kl with a controller"
+    )
 
 
 def importance_loss(

@@ -71,6 +71,6 @@ def test_a_recipe_names_its_source_and_its_command(path):
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_a_recipe_trains(path, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "SHOWN", 50)  # what is scored at the end is not the matter here
-    main(["train", "grammar", "--config", str(path), "--max-minutes", "0.1", "--output", str(tmp_path / "model")])
+    main(["train", "grammar", "--config", str(path), "--max-minutes", "1", "--output", str(tmp_path / "model")])
     facts = json.loads((tmp_path / "model" / "config.json").read_text())
     assert facts["facts"]["update"] > 1 and math.isfinite(facts["facts"]["scores"]["elbo"])

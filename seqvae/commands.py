@@ -21,7 +21,7 @@ from seqvae.series.corpus import SeriesSplit
 from seqvae.series_commands import Drawn
 from seqvae.seriesvae import SeriesVAE, opened
 from seqvae.text.corpus import Split
-from seqvae.text_evaluation import evaluate_text
+from seqvae.text_evaluation import check_packages, evaluate_text
 from seqvae.textvae import Sentence, TextVAE
 from seqvae.validity import count, judged, load_validator
 
@@ -228,6 +228,8 @@ def evaluate(
         options = {"samples": samples, "seeds": seeds, "refined": refined, "seed": seed}
         return series_commands.evaluate(model, held, folder=name, labels=labels, plot=plot, json=json, **options)
     Drawn(plot=plot).refuse()
+    if text:
+        check_packages()  # before any work
     judge = None if language_model is None else TextVAE.from_pretrained(language_model)
     if labels and not model.model.latent:
         raise ConfigError("--label-column needs posterior means: a model of kind lm has none")

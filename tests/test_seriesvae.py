@@ -266,6 +266,7 @@ def test_what_cannot_be_done_with_series_is_refused(arguments, said, folder, ref
 def test_a_comparison_of_recipes_refuses_series(refused, tmp_path):
     (tmp_path / "recipes.toml").write_text("[a]\nlatent = 2\n[b]\nlatent = 3\n")
     assert "series" in refused("compare", tmp_path / "recipes.toml", "curves")
+    assert "series" in refused("compare", tmp_path / "recipes.toml", tmp_path / "others.toml", "curves")
 
 
 def test_the_options_of_series_are_refused_for_text(refused, tmp_path, monkeypatch):

@@ -215,6 +215,12 @@ def test_a_missing_package_is_told_before_any_work(package, corpus, monkeypatch)
         evaluate_text(None, corpus.test)
 
 
+def test_the_command_tells_of_a_missing_package_before_any_score(corpus, model, tmp_path, refused, monkeypatch):
+    model.save_pretrained(tmp_path / "model")
+    monkeypatch.setitem(sys.modules, "rapidfuzz", None)
+    assert "seqvae[eval]" in refused("evaluate", tmp_path / "model", "grammar", "--text")
+
+
 def test_every_score_has_its_definition_in_one_line_and_its_section():
     for score in fields(TextScores):
         assert score.metadata["definition"] and "\n" not in score.metadata["definition"]

@@ -86,7 +86,8 @@ class RecurrentDecoder(Decoder):
         # torch wants layers first: (L, B, H)
         first = tuple(s.transpose(0, 1).contiguous().to(x.dtype) for s in state or self._initial_state(z))
         given = (x, first if self.cells == 2 else first[0])
-        outputs, last = torch.func.functional_call(self.rnn, self._dropped(), given)
+        weights = self._dropped()
+        outputs, last = torch.func.functional_call(self.rnn, weights, given) if weights else self.rnn(*given)
         features = self.output_dropout(outputs)
         if self.skip:
             features = torch.cat([features, z_steps.to(features.dtype)], dim=-1)

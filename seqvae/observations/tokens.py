@@ -1,16 +1,24 @@
 """Tokens: each step is one of a vocabulary."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 from torch.nn import functional as F
 
 from seqvae.dropout import check_share
+from seqvae.errors import ConfigError
 from seqvae.observations.base import Observation
 
+GROWTH = 4  # each cluster reaches so many times as far down the list of words as the one before
 
 class Tokens(Observation):
-    """Categorical over a vocabulary: log softmax(W g(f) + b).
+    """Categorical over a vocabulary: log softmax(W g(f) + b), or the same in two steps, by clusters of words.
+
+    With a `shortlist` it is an adaptive softmax: log p(w) = log p(w or its cluster c) + log p(w | c), where the first
+    softmax is over the words of the shortlist and the clusters, and the second over the words of c, needed only where w
+    is one of them. Both are normalized, so that log p is as exact and as comparable as with one softmax over all.
 
     Args:
         vocabulary: V.
@@ -21,15 +29,29 @@ class Tokens(Observation):
         embedding_dropout: share of the vocabulary whose embeddings are zero throughout a pass in training, the others
             scaled up, for what the decoder is fed alone (Gal & Ghahramani, A Theoretically Grounded Application of
             Dropout in Recurrent Neural Networks, 2016, https://arxiv.org/abs/1512.05287).
+        shortlist: how many of the first ids, which are the most frequent tokens, are scored at each step. The next
+            three times as many are the first cluster, and so on; 0, or as many as there are: no clusters.
+
+    Source of the clusters: Grave et al., Efficient softmax approximation for GPUs, 2017,
+    https://arxiv.org/abs/1609.04309; here all words keep E dimensions, so that W can be tied.
     """
 
     embedding: nn.Embedding
 
     def __init__(
-        self, *, vocabulary: int, embedding: int, features: int, tied: bool = True, embedding_dropout: float = 0.0
+        self,
+        *,
+        vocabulary: int,
+        embedding: int,
+        features: int,
+        tied: bool = True,
+        embedding_dropout: float = 0.0,
+        shortlist: int = 0,
     ) -> None:
         super().__init__()
         check_share(embedding_dropout=embedding_dropout)
+        if shortlist < 0:
+            raise ConfigError(f"shortlist = {shortlist}: expected a number of tokens, or 0 for one softmax over all")
         self.size, self.embedding_dropout = vocabulary, embedding_dropout
         self.embedding = embedding_table(vocabulary, embedding)
         self.project = nn.Linear(features, embedding) if tied else nn.Identity()
@@ -37,6 +59,11 @@ class Tokens(Observation):
         nn.init.zeros_(self.output.bias)
         if tied:
             self.output.weight = self.embedding.weight
+        ends = [shortlist or vocabulary]
+        while ends[-1] < vocabulary:
+            ends.append(ends[-1] * GROWTH)
+        self.edges = [0, *ends[:-1], vocabulary]  # of the shortlist and the clusters
+        self.clusters = nn.Linear(self.output.in_features, len(ends) - 1) if len(ends) > 1 else None
 
     def another_embedding(self) -> nn.Embedding:
         """A table of the same size."""
@@ -50,8 +77,15 @@ class Tokens(Observation):
         return self.embedding(x) * kept[x][..., None]
 
     def logits(self, features: Tensor) -> Tensor:
-        """(..., features) -> (..., V)."""
-        return self.output(self.project(features))
+        """(..., features) -> (..., V); with clusters these are log probabilities."""
+        x = self.project(features)
+        if self.clusters is None:
+            return self.output(x)
+        (weight, bias), *rest = self._pieces()
+        first = single(F.linear(x, weight, bias)).log_softmax(-1)
+        shortlist, clusters = first.split([self.edges[1], len(rest)], dim=-1)
+        within = [single(F.linear(x, w, b)).log_softmax(-1) for w, b in rest]
+        return torch.cat([shortlist, *(a[..., None] + b for a, b in zip(clusters.unbind(-1), within, strict=True))], -1)
 
     def distribution(self, features: Tensor) -> Categorical:
         """(..., features) -> over ids, batch (...)."""
@@ -59,9 +93,35 @@ class Tokens(Observation):
 
     def log_prob(self, features: Tensor, targets: Tensor) -> Tensor:
         """(B, T) nats; normalized in single precision at least, since bf16 has three digits."""
-        logits = self.logits(features).flatten(0, 1)
-        logits = logits if logits.dtype.itemsize >= 4 else logits.float()
-        return -F.cross_entropy(logits, targets.flatten(), reduction="none").view(targets.shape)
+        x, said = self.project(features).flatten(0, 1), targets.flatten()
+        (weight, bias), *rest = self._pieces()
+        choice = said
+        for cluster, (start, _) in enumerate(pairwise(self.edges[1:])):
+            choice = torch.where(said >= start, self.edges[1] + cluster, choice)
+        log_prob = score(x, weight, bias, choice)
+        for (start, end), (weight, bias) in zip(pairwise(self.edges[1:]), rest, strict=True):
+            rows = ((said >= start) & (said < end)).nonzero()[:, 0]
+            log_prob = log_prob.index_add(0, rows, score(x[rows], weight, bias, said[rows] - start))
+        return log_prob.view(targets.shape)
+
+    def _pieces(self) -> list[tuple[Tensor, Tensor]]:
+        """Weights and biases of the first softmax, over shortlist and clusters, then of each cluster's."""
+        if self.clusters is None:
+            return [(self.output.weight, self.output.bias)]
+        sizes = [end - start for start, end in pairwise(self.edges)]
+        weights, biases = self.output.weight.split(sizes), self.output.bias.split(sizes)
+        first = torch.cat([weights[0], self.clusters.weight]), torch.cat([biases[0], self.clusters.bias])
+        return [first, *zip(weights[1:], biases[1:], strict=True)]
+
+
+def score(x: Tensor, weight: Tensor, bias: Tensor, choice: Tensor) -> Tensor:
+    """(N, E), one of C choices in each row -> (N,) nats, log softmax(W x + b) of it."""
+    return -F.cross_entropy(single(F.linear(x, weight, bias)), choice, reduction="none")
+
+
+def single(logits: Tensor) -> Tensor:
+    """The logits in single precision at least."""
+    return logits if logits.dtype.itemsize >= 4 else logits.float()
 
 
 def embedding_table(vocabulary: int, embedding: int) -> nn.Embedding:

@@ -13,6 +13,7 @@ from seqvae.observations.base import Observation
 
 GROWTH = 4  # each cluster reaches so many times as far down the list of words as the one before
 
+
 class Tokens(Observation):
     """Categorical over a vocabulary: log softmax(W g(f) + b), or the same in two steps, by clusters of words.
 

@@ -11,7 +11,13 @@ from seqvae.errors import ConfigError
 from seqvae.observations import OBSERVATIONS
 
 VARIANTS = {
-    "tokens": [{"tied": True}, {"tied": False}, {"embedding_dropout": 0.5}, {"shortlist": 2}, {"shortlist": 4, "tied": False}],
+    "tokens": [
+        {"tied": True},
+        {"tied": False},
+        {"embedding_dropout": 0.5},
+        {"shortlist": 2},
+        {"shortlist": 4, "tied": False},
+    ],
     "frames": [{"variance": variance} for variance in ("fixed", "learnt", "per-step")],
 }
 CASES = [{"name": name, **options} for name in OBSERVATIONS for options in VARIANTS.get(name, [{}])]

@@ -12,10 +12,14 @@ import torch
 from torch import Tensor
 
 from seqvae.batch import END, PADDING, START, UNKNOWN
+from seqvae.drawing import inverse
 from seqvae.errors import ConfigError, TrainingError
+from seqvae.observations import Observation, Tokens
 from seqvae.vae import SequenceVAE
 
 ROWS = 256  # hypotheses that one call of the model carries, so that logits over a large vocabulary fit in memory
+
+UNCHANGED = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}  # that leave the model's probabilities alone
 
 
 @dataclass(frozen=True)
@@ -192,20 +196,32 @@ def _say(
     alive = torch.arange(len(z), device=z.device)
     token, state = torch.full_like(alive, START), None
     for step in range(max_length):
-        logits, state = model.step(token, z[alive], state)
-        speakable = _speakable(logits, allow_unknown)
-        if u is None:
-            token = speakable.argmax(-1)
-        else:
-            token = _inverse(filter_logits(speakable, **options).exp(), u[alive, step])
+        features, state = model.follow(token, z[alive], state)
+        draw = None if u is None else u[alive, step]
+        token, gain = _choose(model.observation, features, draw, _banned(allow_unknown), options)
         said[alive, step] = token
-        log_prob[alive] += logits.log_softmax(-1).gather(-1, token[:, None])[:, 0].double()
+        log_prob[alive] += gain.double()
         going = (token != END).nonzero()[:, 0]
         if not len(going):
             break
         if len(going) < len(alive):
             alive, token, state = alive[going], token[going], tuple(part.index_select(0, going) for part in state)
     return [_trim(row) for row in said.tolist()], log_prob
+
+
+def _choose(
+    observation: Observation, features: Tensor, u: Tensor | None, banned: list[int], options: dict
+) -> tuple[Tensor, Tensor]:
+    """(R, features), (R,) or None for the likeliest -> (R,) ids and their log p(x_t | features)."""
+    if u is not None and options == UNCHANGED and isinstance(observation, Tokens):
+        return observation.draw(features, u, banned)
+    logits = observation.logits(features)
+    speakable = _without(logits, banned)
+    if u is None:
+        token = speakable.argmax(-1)
+    else:
+        token, _ = inverse(filter_logits(speakable, **options).exp(), u)
+    return token, logits.gather(-1, token[:, None])[:, 0] - logits.logsumexp(-1)
 
 
 def _points(model: SequenceVAE, z: Tensor) -> Tensor:
@@ -216,15 +232,11 @@ def _points(model: SequenceVAE, z: Tensor) -> Tensor:
     return z.to(next(model.parameters()))
 
 
-def _inverse(p: Tensor, u: Tensor) -> Tensor:
-    """(R,) ids: the first whose cumulative probability exceeds u, which never has probability 0."""
-    cumulative = p.cumsum(-1)
-    mark = cumulative[:, -1:] * u[:, None].clamp(max=1 - 1e-15)
-    return torch.searchsorted(cumulative, mark, right=True)[:, 0].clamp(max=p.shape[-1] - 1)
+def _banned(allow_unknown: bool) -> list[int]:
+    return [PADDING, START] if allow_unknown else [PADDING, START, UNKNOWN]
 
 
-def _speakable(logits: Tensor, allow_unknown: bool) -> Tensor:
-    banned = [PADDING, START] if allow_unknown else [PADDING, START, UNKNOWN]
+def _without(logits: Tensor, banned: list[int]) -> Tensor:
     return logits.index_fill(-1, torch.tensor(banned, device=logits.device), -torch.inf)
 
 
@@ -273,7 +285,7 @@ def _beam(
     token, state = torch.full((rows * width,), START, device=z.device), None
     for _ in range(max_length):
         logits, state = model.step(token, z, state)
-        gain = _speakable(logits.double().log_softmax(-1), allow_unknown).view(rows, width, -1)
+        gain = _without(logits.double().log_softmax(-1), _banned(allow_unknown)).view(rows, width, -1)
         size = gain.shape[-1]
         gain = gain.masked_fill(ended[..., None], -torch.inf)
         gain[..., PADDING].masked_fill_(ended, 0.0)  # a finished hypothesis says nothing more, at no cost

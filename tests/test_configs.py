@@ -12,7 +12,7 @@ from seqvae import training
 from seqvae.cli import main
 
 # For `seqvae compare` (see test_recipes.py), and for series.
-OTHERS = ("baselines.toml", "remedies.toml", "curves.toml")
+OTHERS = ("baselines.toml", "remedies.toml", "frontier.toml", "curves.toml")
 FILES = sorted(path for path in (Path(__file__).parents[1] / "configs").glob("*.toml") if path.name not in OTHERS)
 NAMES = [path.stem for path in FILES]
 

@@ -20,10 +20,10 @@ from seqvae.vae import SequenceVAE
 VOCABULARY, LATENT = 8, 3
 
 
-def make(seed=0, cell="lstm", layers=1, dropout=0.0):
+def make(seed=0, cell="lstm", layers=1, dropout=0.0, vocabulary=VOCABULARY, shortlist=0):
     """A small model in float64 whose next word depends strongly on z and on the words before."""
     with seeded(seed):
-        observation = Tokens(vocabulary=VOCABULARY, embedding=6, features=10 + LATENT)
+        observation = Tokens(vocabulary=vocabulary, embedding=6, features=10 + LATENT, shortlist=shortlist)
         encoder = RecurrentEncoder(embed=observation.embedding, embedding=6, hidden=5)
         decoder = RecurrentDecoder(
             embedding=6, latent=LATENT, hidden=10, cell=cell, layers=layers, dropout=dropout, locked=False
@@ -146,11 +146,20 @@ def test_greedy_says_the_likeliest_token_after_each_prefix(cell, layers):
     [{}, {"temperature": 0}, {"temperature": 2.0, "top_k": 3}, {"top_p": 0.7, "min_p": 0.1}, {"beam": 3}],
 )
 @pytest.mark.parametrize("unknown", [False, True])
-def test_log_prob_is_the_models_own_whatever_chose_the_words(options, unknown):
-    model, z = make(), points(40)
+@pytest.mark.parametrize(("vocabulary", "shortlist"), [(VOCABULARY, 0), (22, 4)])
+def test_log_prob_is_the_models_own_whatever_chose_the_words(vocabulary, shortlist, options, unknown):
+    model, z = make(vocabulary=vocabulary, shortlist=shortlist), points(40)
     said = decode(model, z, max_length=6, allow_unknown=unknown, generator=generator(), **options)
     assert torch.allclose(said.log_prob, score(model, said.tokens, z), rtol=0, atol=1e-10)
     assert {len(tokens) for tokens in said.tokens} > {6}  # some ended, some were cut
+
+
+@pytest.mark.parametrize(("vocabulary", "shortlist"), [(VOCABULARY, 0), (300, 0)])
+def test_a_draw_without_options_is_the_one_that_the_filters_would_make(vocabulary, shortlist):
+    model, z = make(vocabulary=vocabulary, shortlist=shortlist), points(100)
+    plain = decode(model, z, max_length=6, generator=generator())
+    filtered = decode(model, z, max_length=6, generator=generator(), min_p=1e-300)
+    assert plain.tokens == filtered.tokens
 
 
 def test_a_temperature_close_to_zero_is_greedy():
@@ -180,15 +189,17 @@ def test_what_a_row_says_does_not_depend_on_the_others_nor_on_the_split_into_bat
     assert torch.allclose(chunked.log_prob, together.log_prob, rtol=0, atol=1e-10)
 
 
-def test_words_come_with_the_probabilities_of_the_model():
-    # Chi-square with 4 degrees of freedom: 45 is passed by chance in 4 of 10^9 seeds (the seed is fixed).
-    model, rows = make(), 20_000
+@pytest.mark.parametrize(("vocabulary", "shortlist", "most"), [(VOCABULARY, 0, 45), (22, 4, 82), (300, 0, 500)])
+def test_words_come_with_the_probabilities_of_the_model(vocabulary, shortlist, most):
+    # Chi-square with 4, 18 and 296 degrees of freedom: `most` is passed by chance in 4 of 10^9, 3 of 10^10 and 5 of
+    # 10^13 seeds (the seed is fixed); of 300 words most are too rare for the last to be exact.
+    model, rows = make(vocabulary=vocabulary, shortlist=shortlist), 20_000
     z = points(1).expand(rows, -1)
     said = decode(model, z, max_length=1, generator=generator(3)).tokens
-    counts = torch.bincount(torch.tensor(said)[:, 0], minlength=VOCABULARY).double()
-    words = [END, *range(UNKNOWN + 1, VOCABULARY)]
+    counts = torch.bincount(torch.tensor(said)[:, 0], minlength=vocabulary).double()
+    words = [END, *range(UNKNOWN + 1, vocabulary)]
     p = score(model, [[word] for word in words], z[: len(words)]).softmax(0)
-    assert ((counts[words] - rows * p) ** 2 / (rows * p)).sum() < 45
+    assert ((counts[words] - rows * p) ** 2 / (rows * p)).sum() < most
     assert counts[words].sum() == rows
 
 
@@ -197,7 +208,7 @@ def test_no_random_number_however_extreme_picks_a_word_of_probability_zero(u, wo
     monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.full(shape, u, dtype=torch.float64))
     model = make()
     logits = torch.tensor([-torch.inf, 0.1, -torch.inf, 0.1, -torch.inf]).double()
-    model.step = lambda tokens, z, state: (torch.cat([torch.zeros(4), logits]).expand(len(tokens), -1), ())
+    model.observation.logits = lambda features: torch.cat([torch.zeros(4), logits]).expand(len(features), -1)
     assert decode(model, points(2), max_length=1, top_k=2).tokens == [[4 + word]] * 2
 
 
@@ -230,8 +241,8 @@ def test_an_end_comes_last_and_once():
 
 def test_rows_that_have_ended_leave_the_batch():
     model, seen = make(), []
-    step = model.step
-    model.step = lambda tokens, z, state: seen.append(len(tokens)) or step(tokens, z, state)
+    follow = model.follow
+    model.follow = lambda tokens, z, state: seen.append(len(tokens)) or follow(tokens, z, state)
     said = decode(model, points(50), max_length=12, generator=generator()).tokens
     assert seen == [sum(len(tokens) > time for tokens in said) for time in range(len(seen))]
     assert seen[-1] < seen[0] == 50

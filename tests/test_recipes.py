@@ -58,10 +58,11 @@ def test_the_recipes_that_come_with_the_package_can_be_planned():
     assert found["vae"].objective.weight["end"] == default.objective.weight["end"]
 
 
-def test_remedies_differ_in_nothing_but_the_remedy():
-    found = dict(plan([CONFIGS / "remedies.toml"], "sotu", 1, None))
+@pytest.mark.parametrize(("name", "least"), [("remedies.toml", 15), ("frontier.toml", 6)])
+def test_remedies_differ_in_nothing_but_the_remedy(name, least):
+    found = dict(plan([CONFIGS / name], "sotu", 1, None))
     first, *others = found.values()
-    assert len(found) >= 15 and first.kind == "lm"
+    assert len(found) >= least and first.kind == "lm"
     for config in others:
         assert (config.training, config.data, config.kind) == (first.training, first.data, "vae")
         assert (config.model.latent, config.model.encoder) == (32, first.model.encoder)

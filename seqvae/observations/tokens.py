@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 from torch.nn import functional as F
 
+from seqvae.batch import UNKNOWN
+from seqvae.drawing import inverse
 from seqvae.dropout import check_share
 from seqvae.errors import ConfigError
 from seqvae.observations.base import Observation
@@ -51,8 +53,9 @@ class Tokens(Observation):
     ) -> None:
         super().__init__()
         check_share(embedding_dropout=embedding_dropout)
-        if shortlist < 0:
-            raise ConfigError(f"shortlist = {shortlist}: expected a number of tokens, or 0 for one softmax over all")
+        if shortlist < 0 or 0 < shortlist <= UNKNOWN:
+            least = f"more than {UNKNOWN} tokens, those that no text holds included, or 0 for one softmax over all"
+            raise ConfigError(f"shortlist = {shortlist}: expected {least}")
         self.size, self.embedding_dropout = vocabulary, embedding_dropout
         self.embedding = embedding_table(vocabulary, embedding)
         self.project = nn.Linear(features, embedding) if tied else nn.Identity()
@@ -105,6 +108,32 @@ class Tokens(Observation):
             log_prob = log_prob.index_add(0, rows, score(x[rows], weight, bias, said[rows] - start))
         return log_prob.view(targets.shape)
 
+    def draw(self, features: Tensor, u: Tensor, banned: list[int]) -> tuple[Tensor, Tensor]:
+        """A token for each row, with the probabilities of the model; a cluster's words are scored where it is drawn.
+
+        Args:
+            features: (R, features).
+            u: (R,) float64, uniform in [0, 1).
+            banned: reserved ids that are not to be drawn.
+
+        Returns:
+            (R,) ids, and (R,) log p of each, nats, the banned ones counted.
+        """
+        x = self.project(features)
+        (weight, bias), *rest = self._pieces()
+        logits = single(F.linear(x, weight, bias))
+        token, u = inverse(relative(logits.index_fill(-1, torch.tensor(banned, device=x.device), -torch.inf)), u)
+        log_prob = logits.gather(-1, token[:, None])[:, 0] - logits.logsumexp(-1)
+        choice = token
+        for cluster, (start, (weight, bias)) in enumerate(zip(self.edges[1:], rest, strict=False)):
+            rows = (choice == self.edges[1] + cluster).nonzero()[:, 0]
+            logits = single(F.linear(x[rows], weight, bias))
+            word, _ = inverse(relative(logits), u[rows])
+            token = token.index_copy(0, rows, start + word)
+            gain = logits.gather(-1, word[:, None])[:, 0] - logits.logsumexp(-1)
+            log_prob = log_prob.index_add(0, rows, gain)
+        return token, log_prob
+
     def _pieces(self) -> list[tuple[Tensor, Tensor]]:
         """Weights and biases of the first softmax, over shortlist and clusters, then of each cluster's."""
         if self.clusters is None:
@@ -118,6 +147,11 @@ class Tokens(Observation):
 def score(x: Tensor, weight: Tensor, bias: Tensor, choice: Tensor) -> Tensor:
     """(N, E), one of C choices in each row -> (N,) nats, log softmax(W x + b) of it."""
     return -F.cross_entropy(single(F.linear(x, weight, bias)), choice, reduction="none")
+
+
+def relative(logits: Tensor) -> Tensor:
+    """(R, C) -> probabilities but for a factor of each row, the largest 1."""
+    return (logits - logits.amax(-1, keepdim=True)).exp()
 
 
 def single(logits: Tensor) -> Tensor:

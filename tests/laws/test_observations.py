@@ -15,13 +15,13 @@ VARIANTS = {
         {"tied": True},
         {"tied": False},
         {"embedding_dropout": 0.5},
-        {"shortlist": 2},
-        {"shortlist": 4, "tied": False},
+        {"shortlist": 4},
+        {"shortlist": 5, "tied": False},
     ],
     "frames": [{"variance": variance} for variance in ("fixed", "learnt", "per-step")],
 }
 CASES = [{"name": name, **options} for name in OBSERVATIONS for options in VARIANTS.get(name, [{}])]
-VOCABULARY, FEATURES = 11, 5 + 3  # of the small models: the decoder's hidden units, and z
+VOCABULARY, FEATURES = 22, 5 + 3  # of the small models: the decoder's hidden units, and z
 MEAN, STD = 40.0, 7.0  # of the channels of frames
 
 
@@ -135,7 +135,7 @@ def test_no_row_of_the_embedding_is_frozen(tokens):
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_the_softmax_follows_the_embedding_exactly_if_tied(tied, small_model):
-    observation = small_model(observation={"tied": tied}).observation
+    observation = small_model(observation={"tied": tied}, vocabulary=VOCABULARY).observation
     before = observation.logits(features(1, 1))
     with torch.no_grad():
         observation.embedding.weight[7] += 1
@@ -144,27 +144,28 @@ def test_the_softmax_follows_the_embedding_exactly_if_tied(tied, small_model):
 
 
 def test_a_word_of_a_cluster_costs_its_cluster_and_its_place_there(small_model):
-    """By hand: all features 0, so that the biases alone speak; 2 words, clusters of 6 and of 3."""
-    tokens = small_model(observation={"shortlist": 2}).observation
+    """By hand: all features 0, so that the biases alone speak; 4 words, clusters of 12 and of 6."""
+    tokens = small_model(observation={"shortlist": 4}, vocabulary=VOCABULARY).observation
     torch.nn.init.zeros_(tokens.project.bias)
-    first = torch.cat([tokens.output.bias[:2], tokens.clusters.bias]).softmax(0)
-    far, last = tokens.output.bias[2:8].softmax(0), tokens.output.bias[8:].softmax(0)
-    expected = torch.cat([first[:2], first[2] * far, first[3] * last]).log()
+    first = torch.cat([tokens.output.bias[:4], tokens.clusters.bias]).softmax(0)
+    far, last = tokens.output.bias[4:16].softmax(0), tokens.output.bias[16:].softmax(0)
+    expected = torch.cat([first[:4], first[4] * far, first[5] * last]).log()
     said = tokens.log_prob(torch.zeros(1, VOCABULARY, FEATURES, dtype=torch.float64), torch.arange(VOCABULARY)[None])
     torch.testing.assert_close(said[0], expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("shortlist", [VOCABULARY, VOCABULARY + 1])
 def test_a_shortlist_of_all_words_is_one_softmax(shortlist, small_model):
-    one, whole = (small_model(observation={"shortlist": n}).observation for n in (0, shortlist))
+    one, whole = (small_model(observation={"shortlist": n}, vocabulary=VOCABULARY).observation for n in (0, shortlist))
     assert one.state_dict().keys() == whole.state_dict().keys()
     f, x = features(2, 4), drawn(one, 2, 4)
     assert torch.equal(one.log_prob(f, x), whole.log_prob(f, x))
 
 
-def test_a_shortlist_below_nothing_is_refused(small_model):
-    with pytest.raises(ConfigError, match="shortlist = -1"):
-        small_model(observation={"shortlist": -1})
+@pytest.mark.parametrize("shortlist", [-1, 3])
+def test_a_shortlist_without_the_reserved_ids_is_refused(shortlist, small_model):
+    with pytest.raises(ConfigError, match=f"shortlist = {shortlist}"):
+        small_model(observation={"shortlist": shortlist})
 
 
 # -- frames -----------------------------------------------------------------------------------------------------------

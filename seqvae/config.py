@@ -107,6 +107,8 @@ class Training:
     Attributes:
         seed: fixes the initial weights, the order of the batches and all noise.
         batch_size: sentences per update, over all processes.
+        tokens_per_batch: most tokens of an update, padding counted, so that long sentences do not run out of memory: it
+            ends a batch that has fewer sentences. A sentence of more tokens stands alone; default: no limit.
         exact_length: only sentences of equal length share a batch (the literature's way).
         optimizer: `adamw`, or `sgd` without momentum, as in much of the literature, there with a learning rate near 1.
         learning_rate: after the warm-up.
@@ -127,6 +129,7 @@ class Training:
 
     seed: int = 0
     batch_size: int = 64
+    tokens_per_batch: int | None = None
     exact_length: bool = False
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 4e-3
@@ -149,7 +152,7 @@ class Training:
             _expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _expect_seed("seed", self.seed)
         _expect(0 <= self.cool_down <= 1, "cool_down", self.cool_down, "a share between 0 and 1")
-        for name in ("max_epochs", "max_minutes", "validate_every"):
+        for name in ("tokens_per_batch", "max_epochs", "max_minutes", "validate_every"):
             value = getattr(self, name)
             _expect(value is None or value > 0, name, value, "more than 0")
 

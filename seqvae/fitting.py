@@ -83,6 +83,7 @@ class Run:
             rank=self.accelerator.process_index,
             world=world,
             exact_length=training.exact_length,
+            max_tokens=training.tokens_per_batch and max(1, training.tokens_per_batch // world),
         )
         rule = build_update(self.config)
         self.trainer = Trainer(self.model, self.objective, batches, training, self.accelerator, rule)

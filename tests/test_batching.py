@@ -39,6 +39,7 @@ deals = st.fixed_dictionaries(
         "seed": st.integers(0, 3),
         "world": st.integers(1, 5),
         "exact_length": st.booleans(),
+        "max_tokens": st.one_of(st.none(), st.integers(1, 30)),
     }
 )
 
@@ -79,6 +80,18 @@ def test_the_order_is_a_pure_function_of_seed_epoch_rank_and_world(lengths, opti
 def test_no_batch_is_empty_or_larger_than_asked(lengths, options):
     for plan in plans(lengths, options, 0):
         assert all(1 <= len(indices) <= options["batch_size"] for indices in plan)
+
+
+@given(lengths=some_lengths, options=deals, tokens=st.integers(1, 30))
+def test_no_batch_has_more_tokens_than_asked_unless_it_is_one_sentence(lengths, options, tokens):
+    for step in zip(*plans(lengths, options | {"max_tokens": tokens}, 0), strict=True):
+        for indices in step:
+            assert len(indices) == 1 or len(indices) * max(lengths[i] for i in indices) <= tokens
+
+
+def test_a_limit_of_tokens_cuts_no_more_than_it_has_to():
+    plan = Batches(Lengths([1] * 10 + [4] * 5 + [9]), batch_size=8, max_tokens=8).plan(0)
+    assert sorted(map(len, plan)) == [1, 1, 2, 2, 2, 8]
 
 
 @given(lengths=some_lengths, options=deals)

@@ -4,6 +4,7 @@ Rows of equal length need no padding, and on a CPU an `nn.LSTM` over them is sev
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -53,6 +54,7 @@ class Batches:
         rank: int = 0,
         world: int = 1,
         exact_length: bool = False,
+        max_tokens: int | None = None,
     ):
         """Plan the batches of one rank.
 
@@ -63,6 +65,7 @@ class Batches:
             rank: which of the processes this is, from 0.
             world: how many processes share the epoch.
             exact_length: whether all sentences of a batch have the same number of ids.
+            max_tokens: most ids of a batch, padding included, on each rank; a sentence longer than that stands alone.
 
         Raises:
             ConfigError: for a batch size below 1 or a rank outside the world.
@@ -72,7 +75,7 @@ class Batches:
         if not 0 <= rank < world:
             raise ConfigError(f"rank is {rank}; it must lie in 0 .. {world - 1}, as there are {world} processes")
         self.split, self.batch_size, self.seed = split, batch_size, seed
-        self.rank, self.world, self.exact_length = rank, world, exact_length
+        self.rank, self.world, self.exact_length, self.max_tokens = rank, world, exact_length, max_tokens
         self._cuts = self._cut()
 
     @property
@@ -109,12 +112,36 @@ class Batches:
     def _cut(self) -> np.ndarray:
         """(steps + 1,) where the steps begin in the row sorted by length: the same in every epoch."""
         size = self.batch_size * self.world
-        if not self.exact_length:
-            return np.append(np.arange(0, len(self.split), size), len(self.split))
-        ends = np.cumsum(np.unique(self.split.lengths, return_counts=True)[1])
-        begins = np.concatenate([[0], ends[:-1]])
-        pieces = [np.arange(begin, end, size) for begin, end in zip(begins, ends, strict=True)]
-        return np.append(np.concatenate(pieces), len(self.split))
+        borders = np.array([0, len(self.split)])
+        if self.exact_length:
+            borders = np.append(0, np.cumsum(np.unique(self.split.lengths, return_counts=True)[1]))
+        groups = pairwise(borders.tolist())
+        if self.max_tokens is None:
+            return np.append(np.concatenate([np.arange(*group, size) for group in groups]), len(self.split))
+        lengths = np.sort(self.split.lengths).astype(np.int64)
+        cuts = [start for g in groups for start, _ in within(lengths, *g, size, self.max_tokens, self.world)]
+        return np.append(cuts, len(self.split))
+
+
+def within(
+    lengths: np.ndarray, start: int, stop: int, size: int, tokens: int, world: int = 1
+) -> Iterator[tuple[int, int]]:
+    """Where steps begin and end in a row of lengths that do not fall.
+
+    Args:
+        lengths: (N,) int64.
+        start: where the first begins.
+        stop: where the last ends.
+        size: most sentences of a step.
+        tokens: most ids of a batch, padding included; a sentence longer than that stands alone.
+        world: how many batches share a step.
+    """
+    while start < stop:
+        end = min(start + size, stop)
+        padded = lengths[start:end] * -(-np.arange(1, end - start + 1) // world)
+        end = start + max(1, int(np.searchsorted(padded, tokens, side="right")))
+        yield start, end
+        start = end
 
 
 def ordered(
@@ -133,12 +160,7 @@ def ordered(
     [([1, 2], 5), ([0], 4)]
     """
     order = np.argsort(split.lengths, kind="stable")
-    lengths = split.lengths[order]
-    start = 0
-    while start < len(order):
-        end = min(start + batch_size, len(order))
-        if max_tokens is not None:
-            padded = lengths[start:end].astype(np.int64) * np.arange(1, end - start + 1)
-            end = start + max(1, int(np.searchsorted(padded, max_tokens, side="right")))
+    lengths = split.lengths[order].astype(np.int64)
+    most = np.iinfo(np.int64).max if max_tokens is None else max_tokens
+    for start, end in within(lengths, 0, len(order), batch_size, most):
         yield order[start:end], split.batch(order[start:end])
-        start = end

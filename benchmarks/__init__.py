@@ -1,0 +1,1 @@
+"""Measurements of this package; each module is a command that prints its own table."""

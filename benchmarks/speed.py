@@ -1,0 +1,129 @@
+"""Speed: this package beside a plain reference, in turn in one run, and beside what the machine can do.
+
+    python -m benchmarks.speed [CORPUS] [--rounds 5] [--seconds 3] [--only NAME ...] [--memory]
+
+Each row is the median over the rounds; in every round ours and the reference run one after the other, so that other
+work on the machine disturbs both alike. Rates are of useful work: targets without padding, sentences, points.
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from seqvae.machine import keep_freed_memory, share_cores
+
+share_cores()  # before torch is imported
+
+import torch  # noqa: E402
+
+from benchmarks.workloads import WORKLOADS, Pair, text_of  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the machine was measured to do: matrix products in 1e9 operations a second, and copying in 1e9 bytes."""
+
+    fp32: float
+    bf16: float
+    copy: float
+
+    @classmethod
+    def measured(cls) -> "Limits":
+        """Products of 1,024 rows and columns, a copy of 64 MiB; the best of ten."""
+        rates = []
+        for kind in (torch.float32, torch.bfloat16):
+            a, b = torch.randn(2, 1024, 1024).to(kind)
+            rates.append(2 * 1024**3 / best(lambda a=a, b=b: a @ b) / 1e9)
+        source = torch.randn(2**24)
+        target = torch.empty_like(source)
+        return cls(*rates, copy=2 * source.nbytes / best(lambda: target.copy_(source)) / 1e9)
+
+
+def best(work: Callable[[], object], times: int = 10) -> float:
+    """Seconds of the quickest of `times` runs."""
+    found = []
+    for _ in range(times):
+        begin = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - begin)
+    return min(found)
+
+
+def rate(work: Callable[[], float], seconds: float) -> float:
+    """Units a second of work that says how many units it did, repeated for about so many seconds."""
+    begin, units = time.perf_counter(), 0.0
+    while True:
+        units += work()
+        if (spent := time.perf_counter() - begin) >= seconds:
+            return units / spent
+
+
+def row(pair: Pair, rounds: int, seconds: float, limits: Limits) -> str:
+    """Measure a workload; a line of the table."""
+    pair.ours()  # warm
+    if pair.reference:
+        pair.reference()
+    ours, reference = [], []
+    for _ in range(rounds):
+        ours.append(rate(pair.ours, seconds))
+        if pair.reference:
+            reference.append(rate(pair.reference, seconds))
+    mine, other = statistics.median(ours), statistics.median(reference) if reference else None
+    ratio = f"{statistics.median(a / b for a, b in zip(ours, reference, strict=True)):.2f}" if other else ""
+    spread = f"{min(a / b for a, b in zip(ours, reference, strict=True)):.2f} to " if other else ""
+    spread += f"{max(a / b for a, b in zip(ours, reference, strict=True)):.2f}" if other else ""
+    shares = [share(mine, pair.ours_flops, limits), share(other, pair.reference_flops, limits)]
+    cells = [pair.name, pair.unit, f"{mine:,.0f}", f"{other:,.0f}" if other else "", ratio, spread, *shares]
+    return "| " + " | ".join(cells) + " |"
+
+
+def share(rate: float | None, flops: float, limits: Limits) -> str:
+    """Of the matrix limit of single precision, where the operations of a unit are known."""
+    return f"{rate * flops / limits.fp32 / 1e9:.0%}" if rate and flops else ""
+
+
+def peak(name: str, side: str, corpus: str) -> float:
+    """MiB that a fresh process holds at most while it does one side of a workload once."""
+    command = [sys.executable, "-m", "benchmarks.speed", corpus, "--only", name, "--once", side]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return float(printed.split()[-1])
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__.splitlines()[0])
+    parser.add_argument("corpus", nargs="?", default="sotu", help="text to train on and to score")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each side in each round, at least")
+    parser.add_argument("--only", nargs="*", choices=list(WORKLOADS), default=list(WORKLOADS))
+    parser.add_argument("--memory", action="store_true", help="also the peak memory of each, in processes of their own")
+    parser.add_argument("--once", choices=["ours", "reference"], help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    keep_freed_memory()
+    text = text_of(given.corpus)
+    if given.once:
+        getattr(WORKLOADS[given.only[0]](text), given.once)()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
+    limits = Limits.measured()
+    machine = f"{torch.get_num_threads()} threads of {torch.cpu.get_capabilities()['cpu_name']}"
+    print(f"torch {torch.__version__}, {machine}; limits:")
+    print(f"fp32 {limits.fp32:.0f} and bf16 {limits.bf16:.0f} billion operations/s, copying {limits.copy:.1f} GB/s\n")
+    print("| workload | unit | ours | reference | ratio | ratios | ours / fp32 limit | reference / fp32 limit |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for name in given.only:
+        print(row(WORKLOADS[name](text), given.rounds, given.seconds, limits), flush=True)
+    if given.memory:
+        print("\n| workload | ours, MiB at most | reference |\n| --- | ---: | ---: |")
+        for name in given.only:
+            sides = ["ours", "reference"] if WORKLOADS[name](text).reference else ["ours"]
+            print(f"| {name} | {' | '.join(f'{peak(name, side, given.corpus):,.0f}' for side in sides)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

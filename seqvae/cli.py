@@ -473,6 +473,8 @@ def _sentence(error: cyclopts.CycloptsError) -> str:
 def _run(arguments: list[str]) -> None:
     share_cores()
     app.config = recipe(arguments)
+    if arguments[:1] in ([], ["--help"], ["-h"]):
+        app.help_format = "plaintext"  # a list of commands has no more, and reading Markdown takes a third of its time
     app(stream_last(arguments), exit_on_error=False, print_error=False)
     if arguments[:1] == ["train"] and {"--help", "-h"} & set(arguments):
         from seqvae.build import parts_help

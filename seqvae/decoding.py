@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from seqvae.batch import END, PADDING, START, UNKNOWN
-from seqvae.drawing import inverse
+from seqvae.drawing import inverse, relative
 from seqvae.errors import ConfigError, TrainingError
 from seqvae.observations import Observation, Tokens
 from seqvae.vae import SequenceVAE
@@ -220,8 +220,19 @@ def _choose(
     if u is None:
         token = speakable.argmax(-1)
     else:
-        token, _ = inverse(filter_logits(speakable, **options).exp(), u)
+        token, _ = inverse(_weights(speakable, **options), u)
     return token, logits.gather(-1, token[:, None])[:, 0] - logits.logsumexp(-1)
+
+
+def _weights(logits: Tensor, temperature: float, top_k: int, top_p: float, min_p: float) -> Tensor:
+    """(R, V), what `filter_logits` leaves as probabilities but for a factor of each row; without top-p in no sort."""
+    if top_p < 1:
+        return filter_logits(logits, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p).exp()
+    p = relative(logits, temperature)
+    if 0 < top_k < p.shape[-1]:
+        values, kept = p.topk(top_k, dim=-1)
+        p = torch.zeros_like(p).scatter(-1, kept, values)
+    return p.masked_fill(p < min_p, 0.0) if min_p > 0 else p
 
 
 def _points(model: SequenceVAE, z: Tensor) -> Tensor:

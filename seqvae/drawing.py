@@ -31,6 +31,16 @@ def inverse(p: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     return (block * BLOCK + inside).clamp(max=choices - 1), u  # where p is not a number too
 
 
+def relative(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """(R, C) -> softmax(logits / temperature) but for a factor of each row: the largest is 1.
+
+    >>> relative(torch.tensor([[0.0, -1e9]]), temperature=1e-9).tolist()
+    [[1.0, 0.0]]
+    """
+    logits = logits - logits.amax(-1, keepdim=True)
+    return (logits if temperature == 1 else logits / temperature).exp()
+
+
 def _within(p: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """The same for few choices: (R, C) float64."""
     cumulative = p.cumsum(-1)

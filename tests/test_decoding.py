@@ -154,12 +154,15 @@ def test_log_prob_is_the_models_own_whatever_chose_the_words(vocabulary, shortli
     assert {len(tokens) for tokens in said.tokens} > {6}  # some ended, some were cut
 
 
-@pytest.mark.parametrize(("vocabulary", "shortlist"), [(VOCABULARY, 0), (300, 0)])
-def test_a_draw_without_options_is_the_one_that_the_filters_would_make(vocabulary, shortlist):
-    model, z = make(vocabulary=vocabulary, shortlist=shortlist), points(100)
-    plain = decode(model, z, max_length=6, generator=generator())
-    filtered = decode(model, z, max_length=6, generator=generator(), min_p=1e-300)
-    assert plain.tokens == filtered.tokens
+@pytest.mark.parametrize("vocabulary", [VOCABULARY, 300])
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.7}, {"top_k": 3, "temperature": 2.0}, {"min_p": 0.2}])
+def test_a_draw_is_the_one_that_the_filters_would_make(options, vocabulary):
+    # A top-p that keeps everything takes the way by `filter_logits`.
+    model, z = make(vocabulary=vocabulary), points(100)
+    quick = decode(model, z, max_length=6, generator=generator(), **options)
+    filtered = decode(model, z, max_length=6, generator=generator(), top_p=1 - 1e-15, **options)
+    assert quick.tokens == filtered.tokens
+    assert len({token for tokens in quick.tokens for token in tokens}) > 3
 
 
 def test_a_temperature_close_to_zero_is_greedy():

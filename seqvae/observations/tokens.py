@@ -8,7 +8,7 @@ from torch.distributions import Categorical
 from torch.nn import functional as F
 
 from seqvae.batch import UNKNOWN
-from seqvae.drawing import inverse
+from seqvae.drawing import inverse, relative
 from seqvae.dropout import check_share
 from seqvae.errors import ConfigError
 from seqvae.observations.base import Observation
@@ -147,11 +147,6 @@ class Tokens(Observation):
 def score(x: Tensor, weight: Tensor, bias: Tensor, choice: Tensor) -> Tensor:
     """(N, E), one of C choices in each row -> (N,) nats, log softmax(W x + b) of it."""
     return -F.cross_entropy(single(F.linear(x, weight, bias)), choice, reduction="none")
-
-
-def relative(logits: Tensor) -> Tensor:
-    """(R, C) -> probabilities but for a factor of each row, the largest 1."""
-    return (logits - logits.amax(-1, keepdim=True)).exp()
 
 
 def single(logits: Tensor) -> Tensor:

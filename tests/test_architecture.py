@@ -15,7 +15,7 @@ ROOT = Path(seqvae.__file__).parent
 LAYERS = [
     "batch drawing divergences spherical flows schedules errors options targets config pace machine validity "
     "measures measures.scores measures.text_scores comparison comparison.tables",
-    "dropout noise noise.base noise.denoising noise.word_dropout "
+    "dropout filters noise noise.base noise.denoising noise.word_dropout "
     "attention encoders encoders.base encoders.recurrent encoders.transformer "
     "decoders decoders.base decoders.recurrent decoders.transformer "
     "observations observations.base observations.tokens observations.frames "

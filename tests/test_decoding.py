@@ -8,9 +8,10 @@ import torch
 from seqvae import decoding
 from seqvae.batch import END, PADDING, START, UNKNOWN, Batch
 from seqvae.decoders import RecurrentDecoder
-from seqvae.decoding import beam_search, check_options, decode, evaluating, filter_logits, seeded
+from seqvae.decoding import beam_search, check_options, decode, evaluating, seeded
 from seqvae.encoders import RecurrentEncoder
 from seqvae.errors import ConfigError, TrainingError
+from seqvae.filters import filter_logits
 from seqvae.noise import WordDropout
 from seqvae.observations import Tokens
 from seqvae.posteriors import DiagonalGaussian

@@ -1,0 +1,98 @@
+"""How the cost of training grows: targets a second against one size at a time, all else at the defaults.
+
+    python -m benchmarks.growth [--seconds 4] [--output FOLDER]
+
+The text is made up: words drawn independently with frequencies of Zipf's law, so that length, vocabulary and number of
+sentences can be chosen. What is learnt from it is of no interest here, and the cost does not depend on it.
+"""
+
+import argparse
+import gc
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from seqvae.machine import keep_freed_memory, share_cores
+
+share_cores()  # before torch is imported
+
+from benchmarks.speed import rate  # noqa: E402
+from seqvae.comparison.drawing import COLOURS, canvas, save, style  # noqa: E402
+from seqvae.config import Config  # noqa: E402
+from seqvae.fitting import Run  # noqa: E402
+from seqvae.processes import accelerator_for  # noqa: E402
+from seqvae.text.corpus import Corpus, load  # noqa: E402
+
+USUAL = {"batch size": 64, "words a sentence": 10, "hidden units": 256, "vocabulary": 10_000, "sentences": 20_000}
+SIZES = {
+    "batch size": (8, 16, 32, 64, 128, 256),
+    "words a sentence": (5, 10, 20, 40, 80),
+    "hidden units": (64, 128, 256, 512, 1024),
+    "vocabulary": (1_000, 5_000, 20_000, 100_000),
+    "sentences": (2_000, 20_000, 200_000),
+}
+
+
+def corpus_of(words: int, vocabulary: int, sentences: int) -> Corpus:
+    """Sentences of a number of words each, in which every word of the vocabulary comes once at least."""
+    random = np.random.default_rng(0)
+    chances = 1 / (np.arange(vocabulary) + 2.7)
+    ids = random.choice(vocabulary, size=sentences * words, p=chances / chances.sum())
+    ids = np.concatenate([np.arange(vocabulary), ids])[: max(sentences * words, vocabulary)]
+    lines = [" ".join(f"w{i}" for i in row) for row in np.array_split(random.permutation(ids), sentences)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "made-up.txt"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return load(path, vocabulary_size=vocabulary + 4, max_length=words + 2)
+
+
+def measured(sizes: dict[str, int], seconds: float) -> float:
+    """Targets a second of training with these sizes, all that belongs to an update included."""
+    corpus = corpus_of(sizes["words a sentence"], sizes["vocabulary"], sizes["sentences"])
+    part = {"name": "recurrent", "hidden": sizes["hidden units"]}
+    model = {"embedding": sizes["hidden units"], "encoder": part, "decoder": part}
+    config = Config.from_dict({"model": model, "training": {"batch_size": sizes["batch size"], "max_epochs": 1000}})
+    steps = Run(config, corpus, accelerator=accelerator_for(config, None)).trainer.steps()
+
+    def work() -> float:
+        return next(steps).report.tokens
+
+    for _ in range(3):
+        work()
+    found = rate(work, seconds)
+    gc.collect()
+    return found
+
+
+def draw(found: dict[str, dict[int, float]], folder: Path) -> None:
+    """One line for each size that was changed, against its multiple of the usual one."""
+    with style():
+        figure, axes = canvas("size, as a multiple of the usual one", "targets a second")
+        for colour, (name, rates) in zip(COLOURS, found.items(), strict=False):
+            across = [size / USUAL[name] for size in rates]
+            axes.loglog(across, list(rates.values()), marker="o", color=colour, label=f"{name} ({USUAL[name]:,})")
+        axes.legend(fontsize=8, loc="lower left")
+        save(figure, folder, "growth")
+
+
+def main() -> None:
+    """Measure, print the table, and draw it if asked."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement, at least")
+    parser.add_argument("--output", type=Path, help="folder for the picture")
+    given = parser.parse_args()
+    keep_freed_memory()
+    print("| what is changed | size | targets a second |\n| --- | ---: | ---: |")
+    found: dict[str, dict[int, float]] = {}
+    for name, sizes in SIZES.items():
+        for size in sizes:
+            found.setdefault(name, {})[size] = measured(USUAL | {name: size}, given.seconds)
+            print(f"| {name} | {size:,} | {found[name][size]:,.0f} |", flush=True)
+    if given.output:
+        given.output.mkdir(parents=True, exist_ok=True)
+        draw(found, given.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,8 +2,8 @@
 
     python -m benchmarks.start [--lines 1000000]
 
-Times are medians of five fresh processes. The large corpus is made up (Zipf's law, 10 words a line), written to a folder
-that is removed, and read twice: first with nothing in the cache, then as on every later day.
+Times are medians of five fresh processes. The large corpus is made up (Zipf's law, 10 words a line), written to a
+folder that is removed, and read twice: first with nothing in the cache, then as on every later day.
 """
 
 import argparse

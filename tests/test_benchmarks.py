@@ -1,0 +1,85 @@
+"""The reference of the measurements computes what the package does, from the same weights."""
+
+import itertools
+
+import pytest
+import torch
+
+from benchmarks.reference import Reference
+from benchmarks.workloads import config
+from seqvae.batch import Batch
+from seqvae.build import build_model
+from seqvae.decoding import beam_search
+
+VOCABULARY, EMBEDDING, HIDDEN = 12, 6, 5
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A reference with wide weights, and the package's model with the same ones."""
+    torch.manual_seed(0)
+    plain = Reference(VOCABULARY, EMBEDDING, HIDDEN, latent=32, dropout=0.5).double().eval()
+    for parameter in plain.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    ours = build_model(config(EMBEDDING, HIDDEN), VOCABULARY).double().eval()
+    w = plain.state_dict()
+    same = {
+        "encoder.embed": "read",
+        "encoder.rnn": "encoder",
+        "posterior.linear": "posterior",
+        "decoder.rnn": "decoder",
+        "observation.embedding": "said",
+        "observation.output": "output",
+    }
+    state = {
+        name: w[f"{same[room]}.{last}"]
+        for name in ours.state_dict()
+        for room, last in [name.rsplit(".", 1)]
+        if room in same
+    }
+    state |= {f"decoder.initial.{last}": torch.cat([w[f"first.{last}"]] * 2) for last in ("weight", "bias")}
+    assert state.keys() == ours.state_dict().keys()
+    ours.load_state_dict(state)
+    return plain, ours
+
+
+@pytest.fixture
+def x():
+    return torch.tensor([[4, 5, 6, 2], [7, 4, 11, 2]])
+
+
+def test_both_have_the_same_posterior_and_the_same_likelihood(pair, x):
+    plain, ours = pair
+    batch, (mean, log_variance) = Batch.of(x.tolist()), plain.encode(x)
+    q = ours.encode(batch)
+    torch.testing.assert_close(q.mean, mean, rtol=0, atol=1e-12)
+    torch.testing.assert_close(q.stddev, (log_variance / 2).exp(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(ours.log_prob(batch, mean).sum(1), plain.log_prob(x, mean), rtol=0, atol=1e-12)
+
+
+def test_both_have_the_same_loss(pair, x):
+    plain, ours = pair
+    noise = torch.Generator().manual_seed(3)
+    torch.manual_seed(3)
+    loss = plain.loss(x)
+    q = ours.encode(Batch.of(x.tolist()))
+    z = q.mean + q.stddev * torch.randn(2, 32, dtype=torch.float64, generator=noise)
+    kl = torch.distributions.kl_divergence(q, ours.prior()).mean()
+    torch.testing.assert_close(loss, kl - ours.log_prob(Batch.of(x.tolist()), z).sum(1).mean(), rtol=0, atol=1e-10)
+
+
+def test_both_find_the_same_sentence_with_a_beam(pair):
+    plain, ours = pair
+    with torch.no_grad():
+        plain.output.bias[[0, 1, 3]] = -1e4  # which the package never says
+        ours.observation.output.bias[[0, 1, 3]] = -1e4
+    z = torch.randn(8, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = beam_search(ours, z, 3, max_length=6).tokens
+    assert found == [plain.beam(one, 3, 6) for one in z.split(1)]
+
+
+def test_the_reference_samples_until_all_have_ended(pair):
+    plain, _ = pair
+    said = plain.sample(torch.zeros(4, 32, dtype=torch.float64), longest=200)
+    assert all(2 in row for row in said.tolist()) or said.shape[1] == 200
+    assert not set(itertools.chain(*said.tolist())) & {0, 1}

@@ -242,12 +242,14 @@ def _beam(
     token, state = torch.full((rows * width,), START, device=z.device), None
     for _ in range(max_length):
         logits, state = model.step(token, z, state)
-        gain = _without(logits.double().log_softmax(-1), _banned(allow_unknown)).view(rows, width, -1)
-        size = gain.shape[-1]
+        # Of a hypothesis no more than its `width` likeliest continuations can be among the `width` likeliest of all.
+        values, words = _without(logits, _banned(allow_unknown)).topk(min(width, logits.shape[-1]), dim=-1)
+        gain = (values - logits.logsumexp(-1, keepdim=True)).double().view(rows, width, -1)
         gain = gain.masked_fill(ended[..., None], -torch.inf)
-        gain[..., PADDING].masked_fill_(ended, 0.0)  # a finished hypothesis says nothing more, at no cost
+        gain[..., 0].masked_fill_(ended, 0.0)  # a finished hypothesis says nothing more, at no cost
+        words = words.view(gain.shape).masked_fill(ended[..., None], PADDING)
         score, best = (score[..., None] + gain).flatten(1).topk(width, dim=1)  # (R, W), likeliest first
-        parent, word = best // size, best % size
+        parent, word = best // gain.shape[-1], words.flatten(1).gather(1, best)
         said = torch.cat([said.gather(1, parent[..., None].expand_as(said)), word[..., None]], dim=2)
         ended = ended.gather(1, parent) | (word == END)
         if ended[:, 0].all():

@@ -361,6 +361,8 @@ def compare(
     *others: str,
     seeds: Annotated[int, AT_LEAST_ONE] = 3,
     minutes: float | None = None,
+    epochs: int | None = None,
+    only: tuple[str, ...] = (),
     samples: Annotated[int, AT_LEAST_ONE] = 50,
     limit: int = 2000,
     text: Annotated[bool, Parameter(negative="")] = False,
@@ -374,6 +376,8 @@ def compare(
         others: further model folders; beside TOML files, more of them, and the corpus to train on.
         seeds: trainings of each recipe, with seeds 0, 1, ...
         minutes: of each training, at most; by default what the recipes say.
+        epochs: likewise.
+        only: train this recipe; can be given several times, and leaves out those that are not named.
         samples: draws of z for each sentence.
         limit: score so many test sentences at most.
         text: also score what the models write. Needs the extra `eval`.
@@ -381,10 +385,12 @@ def compare(
             an interrupted comparison left is gone on with.
     """
     from seqvae import comparing
+    from seqvae.recipes import Budget
 
     sources, terms = [first, *others], comparing.Terms(samples, limit, text)
     command = shlex.join(["seqvae", *sys.argv[1:]])
-    comparing.compare(sources, seeds=seeds, minutes=minutes, terms=terms, output=output, command=command)
+    budget = Budget(seeds, minutes, epochs, only)
+    comparing.compare(sources, budget=budget, terms=terms, output=output, command=command)
 
 
 @app.command(sort_key=10)

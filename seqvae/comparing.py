@@ -20,7 +20,7 @@ from seqvae.config import Config, loading
 from seqvae.errors import ConfigError, CorpusError
 from seqvae.examination import examine, floors
 from seqvae.machine import keep_freed_memory
-from seqvae.recipes import plan
+from seqvae.recipes import Budget, plan
 from seqvae.series.sources import is_series
 from seqvae.text.corpus import Corpus, Split, load
 from seqvae.text.sources import located
@@ -44,15 +44,12 @@ class Terms:
     text: bool
 
 
-def compare(
-    sources: Sequence[str], *, seeds: int, minutes: float | None, terms: Terms, output: Path | None, command: str
-) -> None:
+def compare(sources: Sequence[str], *, budget: Budget, terms: Terms, output: Path | None, command: str) -> None:
     """Score the runs, after training them if recipes are given, and write tables, plots and report.
 
     Args:
         sources: model folders; or TOML files of recipes and the corpus to train them on.
-        seeds: trainings of each recipe.
-        minutes: of each training, at most.
+        budget: of the recipes.
         terms: how they are scored.
         output: the folder of the comparison.
         command: what the report says made it.
@@ -72,7 +69,7 @@ def compare(
     keep_freed_memory()
     if recipes:
         folder = output or runs.new(recipes[0], COMPARISONS)
-        planned = plan([Path(recipe) for recipe in recipes], located(corpus), seeds, minutes)
+        planned = plan([Path(recipe) for recipe in recipes], located(corpus), budget)
         work = [(folder / name / f"seed-{config.training.seed}", name, config) for name, config in planned]
         for place, _, config in work:
             begun(place, config)

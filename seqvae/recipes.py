@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,35 @@ from seqvae.errors import ConfigError, choose
 SECTIONS = {"model", "objective"}  # of the options; other tables are recipes
 
 
-def plan(paths: Sequence[Path], corpus: str, seeds: int, minutes: float | None) -> list[tuple[str, Config]]:
+@dataclass(frozen=True)
+class Budget:
+    """What is trained of the recipes, and for how long.
+
+    Attributes:
+        seeds: trainings of each recipe.
+        minutes: of each training, in place of what the recipe says.
+        epochs: likewise.
+        only: names of recipes; empty = all.
+    """
+
+    seeds: int = 1
+    minutes: float | None = None
+    epochs: int | None = None
+    only: Sequence[str] = ()
+
+
+def plan(paths: Sequence[Path], corpus: str, budget: Budget) -> list[tuple[str, Config]]:
     """The name and the options of each training: all recipes with the first seed, then with the next.
 
     Args:
         paths: TOML files in which options are named as for `--config`. A table of another name is a recipe; what stands
             outside holds for all recipes of the file, or is itself the one recipe, named like the file.
         corpus: what all of them are trained on.
-        seeds: how many trainings each recipe gets.
-        minutes: of each training, in place of what the recipe says.
+        budget: how many trainings each recipe gets, and how long they are.
 
     Raises:
-        ConfigError: for a file that is missing, no TOML, or without recipes, for two recipes of one name, and for
-            options that cannot be.
+        ConfigError: for a file that is missing, no TOML, or without recipes, for two recipes of one name, for a name
+            that no recipe has, and for options that cannot be.
     """
     found: dict[str, tuple[Path, dict[str, Any]]] = {}
     for path in paths:
@@ -33,13 +49,18 @@ def plan(paths: Sequence[Path], corpus: str, seeds: int, minutes: float | None) 
             if name in found:
                 raise ConfigError(f"two recipes have the name {name}, in {found[name][0]} and {path}: rename one")
             found[name] = path, values
+    for name in budget.only:
+        choose("recipe", name, found)
     planned = []
-    for seed in range(seeds):
+    for seed in range(budget.seeds):
         for name, (path, values) in found.items():
+            if budget.only and name not in budget.only:
+                continue
             try:
                 config = Config.from_dict(_sections(values) | {"corpus": corpus})
-                longest = config.training.max_minutes if minutes is None else minutes
-                training = replace(config.training, seed=seed, max_minutes=longest)
+                limits = {"max_minutes": budget.minutes, "max_epochs": budget.epochs}
+                given: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
+                training = replace(config.training, seed=seed, **given)
                 planned.append((name, resolve_all(replace(config, training=training))))
             except ConfigError as error:
                 raise ConfigError(f"recipe {name} of {path}: {error}") from None

@@ -6,7 +6,7 @@ import pytest
 
 from seqvae.config import Config
 from seqvae.errors import ConfigError
-from seqvae.recipes import plan
+from seqvae.recipes import Budget, plan
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -30,7 +30,7 @@ name = "cyclical"
 
 
 def planned(file, text=RECIPES, **options):
-    return plan([Path(file("recipes.toml", text))], "some.txt", **{"seeds": 2, "minutes": None} | options)
+    return plan([Path(file("recipes.toml", text))], "some.txt", Budget(**{"seeds": 2} | options))
 
 
 def test_every_recipe_gets_its_first_seed_before_any_gets_its_second(file):
@@ -47,12 +47,20 @@ def test_options_are_those_of_a_config_file_over_what_stands_before_the_tables(f
     assert {config.corpus for config in (lm, wide)} == {"some.txt"}
 
 
-def test_minutes_hold_for_all(file):
+def test_minutes_and_epochs_hold_for_all(file):
     assert {config.training.max_minutes for _, config in planned(file, minutes=0.5)} == {0.5}
+    assert {config.training.max_epochs for _, config in planned(file, epochs=7)} == {7}
+    assert {config.training.max_epochs for _, config in planned(file)} == {2, 3}
+
+
+def test_only_those_that_are_named_are_trained(file):
+    assert {name for name, _ in planned(file, only=["wide"])} == {"wide"}
+    with pytest.raises(ConfigError, match="'broad'"):
+        planned(file, only=["broad"])
 
 
 def test_the_recipes_that_come_with_the_package_can_be_planned():
-    found = dict(plan([CONFIGS / "baselines.toml"], "sotu", 1, None))
+    found = dict(plan([CONFIGS / "baselines.toml"], "sotu", Budget()))
     assert [config.kind for config in found.values()] == ["lm", "ae", "vae", "vae"]
     default = Config(training=found["vae"].training)
     assert found["vae"].objective.weight["end"] == default.objective.weight["end"]
@@ -60,7 +68,7 @@ def test_the_recipes_that_come_with_the_package_can_be_planned():
 
 @pytest.mark.parametrize(("name", "least"), [("remedies.toml", 15), ("frontier.toml", 6)])
 def test_remedies_differ_in_nothing_but_the_remedy(name, least):
-    found = dict(plan([CONFIGS / name], "sotu", 1, None))
+    found = dict(plan([CONFIGS / name], "sotu", Budget()))
     first, *others = found.values()
     assert len(found) >= least and first.kind == "lm"
     for config in others:
@@ -87,7 +95,7 @@ def test_what_cannot_be_is_refused_with_the_name_of_its_recipe(text, words, file
 
 def test_a_file_that_is_not_there_is_refused():
     with pytest.raises(ConfigError, match="there is no file"):
-        plan([Path("nowhere.toml")], "sotu", 1, None)
+        plan([Path("nowhere.toml")], "sotu", Budget())
 
 
 def test_what_stands_outside_of_the_recipes_holds_for_each(file):
@@ -110,11 +118,11 @@ def test_what_stands_outside_of_the_recipes_holds_for_each(file):
 
 
 def test_a_file_for_the_training_command_is_one_recipe_of_its_name():
-    found = dict(plan([CONFIGS / "skip2019.toml", CONFIGS / "baselines.toml"], "sotu", 1, None))
+    found = dict(plan([CONFIGS / "skip2019.toml", CONFIGS / "baselines.toml"], "sotu", Budget()))
     assert next(iter(found)) == "skip2019" and len(found) == 5 and found["skip2019"].model.encoder["hidden"] == 512
 
 
 def test_two_recipes_of_one_name_are_refused(file):
     one, other = (Path(file(name, "[a]\nseed = 1")) for name in ("one.toml", "other.toml"))
     with pytest.raises(ConfigError, match="two recipes have the name a"):
-        plan([one, other], "sotu", 1, None)
+        plan([one, other], "sotu", Budget())

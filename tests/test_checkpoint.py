@@ -61,6 +61,18 @@ def edit(folder, *path, value):
     (folder / "config.json").write_text(json.dumps(values))
 
 
+def test_a_model_of_the_first_format_has_one_softmax_over_all_its_tokens(small_config, tmp_path):
+    tokenizer = Tokenizer.train([" ".join(f"w{i}" for i in range(700))])
+    checkpoint_of(small_config(observation={"shortlist": 0}), tokenizer).save(tmp_path)
+    edit(tmp_path, "format", value=1)
+    values = json.loads((tmp_path / "config.json").read_text())
+    del values["config"]["model"]["observation"]["shortlist"]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert Checkpoint.load(tmp_path).model.observation.clusters is None
+    edit(tmp_path, "format", value=2)
+    refused(tmp_path, "clusters")
+
+
 # -- what is loaded is what was saved ----------------------------------------------------------------------------------
 
 

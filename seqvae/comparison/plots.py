@@ -11,7 +11,7 @@ import numpy as np
 from seqvae.comparison import scales
 from seqvae.comparison.drawing import BLACK, GREY, LIGHT, REFERENCE, Look, canvas, key, legend, looks, save, style
 from seqvae.comparison.outcomes import Outcome, by_name, measured
-from seqvae.comparison.scales import Point, Scale
+from seqvae.comparison.scales import Point, Scale, reach
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,8 +75,8 @@ def rate_distortion(outcomes: Sequence[Outcome]) -> Figure | None:
     points = [(run.name, run.scores["kl"], run.scores["reconstruction"]) for run in runs]
     level, look = _language_model(outcomes), _looks(outcomes)
     far = FAR * min(across + up for _, across, up in points)
-    x = Scale.of([0.0, *(across for _, across, _ in points)], far)
-    y = Scale.of([0.0, *(up for _, _, up in points), *level], far)
+    acrosses, ups = [across for _, across, _ in points], [*(up for _, _, up in points), *level]
+    x, y = Scale.of([0.0, *acrosses], reach(acrosses, far)), Scale.of(ups, reach(ups, far))
     figure, axes = canvas("KL, nats per sentence", "reconstruction, nats per sentence")
     lines = _equal_sums(axes, points, x, y)
     _scatter(axes, points, x, y, look)
@@ -94,9 +94,9 @@ def nll_against_information(outcomes: Sequence[Outcome]) -> Figure | None:
     error = [measured(run.scores, "nll_standard_error") or 0.0 for run in runs]
     level, look = _language_model(outcomes), _looks(outcomes)
     far = FAR * min(up for _, _, up in points)
-    x = Scale.of([0.0, *(across for _, across, _ in points), *upper], far)
+    x = Scale.of([0.0, *(across for _, across, _ in points), *upper], reach(upper, far))
     ends = [up + sign * e for (_, _, up), e in zip(points, error, strict=True) for sign in (-1, 1)]
-    y = Scale.of(ends + level, far)
+    y = Scale.of(ends + level, reach(ends + level, far))
     figure, axes = canvas("mutual information of sentence and z, nats", "-log p(x), nats per sentence")
     for (name, across, up), end, e in zip(points, upper, error, strict=True):
         thin: dict[str, Any] = {"color": look[name].colour, "linewidth": 1.0, "alpha": 0.6}
@@ -202,7 +202,7 @@ def _equal_sums(axes: Axes, points: Sequence[Point], x: Scale, y: Scale) -> list
     taken = [np.array([x.place(across), y.place(up)]) / size for _, across, up in points]
     drawn = 0
     for level in MaxNLocator(7, steps=[1, 2, 5, 10]).tick_values(0, x.edge + y.edge):
-        left, right = max(0.0, level - y.edge), min(x.edge, level)
+        left, right = max(0.0, level - y.edge), min(x.edge, level - max(0.0, y.low))
         if np.linalg.norm((right - left) / size) < 0.15 or right < left:
             continue
         axes.plot([left, right], [level - left, level - right], zorder=1, **line)

@@ -17,9 +17,20 @@ from seqvae.comparison.drawing import GREY, Look
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+SPREAD = 4.0  # times the range of the lower three quarters of the values: what is further would press these together
 BAND = 0.2  # width of a band, as a share of the axis to scale
 SHADE = "#efefef"
 Point = tuple[str, float, float]  # a recipe's name, x and y
+
+
+def reach(values: Sequence[float], most: float) -> float:
+    """The value beyond which an axis has a band: `most`, or less where all but a few of the values lie close together.
+
+    >>> reach([1.0, 2.0, 3.0, 4.0, 50.0], most=80.0)
+    13.0
+    """
+    low, high = min(values), float(np.quantile(values, 0.75))
+    return min(most, low + SPREAD * (high - low)) if high > low else most
 
 
 @dataclass(frozen=True)

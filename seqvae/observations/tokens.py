@@ -49,7 +49,7 @@ class Tokens(Observation):
         features: int,
         tied: bool = True,
         embedding_dropout: float = 0.0,
-        shortlist: int = 0,
+        shortlist: int = 500,
     ) -> None:
         super().__init__()
         check_share(embedding_dropout=embedding_dropout)

@@ -3,6 +3,7 @@
 import itertools
 import subprocess
 import sys
+from dataclasses import replace
 
 import matplotlib
 import pytest
@@ -11,7 +12,14 @@ from outcomes import RECIPES, bare, made
 
 from seqvae.comparison import plots
 from seqvae.comparison.drawing import looks, save, style
-from seqvae.comparison.plots import CAPTIONS, active_unit_curves, draw_all, nll_against_information, rate_distortion
+from seqvae.comparison.plots import (
+    CAPTIONS,
+    active_unit_curves,
+    draw_all,
+    nll_against_information,
+    rate_distortion,
+    training_curves,
+)
 from seqvae.comparison.scales import Scale, apart
 from seqvae.errors import ConfigError
 
@@ -47,6 +55,13 @@ def test_figures_without_data_are_left_out(tmp_path):
     assert draw_all([bare()], tmp_path) == {}
     assert list(draw_all([run for run in made() if run.kind == "lm"], tmp_path)) == ["training_curves"]
     assert list(draw_all([bare(variances=(1.0, 0.0))], tmp_path)) == ["active_unit_curves"]
+
+
+def test_a_run_with_one_validation_is_a_mark_among_the_curves():
+    one, *others = made()
+    axes = training_curves([replace(one, curve=one.curve[-1:]), *others]).axes[0]
+    assert all(line.get_marker() not in ("", "None") for line in axes.get_lines() if len(line.get_xdata()) == 1)
+    assert {len(line.get_xdata()) for line in axes.get_lines()} > {1}
 
 
 def test_a_score_that_is_not_finite_is_not_drawn():

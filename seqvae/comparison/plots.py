@@ -176,7 +176,10 @@ def _panel(axes: Axes, lines: dict[Outcome, Line], far: float, look: dict[str, L
     inside = TransformedBbox(Bbox([[0, y.low], [1, y.edge]]), axes.get_yaxis_transform())
     for run, line in lines.items():
         given = look[run.name]
-        (drawn,) = axes.plot(*zip(*line, strict=True), color=given.colour, linestyle=given.dash, alpha=0.85)
+        mark = "" if len(line) > 1 else given.marker
+        (drawn,) = axes.plot(
+            *zip(*line, strict=True), color=given.colour, linestyle=given.dash, marker=mark, alpha=0.85
+        )
         drawn.set_clip_box(inside)
     gone = [(run.name, float(line[-1][0]), line[-1][1]) for run, line in lines.items() if y.beyond(line[-1][1])]
     scales.numbers_above(axes, gone, x, y, look, width=0.22, lift=0.0)

@@ -47,12 +47,29 @@ def on_cpu() -> bool:
 
 
 def precision(choice: str, device: torch.device) -> str:
-    """`fp32` or `bf16`, where `auto` means bf16 if the processor computes in it rather than emulating it."""
+    """`fp32` or `bf16`, where `auto` means bf16 if the processor computes in it rather than emulating it.
+
+    Raises:
+        ConfigError: for bf16 where there is none.
+    """
+    if choice == "bf16" and not half_possible(device):
+        raise ConfigError(
+            "precision = bf16: this processor has no AVX512, without which LSTM layers do not run in it: "
+            "write --precision fp32, or auto"
+        )
     if choice != "auto":
         return choice
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16") else "fp32"
+
+
+def half_possible(device: torch.device) -> bool:
+    """Whether layers run in bf16 at all, be it by emulation: on x86 processors oneDNN asks for these instructions."""
+    known = torch.cpu.get_capabilities()
+    if device.type != "cpu" or known.get("architecture") != "x86_64":
+        return True
+    return all(known.get(name) for name in ("avx512_bw", "avx512_dq", "avx512_vl"))
 
 
 def agreed(accelerator: Accelerator, mine: bool) -> bool:

@@ -17,6 +17,7 @@ from seqvae.batch import Batch
 from seqvae.build import build_model
 from seqvae.cli import main
 from seqvae.config import Config
+from seqvae.processes import half_possible
 
 torch.set_num_threads(1)
 
@@ -90,6 +91,13 @@ def _lengthen(batch, steps, fill=0):
 def _rows(batch, index):
     """Some rows of a batch, in that order, as wide as before."""
     return Batch(batch.source[index], batch.inputs[index], batch.targets[index], batch.lengths[index])
+
+
+@pytest.fixture(scope="session")
+def half():
+    """For tests that compute in bf16: skips them on processors that cannot."""
+    if not half_possible(torch.device("cpu")):
+        pytest.skip("this processor has no AVX512, without which LSTM layers do not run in bf16")
 
 
 @pytest.fixture(scope="session")

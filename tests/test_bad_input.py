@@ -207,6 +207,12 @@ def test_an_unknown_precision_is_named_with_those_there_are(refused):
     assert all(word in line for word in ("fp64", "auto", "fp32", "bf16"))
 
 
+def test_bf16_on_a_processor_without_it_says_what_to_write(refused, monkeypatch):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"architecture": "x86_64", "avx512_bw": False})
+    line = refused("train", "corpus.txt", *SIZE, "--precision", "bf16")
+    assert "AVX512" in line and "--precision fp32" in line
+
+
 def test_a_loss_that_is_no_number_ends_in_one_line_with_the_cause(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["train", "corpus.txt", *SIZE, "--batch-size", "4", "--warm-up", "0", "--learning-rate", "inf"])

@@ -61,7 +61,9 @@ def test_a_language_model_may_be_a_transformer(tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_transformers_train_score_write_and_are_kept(precision, tmp_path):
+def test_transformers_train_score_write_and_are_kept(precision, tmp_path, request):
+    if precision == "bf16":
+        request.getfixturevalue("half")
     part = {"name": "transformer", "width": 16, "heads": 2, "hidden": 24, "layers": 2}
     options = {"embedding": 12, "batch_size": 8, "max_epochs": 40, "learning_rate": 0.01, "precision": precision}
     model = TextVAE.fit(SENTENCES, encoder=part, decoder=part, latent=4, **options)

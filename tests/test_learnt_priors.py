@@ -274,7 +274,7 @@ def test_the_other_kinds_of_model_train_beside_it(kind, name):
 
 
 @pytest.mark.parametrize("name", sorted(PRIORS))
-def test_it_trains_in_reduced_precision(name):
+def test_it_trains_in_reduced_precision(half, name):
     model = TextVAE.fit(SENTENCES, **parts(name), **(TINY | {"max_epochs": 1, "precision": "bf16"}))
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in model.model.prior.parameters())
 

@@ -161,7 +161,7 @@ def test_a_gradient_that_is_not_finite_stops_before_any_weight_is_spoilt(trainer
     assert all(tensor.isfinite().all() for tensor in weights(it).values())
 
 
-def test_in_half_precision_the_updates_are_finite_and_the_weights_stay_single(trainer):
+def test_in_half_precision_the_updates_are_finite_and_the_weights_stay_single(half, trainer):
     it = trainer(precision="bf16")
     steps = take(it, 5)
     assert all(math.isfinite(step.report.loss) and math.isfinite(step.gradient_norm) for step in steps)

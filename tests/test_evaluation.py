@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.distributions import Independent, StudentT, kl_divergence
 
+from seqvae import decoding
 from seqvae.batch import END, UNKNOWN, Batch
 from seqvae.build import build_model
 from seqvae.config import Config
@@ -428,7 +429,7 @@ def test_a_decoder_that_knows_nothing_is_unsure_of_every_token():
     assert found.decoder_entropy_standard_error == pytest.approx(0, abs=1e-9)
 
 
-def test_a_decoder_that_is_lost_in_holes_is_unsure_there_alone():
+def test_a_decoder_that_is_lost_in_holes_is_unsure_there_alone(monkeypatch):
     # It is certain of the end beyond 3 and knows nothing below: q lies at 5 +- 0.1, three draws of p hardly ever.
     model = make()
     for parameter in model.posterior.parameters():
@@ -436,12 +437,13 @@ def test_a_decoder_that_is_lost_in_holes_is_unsure_there_alone():
     model.posterior.linear.bias.data[:LATENT] = 5
     model.posterior.linear.bias.data[LATENT:] = math.log(0.01)
 
-    def step(tokens, z, state):
-        logits = torch.zeros(len(z), VOCABULARY, dtype=torch.float64)
-        logits[:, END] = torch.where((z > 3).all(1), 60.0, 0.0)
-        return logits, (z,)
+    def logits(features):
+        z, said = features[:, -LATENT:], torch.zeros(len(features), VOCABULARY, dtype=torch.float64)
+        said[:, END] = torch.where((z > 3).all(1), 60.0, 0.0)
+        return said
 
-    model.step = step
+    monkeypatch.setattr(decoding, "UNCHANGED", None)  # so that a draw asks for logits
+    model.observation.logits = logits
     found = scores(model, sentences(50))
     assert found.decoder_entropy_prior == pytest.approx(math.log(VOCABULARY))
     assert found.decoder_entropy_posterior == pytest.approx(0, abs=1e-9)

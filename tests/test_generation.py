@@ -11,6 +11,13 @@ from seqvae.errors import ConfigError
 from seqvae.generation import PATHS, linear, path, sample_prior, slerp
 
 
+class Said(torch.nn.Module):
+    """An observation whose features are logits already."""
+
+    def logits(self, features):
+        return features
+
+
 class Shifted(torch.nn.Module):
     """A stand-in for a model: a prior, and a decoder whose words tell in which of 5 slices z lies."""
 
@@ -20,11 +27,12 @@ class Shifted(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.scale = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+        self.observation = Said()
 
     def prior(self):
         return Independent(Normal(torch.tensor([0.0, 10.0]), self.scale), 1)
 
-    def step(self, tokens, z, state):
+    def follow(self, tokens, z, state):
         slices = (z[:, 0].clamp(-2, 2).round() + 2).long()
         place = torch.zeros(len(z), 1) if state is None else state[0]
         word = torch.where(place[:, 0] >= 3, 2, 4 + slices)

@@ -32,8 +32,9 @@ class Tokens(Observation):
         embedding_dropout: share of the vocabulary whose embeddings are zero throughout a pass in training, the others
             scaled up, for what the decoder is fed alone (Gal & Ghahramani, A Theoretically Grounded Application of
             Dropout in Recurrent Neural Networks, 2016, https://arxiv.org/abs/1512.05287).
-        shortlist: how many of the first ids, which are the most frequent tokens, are scored at each step. The next
-            three times as many are the first cluster, and so on; 0, or as many as there are: no clusters.
+        shortlist: how many of the first ids, of words and characters the most frequent ones, are scored at each step.
+            The next three times as many are the first cluster, and so on; 0, or as many as there are: no clusters.
+            Measured on words alone: with `bpe`, whose first ids are bytes, it is as exact and may be less quick.
 
     Source of the clusters: Grave et al., Efficient softmax approximation for GPUs, 2017,
     https://arxiv.org/abs/1609.04309; here all words keep E dimensions, so that W can be tied.

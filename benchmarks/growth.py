@@ -2,12 +2,15 @@
 
     python -m benchmarks.growth [--seconds 4] [--output FOLDER]
 
-The text is made up: words drawn independently with frequencies of Zipf's law, so that length, vocabulary and number of
-sentences can be chosen. What is learnt from it is of no interest here, and the cost does not depend on it.
+Each size is measured in a process of its own, and with it the memory that the process held at most, reading the text
+included. The text is made up: words drawn independently with frequencies of Zipf's law, so that length, vocabulary and
+number of sentences can be chosen. What is learnt from it is of no interest here, and the cost does not depend on it.
 """
 
 import argparse
-import gc
+import resource
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -47,8 +50,8 @@ def corpus_of(words: int, vocabulary: int, sentences: int) -> Corpus:
         return load(path, vocabulary_size=vocabulary + 4, max_length=words + 2)
 
 
-def measured(sizes: dict[str, int], seconds: float) -> float:
-    """Targets a second of training with these sizes, all that belongs to an update included."""
+def measured(sizes: dict[str, int], seconds: float) -> tuple[float, float]:
+    """Targets a second of training with these sizes, all that belongs to an update included; MiB held at most."""
     corpus = corpus_of(sizes["words a sentence"], sizes["vocabulary"], sizes["sentences"])
     part = {"name": "recurrent", "hidden": sizes["hidden units"]}
     model = {"embedding": sizes["hidden units"], "encoder": part, "decoder": part}
@@ -60,9 +63,14 @@ def measured(sizes: dict[str, int], seconds: float) -> float:
 
     for _ in range(3):
         work()
-    found = rate(work, seconds)
-    gc.collect()
-    return found
+    return rate(work, seconds), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def apart(name: str, size: int, seconds: float) -> tuple[float, float]:
+    """The same in a process of its own, all sizes but one being the usual ones."""
+    command = [sys.executable, "-m", "benchmarks.growth", "--seconds", str(seconds), "--only", name, str(size)]
+    targets, memory = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    return float(targets), float(memory)
 
 
 def draw(found: dict[str, dict[int, float]], folder: Path) -> None:
@@ -81,14 +89,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement, at least")
     parser.add_argument("--output", type=Path, help="folder for the picture")
+    parser.add_argument("--only", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     keep_freed_memory()
-    print("| what is changed | size | targets a second |\n| --- | ---: | ---: |")
+    if given.only:
+        name, size = given.only
+        print(*measured(USUAL | {name: int(size)}, given.seconds))
+        return
+    print("| what is changed | size | targets a second | MiB |\n| --- | ---: | ---: | ---: |")
     found: dict[str, dict[int, float]] = {}
     for name, sizes in SIZES.items():
         for size in sizes:
-            found.setdefault(name, {})[size] = measured(USUAL | {name: size}, given.seconds)
-            print(f"| {name} | {size:,} | {found[name][size]:,.0f} |", flush=True)
+            found.setdefault(name, {})[size], memory = apart(name, size, given.seconds)
+            print(f"| {name} | {size:,} | {found[name][size]:,.0f} | {memory:,.0f} |", flush=True)
     if given.output:
         given.output.mkdir(parents=True, exist_ok=True)
         draw(found, given.output)

@@ -106,10 +106,10 @@ def optimizer(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=1.0)
 
 
-def step(model: Reference, optimizer: torch.optim.Optimizer, x: Tensor) -> float:
+def step(model: Reference, optimizer: torch.optim.Optimizer, x: Tensor, weight: float = 1.0) -> float:
     """One update on (B, T) ids."""
     optimizer.zero_grad()
-    loss = model.loss(x)
+    loss = model.loss(x, weight)
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 5.0)
     optimizer.step()

@@ -21,7 +21,7 @@ share_cores()  # before torch is imported
 
 import torch  # noqa: E402
 
-from benchmarks.workloads import WORKLOADS, Pair, text_of  # noqa: E402
+from benchmarks.workloads import WORKLOADS, Pair  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,22 @@ class Limits:
     @classmethod
     def measured(cls) -> "Limits":
         """Products of 1,024 rows and columns, a copy of 64 MiB; the best of ten."""
-        rates = []
-        for kind in (torch.float32, torch.bfloat16):
-            a, b = torch.randn(2, 1024, 1024).to(kind)
-            rates.append(2 * 1024**3 / best(lambda a=a, b=b: a @ b) / 1e9)
         source = torch.randn(2**24)
         target = torch.empty_like(source)
-        return cls(*rates, copy=2 * source.nbytes / best(lambda: target.copy_(source)) / 1e9)
+        seconds = best(lambda: target.copy_(source))
+        return cls(products(torch.float32), products(torch.bfloat16), 2 * source.nbytes / seconds / 1e9)
 
 
-def best(work: Callable[[], object], times: int = 10) -> float:
-    """Seconds of the quickest of `times` runs."""
-    found = []
-    for _ in range(times):
+def products(kind: torch.dtype, size: int = 1024) -> float:
+    """1e9 operations a second in products of two (size, size) matrices."""
+    a, b = torch.randn(2, size, size).to(kind)
+    return 2 * size**3 / best(lambda: a @ b) / 1e9
+
+
+def best(work: Callable[[], object], times: int = 10, patience: float = 3.0) -> float:
+    """Seconds of the quickest of `times` runs, or of as many as begin within `patience` seconds."""
+    found: list[float] = []
+    while len(found) < times and sum(found) < patience:
         begin = time.perf_counter()
         work()
         found.append(time.perf_counter() - begin)
@@ -63,28 +66,27 @@ def rate(work: Callable[[], float], seconds: float) -> float:
             return units / spent
 
 
-def row(pair: Pair, rounds: int, seconds: float, limits: Limits) -> str:
+def row(name: str, pair: Pair, rounds: int, seconds: float, limits: Limits) -> str:
     """Measure a workload; a line of the table."""
-    pair.ours()  # warm
-    if pair.reference:
-        pair.reference()
-    ours, reference = [], []
-    for _ in range(rounds):
-        ours.append(rate(pair.ours, seconds))
-        if pair.reference:
-            reference.append(rate(pair.reference, seconds))
-    mine, other = statistics.median(ours), statistics.median(reference) if reference else None
-    ratio = f"{statistics.median(a / b for a, b in zip(ours, reference, strict=True)):.2f}" if other else ""
-    spread = f"{min(a / b for a, b in zip(ours, reference, strict=True)):.2f} to " if other else ""
-    spread += f"{max(a / b for a, b in zip(ours, reference, strict=True)):.2f}" if other else ""
-    shares = [share(mine, pair.ours_flops, limits), share(other, pair.reference_flops, limits)]
-    cells = [pair.name, pair.unit, f"{mine:,.0f}", f"{other:,.0f}" if other else "", ratio, spread, *shares]
+    sides = [side() for side in (pair.ours, pair.reference) if side]
+    for work in sides:
+        work()  # warm
+    rates = [[rate(work, seconds) for work in sides] for _ in range(rounds)]
+    ours, *reference = map(statistics.median, zip(*rates, strict=True))
+    cells = [name, pair.unit, f"{ours:,.0f}", *(f"{other:,.0f}" for other in reference)]
+    if reference:
+        ratios = [mine / other for mine, other in rates]
+        cells += [f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}"]
+    else:
+        cells += [""] * 3
+    cells += [share(ours, pair.ours_flops, max(limits.fp32, limits.bf16))]
+    cells += [share(sum(reference), pair.reference_flops, limits.fp32)]
     return "| " + " | ".join(cells) + " |"
 
 
-def share(rate: float | None, flops: float, limits: Limits) -> str:
-    """Of the matrix limit of single precision, where the operations of a unit are known."""
-    return f"{rate * flops / limits.fp32 / 1e9:.0%}" if rate and flops else ""
+def share(rate: float, flops: float, limit: float) -> str:
+    """Of a limit in 1e9 operations a second, where the operations of a unit are known."""
+    return f"{rate * flops / limit / 1e9:.0%}" if flops else ""
 
 
 def peak(name: str, side: str, corpus: str) -> float:
@@ -105,23 +107,22 @@ def main() -> None:
     parser.add_argument("--once", choices=["ours", "reference"], help=argparse.SUPPRESS)
     given = parser.parse_args()
     keep_freed_memory()
-    text = text_of(given.corpus)
     if given.once:
-        getattr(WORKLOADS[given.only[0]](text), given.once)()
+        rate(getattr(WORKLOADS[given.only[0]](given.corpus), given.once)(), given.seconds)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
     limits = Limits.measured()
     machine = f"{torch.get_num_threads()} threads of {torch.cpu.get_capabilities()['cpu_name']}"
     print(f"torch {torch.__version__}, {machine}; limits:")
     print(f"fp32 {limits.fp32:.0f} and bf16 {limits.bf16:.0f} billion operations/s, copying {limits.copy:.1f} GB/s\n")
-    print("| workload | unit | ours | reference | ratio | ratios | ours / fp32 limit | reference / fp32 limit |")
+    print("| workload | unit | ours | reference | ratio | ratios | ours / higher limit | reference / fp32 limit |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name in given.only:
-        print(row(WORKLOADS[name](text), given.rounds, given.seconds, limits), flush=True)
+        print(row(name, WORKLOADS[name](given.corpus), given.rounds, given.seconds, limits), flush=True)
     if given.memory:
         print("\n| workload | ours, MiB at most | reference |\n| --- | ---: | ---: |")
         for name in given.only:
-            sides = ["ours", "reference"] if WORKLOADS[name](text).reference else ["ours"]
+            sides = ["ours", "reference"] if WORKLOADS[name](given.corpus).reference else ["ours"]
             print(f"| {name} | {' | '.join(f'{peak(name, side, given.corpus):,.0f}' for side in sides)} |", flush=True)
 
 

@@ -1,9 +1,11 @@
-"""What a user waits for before anything is learnt: help, imports, tokenizing, the first batch of a large corpus.
+"""What a user waits for beside training: help, imports, tokenizing, a large corpus, sentences to vectors and back.
 
-    python -m benchmarks.start [--lines 1000000]
+    python -m benchmarks.start [--lines 5000000]
 
 Times are medians of five fresh processes. The large corpus is made up (Zipf's law, 10 words a line), written to a
-folder that is removed, and read twice: first with nothing in the cache, then as on every later day.
+folder that is removed, and read twice: first with nothing in the cache, then as on every later day. The model is the
+default one after some updates on `grammar`, so that its sentences end; of `encode` and `decode` the whole command is
+timed, and the work alone, as what 10,000 sentences take beyond what 100 take.
 """
 
 import argparse
@@ -16,6 +18,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+from seqvae import TextVAE
+from seqvae.text.corpus import load
 
 TIMES = 5
 FIRST = """
@@ -39,10 +44,10 @@ print(len(lines) / (time.perf_counter() - begin))
 """
 
 
-def seconds(*command: str) -> float:
+def seconds(*command: str, times: int = TIMES) -> float:
     """Of a process, the median of some."""
     found = []
-    for _ in range(TIMES):
+    for _ in range(times):
         begin = time.perf_counter()
         subprocess.run(command, check=True, capture_output=True)
         found.append(time.perf_counter() - begin)
@@ -67,10 +72,30 @@ def write(path: Path, lines: int) -> None:
             file.writelines(" ".join(f"w{i}" for i in row) + "\n" for row in rows)
 
 
+def vectors(folder: Path) -> None:
+    """Print how long `encode` and `decode` take for 10,000 sentences and as many points."""
+    model = folder / "model"
+    TextVAE.fit("grammar", max_epochs=1, output=model)
+    corpus = load("grammar").train
+    assert corpus is not None
+    rows = corpus.texts(range(10_000))
+    took: dict[str, list[float]] = {"encode": [], "decode": []}
+    for count in (100, 10_000):
+        (folder / "some.txt").write_text("\n".join(rows[:count]) + "\n", encoding="utf-8")
+        np.save(folder / "z.npy", np.random.default_rng(0).standard_normal((count, 32), dtype=np.float32))
+        seqvae = [sys.executable, "-m", "seqvae"]
+        files = {"encode": ["some.txt", "--output", f"{folder}/out.npy"], "decode": ["z.npy"]}
+        for name, (given, *rest) in files.items():
+            took[name].append(seconds(*seqvae, name, str(model), str(folder / given), *rest, times=3))
+    for name, (few, many) in took.items():
+        print(f"| `seqvae {name}` of 10,000 | {many:.1f} s |")
+        print(f"| of these the work | {9_900 / (many - few):,.0f} a second |", flush=True)
+
+
 def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.start", description=__doc__.splitlines()[0])
-    parser.add_argument("--lines", type=int, default=1_000_000, help="of the large corpus")
+    parser.add_argument("--lines", type=int, default=5_000_000, help="of the large corpus")
     lines = parser.parse_args().lines
     print("| what | figure |\n| --- | ---: |")
     print(f"| `python -m seqvae --help` | {seconds(sys.executable, '-m', 'seqvae', '--help'):.2f} s |", flush=True)
@@ -80,6 +105,7 @@ def main() -> None:
     print(f"| `import torch` | {torch:.2f} s |")
     print(f"| the same, and `from seqvae import TextVAE` | {ours:.2f} s |", flush=True)
     with tempfile.TemporaryDirectory() as folder:
+        vectors(Path(folder))
         path = Path(folder) / "large.txt"
         write(path, lines)
         print(f"| sentences tokenized by words | {printed(TOKENIZE, str(path))[0]:,.0f} a second |", flush=True)

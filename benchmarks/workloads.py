@@ -1,20 +1,27 @@
-"""What is timed: each workload makes the two sides of a comparison, both warm, on the same text."""
+"""What is timed: each workload makes the two sides of a comparison, on the same text, each when it is asked for."""
 
 import itertools
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks.reference import Reference, optimizer, step
 from seqvae.batch import Batch
-from seqvae.build import build_model
+from seqvae.build import build_model, build_objective
 from seqvae.config import Config
 from seqvae.decoding import beam_search, decode
-from seqvae.fitting import Run
+from seqvae.fitting import Run, fit
+from seqvae.measures.aggregate import mutual_information
 from seqvae.measures.bounds import measure
+from seqvae.pace import optimizer_of
+from seqvae.posteriors.gaussian import diagonal_gaussian
 from seqvae.processes import accelerator_for
 from seqvae.text.batching import Batches, ordered
 from seqvae.text.corpus import Corpus, Split, load
@@ -22,6 +29,9 @@ from seqvae.text.sources import located
 from seqvae.vae import SequenceVAE
 
 LATENT, LONGEST, SAMPLES, DRAWN, WIDTH = 32, 64, 500, 1024, 5
+VOCABULARY, HIDDEN, DROPOUT = 10_000, 256, 0.5
+
+Work = Callable[[], float]  # does some work, and returns how many units that was
 
 
 @dataclass(frozen=True)
@@ -29,90 +39,44 @@ class Pair:
     """Two sides of a comparison.
 
     Attributes:
-        name: of the workload.
         unit: of what is counted.
-        ours, reference: do some work and return how many units that was; None where there is nothing to compare with.
+        ours, reference: build a side, with all that it needs, and return its work; None where there is nothing to
+            compare with.
         ours_flops, reference_flops: operations of the matrix products of a unit; 0 = not counted.
     """
 
-    name: str
     unit: str
-    ours: Callable[[], float]
-    reference: Callable[[], float] | None = None
+    ours: Callable[[], Work]
+    reference: Callable[[], Work] | None = None
     ours_flops: float = 0.0
     reference_flops: float = 0.0
 
 
-@dataclass(frozen=True)
-class Text:
-    """A corpus under vocabularies of several sizes."""
-
-    name: str
-
-    @cache  # noqa: B019 - there is one text a process
-    def corpus(self, vocabulary: int) -> Corpus:
-        """Words, at most so many different ones."""
-        return load(located(self.name), vocabulary_size=vocabulary)
+@cache
+def corpus_of(name: str, vocabulary: int = VOCABULARY) -> Corpus:
+    """Words, at most so many different ones."""
+    return load(located(name), vocabulary_size=vocabulary)
 
 
-def text_of(name: str) -> Text:
-    """The corpus of this name, read when it is needed."""
-    return Text(name)
+def sentences_of(corpus: Corpus) -> Split:
+    """Those to train on."""
+    assert corpus.train is not None
+    return corpus.train
 
 
 def config(embedding: int, hidden: int, **training: object) -> Config:
     """The default configuration at the reference's sizes: one LSTM layer each way, the last state, z at every step."""
-    dropout = 0.5
     encoder = {"name": "recurrent", "hidden": hidden, "bidirectional": False, "pooling": "last", "dropout": 0.0}
-    decoder = {"name": "recurrent", "hidden": hidden, "dropout": dropout, "skip": False}
+    decoder = {"name": "recurrent", "hidden": hidden, "dropout": DROPOUT, "skip": False}
     observation = {"name": "tokens", "tied": False} | training.pop("observation", {})  # type: ignore[call-overload]
     model = {"latent": LATENT, "embedding": embedding, "share_embedding": False}
     parts = {"encoder": encoder, "decoder": decoder, "observation": observation}
     return Config.from_dict({"model": model | parts, "training": {"max_epochs": 1000, **training}})
 
 
-def lstm(inputs: int, hidden: int) -> int:
-    """Weights of an LSTM layer."""
-    return 4 * hidden * (inputs + hidden)
-
-
-def softmax_weights(split: Split, size: int, hidden: int, shortlist: int, growth: int = 4) -> float:
-    """Weights that the softmax touches for a target, on average over the text."""
-    if not shortlist:
-        return size * hidden
-    ids = np.concatenate(split.sequences(np.arange(min(len(split), 5000))))
-    edges = [shortlist]
-    while edges[-1] < size:
-        edges.append(min(size, edges[-1] * growth))
-    tails = sum((b - a) * np.mean((ids >= a) & (ids < b)) for a, b in itertools.pairwise(edges))
-    return hidden * (shortlist + len(edges) - 1 + float(tails))
-
-
-def training(text: Text, name: str, vocabulary: int, embedding: int, hidden: int, **options: object) -> Pair:
-    """Updates, all that belongs to them included: batches, clipping, the optimizer, the report."""
-    corpus = text.corpus(vocabulary)
-    assert corpus.train is not None
-    chosen = config(embedding, hidden, **options)
-    run = Run(chosen, corpus, accelerator=accelerator_for(chosen, None))
-    steps = run.trainer.steps()
-    plain = Reference(corpus.size, embedding, hidden, LATENT, dropout=0.5).train()
-    rule, batches = optimizer(plain), endless(Batches(corpus.train, batch_size=32, exact_length=True))
-
-    def ours() -> float:
-        return sum(next(steps).report.tokens for _ in range(4))
-
-    def reference() -> float:
-        total = 0
-        for batch in itertools.islice(batches, 8):
-            step(plain, rule, batch.targets)
-            total += batch.tokens
-        return total
-
-    layers = lstm(embedding, hidden) + lstm(embedding + LATENT, hidden)
-    shortlist = run.model.observation.edges[1] if run.model.observation.clusters is not None else 0
-    touched = softmax_weights(corpus.train, corpus.size, hidden, shortlist)
-    full = softmax_weights(corpus.train, corpus.size, hidden, 0)
-    return Pair(name, "tokens/s", ours, reference, 6 * (layers + touched), 6 * (layers + full))
+def reference_of(corpus: Corpus, embedding: int = HIDDEN, hidden: int = HIDDEN) -> Reference:
+    """The reference with new weights."""
+    return Reference(corpus.size, embedding, hidden, LATENT, dropout=DROPOUT)
 
 
 def endless(batches: Batches) -> Iterator[Batch]:
@@ -121,117 +85,244 @@ def endless(batches: Batches) -> Iterator[Batch]:
         yield from batches.epoch(epoch)
 
 
-def models(text: Text) -> tuple[SequenceVAE, Reference, Corpus]:
-    """Both with new weights."""
-    corpus = text.corpus(10_000)
-    torch.manual_seed(0)
-    ours = build_model(config(256, 256), corpus.size).eval()
-    reference = Reference(corpus.size, 256, 256, LATENT, dropout=0.5).eval()
-    return ours, reference, corpus
+# Training
 
 
-def likelihood(text: Text) -> Pair:
-    """-log p(x) by 500 draws of z."""
-    model, plain, corpus = models(text)
+def training(
+    name: str, vocabulary: int = VOCABULARY, embedding: int = HIDDEN, hidden: int = HIDDEN, **options: object
+) -> Pair:
+    """Updates, all that belongs to them included: batches, clipping, the optimizer, the report."""
+    corpus = corpus_of(name, vocabulary)
+    chosen = config(embedding, hidden, **options)
+    layers = lstm(embedding, hidden) + lstm(embedding + LATENT, hidden)
+    shortlist = chosen.model.observation.get("shortlist", 500)
+    touched, full = (softmax_weights(corpus, hidden, size) for size in (shortlist, 0))
+
+    def reference() -> Work:
+        plain = reference_of(corpus, embedding, hidden).train()
+        rule, batches = optimizer(plain), endless(Batches(sentences_of(corpus), batch_size=32, exact_length=True))
+        return lambda: sum(learnt(plain, rule, batch) for batch in itertools.islice(batches, 8))
+
+    return Pair("tokens/s", partial(updates, corpus, chosen), reference, 6 * (layers + touched), 6 * (layers + full))
+
+
+def updates(corpus: Corpus, chosen: Config) -> Work:
+    """Updates of this package's model."""
+    steps = Run(chosen, corpus, accelerator=accelerator_for(chosen, None)).trainer.steps()
+    return lambda: sum(next(steps).report.tokens for _ in range(4))
+
+
+def clusters(name: str, vocabulary: int) -> Pair:
+    """Training with the softmax by clusters beside the same with one softmax over all words."""
+    corpus = corpus_of(name, vocabulary)
+    with_, without = (config(HIDDEN, HIDDEN, observation={"shortlist": size}) for size in (500, 0))
+    return Pair("tokens/s", partial(updates, corpus, with_), partial(updates, corpus, without))
+
+
+def learnt(plain: Reference, rule: torch.optim.Optimizer, batch: Batch) -> int:
+    """One update of the reference; how many targets it had."""
+    step(plain, rule, batch.targets)
+    return batch.tokens
+
+
+def lstm(inputs: int, hidden: int) -> int:
+    """Weights of an LSTM layer."""
+    return 4 * hidden * (inputs + hidden)
+
+
+def softmax_weights(corpus: Corpus, hidden: int, shortlist: int, growth: int = 4) -> float:
+    """Weights that the softmax touches for a target, on average over the text."""
+    if not shortlist:
+        return corpus.size * hidden
+    split = sentences_of(corpus)
+    ids = np.concatenate(split.sequences(np.arange(min(len(split), 5000))))
+    edges = [shortlist]
+    while edges[-1] < corpus.size:
+        edges.append(min(corpus.size, edges[-1] * growth))
+    tails = sum((b - a) * np.mean((ids >= a) & (ids < b)) for a, b in itertools.pairwise(edges))
+    return hidden * (shortlist + len(edges) - 1 + float(tails))
+
+
+def loop(name: str) -> Pair:
+    """What is around the arithmetic: the whole loop of a training beside bare updates of the same model and batches."""
+    corpus = corpus_of(name)
+    chosen = config(HIDDEN, HIDDEN, validate_every=10**9, precision="fp32")
+
+    def ours() -> Work:
+        folder = tempfile.TemporaryDirectory()  # for metrics.jsonl
+        run = Run(chosen, corpus, Path(folder.name), accelerator=accelerator_for(chosen, None))
+
+        def reports() -> Iterator[float]:
+            with folder:
+                for passed in fit(run):
+                    yield passed.report.tokens  # type: ignore[union-attr]
+
+        steps = reports()
+        return lambda: sum(next(steps) for _ in range(4))
+
+    def bare() -> Work:
+        torch.manual_seed(0)
+        model = build_model(chosen, corpus.size).train()
+        objective = build_objective(chosen, vocabulary=corpus.size, sentences=len(sentences_of(corpus)))
+        rule = optimizer_of(model, chosen.training)
+        batches = itertools.cycle(list(itertools.islice(Batches(sentences_of(corpus), batch_size=64).epoch(0), 400)))
+
+        def work() -> float:
+            total = 0
+            for batch in itertools.islice(batches, 4):
+                rule.zero_grad()
+                objective(model(batch), 2000)[0].backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+                rule.step()
+                total += batch.tokens
+            return total
+
+        return work
+
+    return Pair("tokens/s", ours, bare)
+
+
+# Scores
+
+
+def likelihood(name: str, shortlist: int = 500) -> Pair:
+    """-log p(x) by 500 draws of z; ours by 16 sentences of about one length, as `seqvae evaluate` sorts them."""
+    corpus = corpus_of(name)
     assert corpus.valid is not None
-    some = corpus.valid.at_most(64)
+    some = list(ordered(corpus.valid.at_most(2048), batch_size=16))
+    some = [some[i] for i in np.random.default_rng(0).permutation(len(some))]
 
-    def ours() -> float:
-        measure(model, ordered(some), samples=SAMPLES)
-        return len(some)
+    def ours() -> Work:
+        model, turn = new(corpus, observation={"shortlist": shortlist}), itertools.cycle(some)
+        return lambda: sum(
+            int(measure(model, [one], samples=SAMPLES).tokens.sum()) for one in itertools.islice(turn, 1)
+        )
 
-    turn = itertools.cycle([torch.tensor([ids]) for ids in some.sequences(np.arange(len(some)))])
+    def reference() -> Work:
+        plain = reference_of(corpus).eval()
+        turn = itertools.cycle(
+            [row[None, :length] for _, b in some for row, length in zip(b.targets, b.lengths, strict=True)]
+        )
 
-    def reference() -> float:
-        for x in itertools.islice(turn, 8):
-            plain.nll(x, SAMPLES)
-        return 8
+        def work() -> float:
+            done = list(itertools.islice(turn, 16))
+            for x in done:
+                plain.nll(x, SAMPLES)
+            return sum(x.numel() for x in done)
 
-    return Pair("likelihood", "sentences/s", ours, reference)
+        return work
 
-
-def sampling(text: Text) -> Pair:
-    """1,024 sentences from the prior, at temperature 1, by models that were trained for some updates."""
-    model, plain = trained(text)
-    z = torch.randn(DRAWN, LATENT)
-
-    def ours() -> float:
-        return len(decode(model, z, max_length=LONGEST).tokens)
-
-    def reference() -> float:
-        return len(plain.sample(z, LONGEST))
-
-    return Pair("sampling", "sentences/s", ours, reference)
+    return Pair("tokens/s", ours, reference)
 
 
-def beam(text: Text) -> Pair:
-    """Beam search, many points at once against one at a time."""
-    model, plain = trained(text)
-    z = torch.randn(DRAWN, LATENT)
-    turn = itertools.cycle(z.split(1))
+def new(corpus: Corpus, **training: object) -> SequenceVAE:
+    """This package's model with new weights."""
+    torch.manual_seed(0)
+    return build_model(config(HIDDEN, HIDDEN, **training), corpus.size).eval()
 
-    def ours() -> float:
-        return len(beam_search(model, z[:128], WIDTH, max_length=LONGEST).tokens)
 
-    def reference() -> float:
-        for one in itertools.islice(turn, 4):
-            plain.beam(one, WIDTH, LONGEST)
-        return 4
+def information(name: str) -> Pair:
+    """Mutual information of z and 10,000 sentences, from their posteriors."""
+    count = 10_000
 
-    return Pair("beam", "sentences/s", ours, reference)
+    def ours() -> Work:
+        torch.manual_seed(0)
+        q = diagonal_gaussian(torch.randn(count, LATENT), torch.full((count, LATENT), -1.0))
+        z, kl = q.rsample(), torch.full((count,), 10.0)
+
+        def work() -> float:
+            mutual_information(q, z, kl)
+            return count
+
+        return work
+
+    return Pair("sentences/s", ours)
+
+
+def encoding(name: str) -> Pair:
+    """Posterior means of sentences."""
+    corpus = corpus_of(name)
+    some = sentences_of(corpus).at_most(4096)
+
+    def ours() -> Work:
+        model = new(corpus)
+        return torch.no_grad()(lambda: sum(len(model.encode(b).mean) for _, b in ordered(some, batch_size=256)))
+
+    def reference() -> Work:
+        plain = reference_of(corpus).eval()
+        batches = list(itertools.islice(Batches(sentences_of(corpus), batch_size=32, exact_length=True).epoch(0), 32))
+        return torch.no_grad()(lambda: sum(len(plain.encode(batch.source)[0]) for batch in batches))
+
+    return Pair("sentences/s", ours, reference)
+
+
+# Generation, by models that have learnt how often words and ends come
 
 
 @cache
-def trained(text: Text, updates: int = 150) -> tuple[SequenceVAE, Reference]:
-    """Models that have learnt how often words and ends come."""
-    corpus = text.corpus(10_000)
-    assert corpus.train is not None
-    run = Run(config(256, 256), corpus)
+def trained(name: str, updates: int = 150) -> SequenceVAE:
+    """This package's model after some updates."""
+    run = Run(config(HIDDEN, HIDDEN), corpus_of(name))
     for _ in itertools.islice(run.trainer.steps(), updates):
         pass
-    plain = Reference(corpus.size, 256, 256, LATENT, dropout=0.5)
+    return run.model.eval()
+
+
+@cache
+def trained_reference(name: str, updates: int = 150) -> Reference:
+    """The reference after as many updates, by Adam, so that it has learnt as much."""
+    corpus = corpus_of(name)
+    plain = reference_of(corpus).train()
     adam = torch.optim.Adam(plain.parameters(), lr=4e-3)
-    for batch in itertools.islice(endless(Batches(corpus.train, batch_size=64, exact_length=True)), updates):
+    for batch in itertools.islice(endless(Batches(sentences_of(corpus), batch_size=64, exact_length=True)), updates):
         step(plain, adam, batch.targets)
-    return run.model.eval(), plain.eval()
+    return plain.eval()
 
 
-def encoding(text: Text) -> Pair:
-    """Posterior means of sentences."""
-    model, plain, corpus = models(text)
-    assert corpus.train is not None
-    some = corpus.train.at_most(4096)
-
-    @torch.no_grad()
-    def ours() -> float:
-        return sum(len(model.encode(batch).mean) for _, batch in ordered(some, batch_size=256))
-
-    same = list(itertools.islice(Batches(corpus.train, batch_size=32, exact_length=True).epoch(0), 32))
-
-    @torch.no_grad()
-    def reference() -> float:
-        return sum(len(plain.encode(batch.source)[0]) for batch in same)
-
-    return Pair("encoding", "sentences/s", ours, reference)
+def points() -> Tensor:
+    """(1024, D) draws of the prior."""
+    return torch.randn(DRAWN, LATENT, generator=torch.Generator().manual_seed(0))
 
 
-WORKLOADS: dict[str, Callable[[Text], Pair]] = {
-    "training": partial(training, name="training", vocabulary=10_000, embedding=256, hidden=256),
-    "training-32": partial(training, name="training-32", vocabulary=10_000, embedding=256, hidden=256, batch_size=32),
-    "training-plain": partial(
-        training,
-        name="training-plain",
-        vocabulary=10_000,
-        embedding=256,
-        hidden=256,
-        batch_size=32,
-        precision="fp32",
-        exact_length=True,
-        optimizer="sgd",
-        observation={"shortlist": 0},
-    ),
-    "training-large": partial(training, name="training-large", vocabulary=20_000, embedding=512, hidden=1024),
+def sampling(name: str) -> Pair:
+    """1,024 sentences from the prior, at temperature 1."""
+
+    def ours() -> Work:
+        model = trained(name)
+        return lambda: len(decode(model, points(), max_length=LONGEST).tokens)
+
+    def reference() -> Work:
+        plain = trained_reference(name)
+        return lambda: len(plain.sample(points(), LONGEST))
+
+    return Pair("sentences/s", ours, reference)
+
+
+def beam(name: str) -> Pair:
+    """Beam search, many points at once against one at a time."""
+
+    def ours() -> Work:
+        model = trained(name)
+        return lambda: len(beam_search(model, points()[:128], WIDTH, max_length=LONGEST).tokens)
+
+    def reference() -> Work:
+        plain, turn = trained_reference(name), itertools.cycle(points().split(1))
+        return lambda: len([plain.beam(one, WIDTH, LONGEST) for one in itertools.islice(turn, 4)])
+
+    return Pair("sentences/s", ours, reference)
+
+
+SAME: dict[str, Any] = {"precision": "fp32", "exact_length": True, "optimizer": "sgd", "observation": {"shortlist": 0}}
+WORKLOADS: dict[str, Callable[[str], Pair]] = {
+    "training": training,
+    "training-32": partial(training, batch_size=32),
+    "training-plain": partial(training, batch_size=32, **SAME),
+    "training-large": partial(training, vocabulary=20_000, embedding=512, hidden=1024),
+    "clusters": partial(clusters, vocabulary=20_000),
+    "loop": loop,
     "likelihood": likelihood,
+    "likelihood-plain": partial(likelihood, shortlist=0),
+    "information": information,
     "sampling": sampling,
     "beam": beam,
     "encoding": encoding,

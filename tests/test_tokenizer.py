@@ -116,10 +116,23 @@ def test_training_is_a_pure_function_of_the_texts(kind):
 
 
 @every
-def test_a_batch_is_its_texts_one_by_one(tokenizer):
-    batch = tokenizer.encode_batch(CORPUS)
-    assert batch == [tokenizer.encode(text) for text in CORPUS]
+@given(texts=st.lists(anything | tricky, max_size=4))
+def test_a_batch_is_its_texts_one_by_one(tokenizer, texts):
+    batch = tokenizer.encode_batch(texts)
+    assert batch == [tokenizer.encode(text) for text in texts]
+    assert tokenizer.encode_batch(texts) == batch  # with what is remembered
     assert tokenizer.decode_batch(batch) == [tokenizer.decode(ids) for ids in batch]
+
+
+def test_what_a_batch_remembers_is_bounded_and_never_handed_out(monkeypatch):
+    monkeypatch.setattr("seqvae.text.tokenizer.REMEMBERED", 3)
+    tokenizer = Tokenizer.train(CORPUS, "word")
+    texts = ["the cat sat", "on the mat", "a dog", "the mat"]
+    for ids, text in zip(tokenizer.encode_batch(texts), texts, strict=True):
+        assert ids == tokenizer.encode(text)
+        ids.append(END)
+    assert tokenizer.encode_batch(texts) == [tokenizer.encode(text) for text in texts]
+    assert len(tokenizer._between) <= 3
 
 
 @every

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -99,6 +100,6 @@ def encode_table(column: "pyarrow.ChunkedArray", tokenizer: Tokenizer, max_lengt
     characters = np.array([len(text) for text in kept], np.int32)
     sizes = np.array([len(text) if text.isascii() else len(text.encode()) for text in kept], np.int32)
     offsets = np.cumsum([0, *map(len, ids)], dtype=np.int32)
-    flat = np.fromiter((id for tokens in ids for id in tokens), np.int32, count=int(offsets[-1]))
+    flat = np.fromiter(chain.from_iterable(ids), np.int32, count=int(offsets[-1]))
     lists = pyarrow.ListArray.from_arrays(offsets, flat)
     return pyarrow.table({"ids": lists, "words": words, "characters": characters + ends, "bytes": sizes + ends})

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import tokenizers
@@ -25,6 +26,8 @@ from seqvae.text.pipelines import (
 KINDS = ("word", "bpe", "char")
 
 _SMALLEST = {"word": len(RESERVED) + 1, "char": len(RESERVED) + 1, "bpe": len(RESERVED) + 256}
+
+REMEMBERED = 200_000  # parts of texts, of which the ids are kept at hand: some 50 MB
 
 # Where word pieces are written without the space between them. Only marks that are pieces by themselves whatever
 # stands beside them, and never a letter after a full stop ("a. b" is three pieces, "a.b" one): so cutting the result
@@ -50,6 +53,7 @@ class Tokenizer:
     def __init__(self, inner: tokenizers.Tokenizer):
         """Wrap a tokenizer of one of our kinds; a `ValueError` says why another cannot serve."""
         self._inner = inner
+        self._between = _Between(inner)
         self.kind, self.lowercase, self.split_punctuation = recognize(json.loads(inner.to_str()))
 
     @classmethod
@@ -93,7 +97,9 @@ class Tokenizer:
         return self._inner.encode(sound(text), add_special_tokens=False).ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text, on all cores, without start and end."""
+        """The ids of each text, without start and end: of words by those of their parts, else on all cores."""
+        if self.kind == "word":  # no piece holds a space, so that what stands between two spaces is cut by itself
+            return [list(chain.from_iterable(map(self._between.__getitem__, text.split(" ")))) for text in texts]
         encodings = self._inner.encode_batch_fast([sound(text) for text in texts], add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
@@ -159,6 +165,20 @@ class Tokenizer:
             return cls(tokenizers.Tokenizer.from_str(text))
         except Exception as error:  # the Rust side raises bare Exception for whatever is damaged
             raise CheckpointError(f"{path} is not a tokenizer of seqvae or is damaged: {_line(error)}") from None
+
+
+class _Between(dict[str, list[int]]):
+    """The ids of what stands between two spaces, looked up once: the words of a language come again and again."""
+
+    def __init__(self, inner: tokenizers.Tokenizer) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def __missing__(self, text: str) -> list[int]:
+        if len(self) >= REMEMBERED:
+            self.clear()
+        ids = self[text] = self.inner.encode(sound(text), add_special_tokens=False).ids
+        return ids
 
 
 def _line(error: Exception) -> str:

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from seqvae.batch import END, PADDING, START, UNKNOWN
-from seqvae.drawing import inverse
+from seqvae.drawing import inverse, without
 from seqvae.errors import ConfigError, TrainingError
 from seqvae.filters import UNCHANGED, weights
-from seqvae.observations import Observation, Tokens
+from seqvae.observations import Tokens
 from seqvae.vae import SequenceVAE
 
-ROWS = 256  # hypotheses that one call of the model carries, so that logits over a large vocabulary fit in memory
+CELLS, ROWS = 10_000_000, 1024  # logits, and hypotheses, that one call of the model carries at most
 
 
 @dataclass(frozen=True)
@@ -131,14 +131,14 @@ def decode(
     check_options(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, beam=beam, max_length=max_length)
     if beam:
         return beam_search(model, z, beam, max_length=max_length, allow_unknown=allow_unknown)
-    z, greedy = _points(model, z), temperature == 0
+    z, greedy, size = _points(model, z), temperature == 0, _rows(model)
     u = None if greedy else torch.rand(len(z), max_length, dtype=torch.float64, generator=generator)
     tokens: list[list[int]] = [[] for _ in range(len(z))]
     log_prob = torch.zeros(len(z), dtype=torch.float64, device=z.device)
     options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     with evaluating(model):
-        for first in range(0, len(z), ROWS):
-            rows = slice(first, first + ROWS)
+        for first in range(0, len(z), size):
+            rows = slice(first, first + size)
             noise = None if u is None else u[rows].to(z.device)
             tokens[rows], log_prob[rows] = _say(model, z[rows], noise, max_length, allow_unknown, options)
     return Decoded(tokens, _finite(log_prob))
@@ -155,7 +155,7 @@ def _say(
     for step in range(max_length):
         features, state = model.follow(token, z[alive], state)
         draw = None if u is None else u[alive, step]
-        token, gain = _choose(model.observation, features, draw, _banned(allow_unknown), options)
+        token, gain = _choose(_observed(model), features, draw, _banned(allow_unknown), options)
         said[alive, step] = token
         log_prob[alive] += gain.double()
         going = (token != END).nonzero()[:, 0]
@@ -167,18 +167,28 @@ def _say(
 
 
 def _choose(
-    observation: Observation, features: Tensor, u: Tensor | None, banned: list[int], options: dict
+    observation: Tokens, features: Tensor, u: Tensor | None, banned: list[int], options: dict
 ) -> tuple[Tensor, Tensor]:
     """(R, features), (R,) or None for the likeliest -> (R,) ids and their log p(x_t | features)."""
-    if u is not None and options == UNCHANGED and isinstance(observation, Tokens):
+    if u is None:
+        ids, log_prob = observation.likeliest(features, 1, banned)
+        return ids[:, 0], log_prob[:, 0]
+    if options == UNCHANGED:
         return observation.draw(features, u, banned)
     logits = observation.logits(features)
-    speakable = _without(logits, banned)
-    if u is None:
-        token = speakable.argmax(-1)
-    else:
-        token, _ = inverse(weights(speakable, **options), u)
+    token, _ = inverse(weights(without(logits, banned), **options), u)
     return token, logits.gather(-1, token[:, None])[:, 0] - logits.logsumexp(-1)
+
+
+def _observed(model: SequenceVAE) -> Tokens:
+    """What the model says: tokens."""
+    assert isinstance(model.observation, Tokens)
+    return model.observation
+
+
+def _rows(model: SequenceVAE) -> int:
+    """Hypotheses of a call, so few that logits over a large vocabulary fit in memory."""
+    return max(1, min(ROWS, CELLS // model.observation.size))
 
 
 def _points(model: SequenceVAE, z: Tensor) -> Tensor:
@@ -191,10 +201,6 @@ def _points(model: SequenceVAE, z: Tensor) -> Tensor:
 
 def _banned(allow_unknown: bool) -> list[int]:
     return [PADDING, START] if allow_unknown else [PADDING, START, UNKNOWN]
-
-
-def _without(logits: Tensor, banned: list[int]) -> Tensor:
-    return logits.index_fill(-1, torch.tensor(banned, device=logits.device), -torch.inf)
 
 
 def _trim(ids: list[int]) -> list[int]:
@@ -223,7 +229,7 @@ def beam_search(
     tokens: list[list[int]] = []
     scores = [torch.zeros(0, dtype=torch.float64, device=z.device)]
     with evaluating(model):
-        for part in z.split(max(1, ROWS // width)) if len(z) else ():
+        for part in z.split(max(1, _rows(model) // width)) if len(z) else ():
             said, log_prob = _beam(model, part, width, max_length, allow_unknown)
             tokens += said
             scores.append(log_prob)
@@ -241,10 +247,10 @@ def _beam(
     ended = torch.zeros_like(score, dtype=torch.bool)
     token, state = torch.full((rows * width,), START, device=z.device), None
     for _ in range(max_length):
-        logits, state = model.step(token, z, state)
+        features, state = model.follow(token, z, state)
         # Of a hypothesis no more than its `width` likeliest continuations can be among the `width` likeliest of all.
-        values, words = _without(logits, _banned(allow_unknown)).topk(min(width, logits.shape[-1]), dim=-1)
-        gain = (values - logits.logsumexp(-1, keepdim=True)).double().view(rows, width, -1)
+        words, gain = _observed(model).likeliest(features, width, _banned(allow_unknown))
+        gain = gain.double().view(rows, width, -1)
         gain = gain.masked_fill(ended[..., None], -torch.inf)
         gain[..., 0].masked_fill_(ended, 0.0)  # a finished hypothesis says nothing more, at no cost
         words = words.view(gain.shape).masked_fill(ended[..., None], PADDING)

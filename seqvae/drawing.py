@@ -41,6 +41,11 @@ def relative(logits: Tensor, temperature: float = 1.0) -> Tensor:
     return (logits if temperature == 1 else logits / temperature).exp()
 
 
+def without(logits: Tensor, banned: list[int]) -> Tensor:
+    """(..., V) -> the same, with -inf for choices that are not to be made."""
+    return logits.index_fill(-1, torch.tensor(banned, device=logits.device), -torch.inf)
+
+
 def _within(p: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """The same for few choices: (R, C) float64."""
     cumulative = p.cumsum(-1)

@@ -138,15 +138,10 @@ class SequenceVAE(nn.Module):
         features, _ = self.decoder(self.observation.embed(batch.inputs), self.conditioned(z, batch.labels))
         return torch.where(batch.mask, self.observation.log_prob(features, batch.targets), 0.0)
 
-    def step(self, tokens: Tensor, z: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """One step of generation: (R,) last tokens, (R, D), state -> (R, V) logits of the next, new state.
+    def follow(self, x: Tensor, z: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """One step of generation: (R,) ids or (R, 1 + F) steps of series, (R, D), state -> (R, features), new state.
 
         With a condition z is (R, D + C), as `conditioned` makes it.
         """
-        features, state = self.follow(tokens, z, state)
-        return self.observation.logits(features), state
-
-    def follow(self, x: Tensor, z: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """The same for any observation: (R,) ids or (R, 1 + F) steps of series -> (R, features), new state."""
         features, state = self.decoder(self.observation.embed(x[:, None]), z, state)
         return features[:, 0], state

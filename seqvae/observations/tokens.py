@@ -8,7 +8,7 @@ from torch.distributions import Categorical
 from torch.nn import functional as F
 
 from seqvae.batch import UNKNOWN
-from seqvae.drawing import inverse, relative
+from seqvae.drawing import inverse, relative, without
 from seqvae.dropout import check_share
 from seqvae.errors import ConfigError
 from seqvae.observations.base import Observation
@@ -123,7 +123,7 @@ class Tokens(Observation):
         x = self.project(features)
         (weight, bias), *rest = self._pieces()
         logits = single(F.linear(x, weight, bias))
-        token, u = inverse(relative(logits.index_fill(-1, torch.tensor(banned, device=x.device), -torch.inf)), u)
+        token, u = inverse(relative(without(logits, banned)), u)
         log_prob = logits.gather(-1, token[:, None])[:, 0] - logits.logsumexp(-1)
         choice = token
         for cluster, (start, (weight, bias)) in enumerate(zip(self.edges[1:], rest, strict=False)):
@@ -134,6 +134,35 @@ class Tokens(Observation):
             gain = logits.gather(-1, word[:, None])[:, 0] - logits.logsumexp(-1)
             log_prob = log_prob.index_add(0, rows, gain)
         return token, log_prob
+
+    def likeliest(self, features: Tensor, count: int, banned: list[int]) -> tuple[Tensor, Tensor]:
+        """The likeliest tokens of each row; a cluster is looked into where all of it is likelier than the last found.
+
+        Args:
+            features: (R, features).
+            count: how many, if there are as many.
+            banned: reserved ids that are not to be found.
+
+        Returns:
+            (R, K) ids, and (R, K) log p of each, nats, the banned ones counted; the likeliest first.
+        """
+        if self.clusters is None or count > self.edges[1]:
+            logits = self.logits(features)
+            values, ids = without(logits, banned).topk(min(count, logits.shape[-1]), dim=-1)
+            return ids, values - logits.logsumexp(-1, keepdim=True)
+        x = self.project(features)
+        (weight, bias), *rest = self._pieces()
+        first = single(F.linear(x, weight, bias)).log_softmax(-1)
+        values, ids = without(first[:, : self.edges[1]], banned).topk(count, dim=-1)
+        clusters = first[:, self.edges[1] :].unbind(1)
+        for whole, start, (weight, bias) in zip(clusters, self.edges[1:], rest, strict=False):
+            rows = (whole > values[:, -1]).nonzero()[:, 0]
+            inside = whole[rows, None] + single(F.linear(x[rows], weight, bias)).log_softmax(-1)
+            more, words = inside.topk(min(count, inside.shape[-1]), dim=-1)
+            best, order = torch.cat([values[rows], more], dim=-1).topk(count, dim=-1)
+            values = values.index_copy(0, rows, best)
+            ids = ids.index_copy(0, rows, torch.cat([ids[rows], start + words], dim=-1).gather(-1, order))
+        return ids, values
 
     def _pieces(self) -> list[tuple[Tensor, Tensor]]:
         """Weights and biases of the first softmax, over shortlist and clusters, then of each cluster's."""

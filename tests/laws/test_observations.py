@@ -154,6 +154,20 @@ def test_a_word_of_a_cluster_costs_its_cluster_and_its_place_there(small_model):
     torch.testing.assert_close(said[0], expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("count", [1, 3, 7, VOCABULARY + 1])
+@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
+def test_the_likeliest_tokens_are_those_of_all_and_none_is_banned(tokens, count, scale):
+    f, banned = features(60, scale=scale), [0, 2]
+    log_p = tokens.logits(f).log_softmax(-1)
+    expected, _ = log_p.index_fill(-1, torch.tensor(banned), -torch.inf).sort(dim=-1, descending=True)
+    ids, found = tokens.likeliest(f, count, banned)
+    assert ids.shape == found.shape == (60, min(count, VOCABULARY))
+    torch.testing.assert_close(found, expected[:, :count], rtol=0, atol=1e-12)
+    certain = found.isfinite()
+    torch.testing.assert_close(log_p.gather(-1, ids)[certain], found[certain], rtol=0, atol=1e-12)
+    assert all(len(set(row)) == len(row) for row in ids.tolist())
+
+
 @pytest.mark.parametrize("shortlist", [VOCABULARY, VOCABULARY + 1])
 def test_a_shortlist_of_all_words_is_one_softmax(shortlist, small_model):
     one, whole = (small_model(observation={"shortlist": n}, vocabulary=VOCABULARY).observation for n in (0, shortlist))

@@ -2,7 +2,6 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +10,6 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from seqvae import fitting
-from seqvae.batch import Batch
 from seqvae.card import card
 from seqvae.checkpoint import CARD, CONFIG, TOKENIZER, WEIGHTS, Checkpoint, write
 from seqvae.config import Config, Data, Model, Objective, Training
@@ -19,6 +17,7 @@ from seqvae.decoding import evaluating
 from seqvae.errors import CheckpointError, ConfigError, choose
 from seqvae.generation import path as path_named
 from seqvae.generation import sample_prior
+from seqvae.measures.bounds import Indexed
 from seqvae.measures.scores import Scores
 from seqvae.processes import accelerator_for
 from seqvae.series.corpus import SeriesCorpus
@@ -83,12 +82,13 @@ class Pretrained(ABC):
         """(steps, D) points from z0 (D,) to z1 (D,), both included."""
         return path_named(path)(z0, z1, steps)
 
-    def _posterior(self, batches: Iterable[Batch]) -> Distribution:
-        """q(z|x) of all rows: batch (B,), event (D,)."""
+    def _posterior(self, batches: Indexed) -> Distribution:
+        """q(z|x) of all rows, in the order of their places: batch (B,), event (D,)."""
         if not self.model.latent:
             raise ConfigError("this model is of kind lm: it has no latent space to encode into; train one of kind vae")
         with evaluating(self.model):
-            return self.model.posterior(torch.cat([self.model.hidden(batch) for batch in batches]))
+            places, hidden = zip(*((torch.as_tensor(p), self.model.hidden(batch)) for p, batch in batches), strict=True)
+            return self.model.posterior(torch.cat(hidden)[torch.cat(places).argsort()])
 
 
 def stored(name: str | Path) -> Checkpoint:

@@ -1,7 +1,7 @@
 """SeriesVAE: a trained model of real-valued series; arrays go in, arrays come out."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import numpy as np
 from torch import Tensor
 from torch.distributions import Distribution
 
-from seqvae.batch import Batch
 from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
 from seqvae.config import for_series
@@ -24,6 +23,7 @@ from seqvae.pretrained import Pretrained, config_of, fitted, stored
 from seqvae.runs import fresh
 from seqvae.series.corpus import SeriesSplit, load_series
 from seqvae.series.sources import in_memory
+from seqvae.text.batching import ordered
 from seqvae.text.sources import located
 from seqvae.textvae import TextVAE
 from seqvae.unrolling import Unrolled, unroll
@@ -83,11 +83,11 @@ class SeriesVAE(Pretrained):
             ConfigError: for a model of kind lm, which has no z.
             CorpusError: for what is no series of this model's channels.
         """
-        return self._posterior(batch for _, batch in self._batches(self.split(series)))
+        return self._posterior(ordered(self.split(series), ROWS))
 
     def score(self, series: Sequence[Any], *, samples: int = 100, seed: int = 0) -> Tensor:
         """(B,) float64 nats: log p(x) of each series in its own units, importance weighted over `samples` draws."""
-        return -measure(self.model, self._batches(self.split(series)), samples=samples, seed=seed).nll
+        return -measure(self.model, ordered(self.split(series), ROWS), samples=samples, seed=seed).nll
 
     # -- z -> series --------------------------------------------------------------------------------------------------
 
@@ -146,7 +146,7 @@ class SeriesVAE(Pretrained):
     def track(self, split: SeriesSplit) -> SeriesScores:
         """How well the series of a split come back from their posterior means, without noise."""
         originals = split.series()
-        means = self._posterior(batch for _, batch in self._batches(split)).mode
+        means = self._posterior(ordered(split, ROWS)).mode
         forced = self.unrolled(means, frames=[len(series) for series in originals])
         scaler = self.frames.scaler
         return track(originals, forced, self.unrolled(means), scaler.mean.numpy(), scaler.std.numpy())
@@ -167,11 +167,6 @@ class SeriesVAE(Pretrained):
     def shown_samples(self) -> list[str]:
         """Five series as little pictures of their first channel."""
         return [f"`{picture(one)}`" for one in self.sample(5, seed=0, temperature=0.5)]
-
-    def _batches(self, split: SeriesSplit) -> Iterator[tuple[range, Batch]]:
-        for first in range(0, len(split), ROWS):
-            places = range(first, min(first + ROWS, len(split)))
-            yield places, split.batch(places)
 
 
 def picture(series: np.ndarray, channel: int = 0) -> str:

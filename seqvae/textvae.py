@@ -110,7 +110,7 @@ class TextVAE(Pretrained):
             ConfigError: for a language model (kind lm), which has no z; for labels that the model needs and are not
                 given, or that it does not know.
         """
-        return self._posterior(self._batches(sentences, labels))
+        return self._posterior(self._by_length(sentences, labels))
 
     def aggregate(
         self,
@@ -250,17 +250,11 @@ class TextVAE(Pretrained):
         """The label of each sentence of a split that was read for this model; None for a model without labels."""
         return None if split.labels is None else [self.labels[number] for number in split.labels]
 
-    def _batches(self, sentences: Iterable[str], labels: Names) -> Iterable[Batch]:
-        sequences = self.sequences(sentences)
-        if not sequences:
-            raise ConfigError("no sentence was given")
-        numbers = self.numbers(labels, len(sequences))
-        parts = [range(i, min(i + ROWS, len(sequences))) for i in range(0, len(sequences), ROWS)]
-        return (_batch(sequences, numbers, part) for part in parts)
-
     def _by_length(self, sentences: Iterable[str], labels: Names) -> Iterable[tuple[Sequence[int], Batch]]:
         """Batches of sentences of like length, with the places of the sentences."""
         sequences = self.sequences(sentences)
+        if not sequences:
+            raise ConfigError("no sentence was given")
         numbers = self.numbers(labels, len(sequences))
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
         parts = [order[i : i + ROWS] for i in range(0, len(order), ROWS)]

@@ -1,6 +1,6 @@
 """Speed: this package beside a plain reference, in turn in one run, and beside what the machine can do.
 
-    python -m benchmarks.speed [CORPUS] [--rounds 5] [--seconds 3] [--only NAME ...] [--memory]
+    python -m benchmarks.speed [CORPUS] [--rounds 5] [--seconds 2.5] [--only NAME ...] [--memory]
 
 Each row is the median over the rounds; in every round ours and the reference run one after the other, so that other
 work on the machine disturbs both alike. Rates are of useful work: targets without padding, sentences, points.
@@ -101,7 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__.splitlines()[0])
     parser.add_argument("corpus", nargs="?", default="sotu", help="text to train on and to score")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each side in each round, at least")
+    parser.add_argument("--seconds", type=float, default=2.5, help="of each side in each round, at least")
     parser.add_argument("--only", nargs="*", choices=list(WORKLOADS), default=list(WORKLOADS))
     parser.add_argument("--memory", action="store_true", help="also the peak memory of each, in processes of their own")
     parser.add_argument("--once", choices=["ours", "reference"], help=argparse.SUPPRESS)

@@ -5,8 +5,9 @@ import itertools
 import pytest
 import torch
 
+from benchmarks import speed
 from benchmarks.reference import Reference
-from benchmarks.workloads import config
+from benchmarks.workloads import Pair, config
 from seqvae.batch import Batch
 from seqvae.build import build_model
 from seqvae.decoding import beam_search
@@ -83,3 +84,17 @@ def test_the_reference_samples_until_all_have_ended(pair):
     said = plain.sample(torch.zeros(4, 32, dtype=torch.float64), longest=200)
     assert all(2 in row for row in said.tolist()) or said.shape[1] == 200
     assert not set(itertools.chain(*said.tolist())) & {0, 1}
+
+
+def test_a_row_has_the_medians_of_both_sides_and_of_their_ratios(monkeypatch):
+    found = iter([10.0, 5.0, 40.0, 10.0, 30.0, 10.0])  # ours and the reference in turn
+    monkeypatch.setattr(speed, "rate", lambda work, seconds: next(found))
+    pair = Pair("tokens/s", lambda: float, lambda: float, ours_flops=1e7, reference_flops=5e7)
+    row = speed.row("training", pair, rounds=3, seconds=1, limits=speed.Limits(fp32=1, bf16=2, copy=1))
+    assert row == "| training | tokens/s | 30 | 10 | 3.00 | 2.00 to 4.00 | 15% | 50% |"
+
+
+def test_a_row_without_a_reference_leaves_its_cells_empty(monkeypatch):
+    monkeypatch.setattr(speed, "rate", lambda work, seconds: 1234.0)
+    row = speed.row("information", Pair("sentences/s", lambda: float), 2, 1, speed.Limits(1, 1, 1))
+    assert row == "| information | sentences/s | 1,234 |  |  |  |  |  |"

@@ -13,6 +13,7 @@ import sys
 import pytest
 
 from seqvae.errors import ConfigError, CorpusError
+from seqvae.text import splitting
 from seqvae.text.corpus import load
 
 LINES = [f"sentence number {i} is here ." for i in range(100)]
@@ -222,10 +223,20 @@ def test_a_length_that_leaves_no_room_for_a_word_is_refused():
     ("number", "message"),
     [(errno.ENOSPC, "no space left on the disk for the cache"), (errno.EACCES, r"cache of .* cannot be written")],
 )
-@pytest.mark.parametrize("where", ["load_dataset", "Dataset.map"])
+@pytest.mark.parametrize("where", ["datasets.load_dataset", "datasets.Dataset.map", "seqvae.text.splitting.settle"])
 def test_a_cache_that_cannot_be_written_is_told_in_one_line(file, monkeypatch, number, message, where):
     def fail(*given, **options):
         raise OSError(number, "trouble")
 
-    monkeypatch.setattr(f"datasets.{where}", fail)
+    monkeypatch.setattr(where, fail)
     assert re.search(message, refusal(file("corpus.txt", "a\nb\nc")))
+
+
+def test_no_sentence_is_hashed_twice_and_a_changed_file_is_divided_anew(file, monkeypatch):
+    path = file("corpus.txt", "\n".join(LINES))
+    first = load(path)
+    hashing = splitting._keys
+    monkeypatch.setattr(splitting, "_keys", lambda *given: pytest.fail("hashed again"))
+    assert load(path).fingerprint == first.fingerprint
+    monkeypatch.setattr(splitting, "_keys", hashing)
+    assert load(file("corpus.txt", "\n".join([*LINES, "one more"]))).fingerprint != first.fingerprint

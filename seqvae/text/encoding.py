@@ -1,7 +1,6 @@
 """Sentences to ids, once: on all cores through `datasets.map`, kept on disk under a name made of all they depend on."""
 
 import contextlib
-import os
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import xxhash
 from seqvae.batch import END
 from seqvae.errors import CheckpointError, CorpusError
 from seqvae.text.faults import blame
-from seqvae.text.files import cache_folder, quiet
+from seqvae.text.files import cache_folder, quiet, settle
 from seqvae.text.pipelines import PIECES
 from seqvae.text.splitting import Rows
 from seqvae.text.tokenizer import Tokenizer
@@ -75,9 +74,7 @@ def trained(rows: Rows, kind: str, vocabulary_size: int, lowercase: bool, split_
             with contextlib.suppress(CheckpointError):  # left half written, or by another version of the library
                 return Tokenizer.load(path)
         tokenizer = Tokenizer.train(rows, kind, vocabulary_size, lowercase, split_punctuation)
-        part = path.with_suffix(f".{os.getpid()}")
-        tokenizer.save(part)
-        os.replace(part, path)
+        settle(path, tokenizer.save)
     except OSError as error:
         raise CorpusError(blame("the tokenizer", "json", error)) from None
     return tokenizer

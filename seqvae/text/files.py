@@ -2,7 +2,8 @@
 
 import contextlib
 import glob
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,13 @@ def cache_folder() -> Path:
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "seqvae"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def settle(path: Path, save: Callable[[Path], object]) -> None:
+    """Write a file of the cache under a name of its own first, so that no half of it is ever read."""
+    part = path.with_suffix(f".{os.getpid()}")
+    save(part)
+    os.replace(part, path)
 
 
 @contextlib.contextmanager

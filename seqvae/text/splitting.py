@@ -9,6 +9,8 @@ import numpy as np
 import xxhash
 
 from seqvae.errors import CorpusError
+from seqvae.text.faults import blame
+from seqvae.text.files import cache_folder, settle
 from seqvae.text.pipelines import normalize
 from seqvae.text.sources import Source, open_source
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 SHARE = 0.05  # of the distinct sentences, for validation and again for test, where no file gives them
+VERSION = 1  # of the keys that are kept: another way to make them must not find the old ones
 _STEP = 10_000
 _BLANK = np.uint64(0)
 
@@ -73,7 +76,8 @@ def read(
         CorpusError: when the corpus cannot be read or is too small to be split.
     """
     opened = open_source(source, column)
-    keys = {split: _keys(dataset, opened.columns[split], lowercase) for split, dataset in opened.datasets.items()}
+    make = _kept_keys if opened.on_disk else _keys
+    keys = {split: make(dataset, opened.columns[split], lowercase) for split, dataset in opened.datasets.items()}
     notes = list(opened.notes)
     numbers = {split: _present(split, found, notes) for split, found in keys.items()}
     if not len(numbers["train"]):
@@ -105,6 +109,20 @@ def _keys(dataset: "Dataset", column: str, lowercase: bool) -> np.ndarray:
     for start in range(0, len(keys), _STEP):
         batch = [normalize(text or "", lowercase) for text in texts.slice(start, _STEP).to_pylist()]
         keys[start : start + _STEP] = [xxhash.xxh3_64_intdigest(text.encode()) or 1 if text else 0 for text in batch]
+    return keys
+
+
+def _kept_keys(dataset: "Dataset", column: str, lowercase: bool) -> np.ndarray:
+    """The same, from the cache when it was done before."""
+    described = xxhash.xxh3_128_hexdigest(f"{dataset._fingerprint}|{column}|{lowercase}|{VERSION}".encode())
+    try:
+        path = cache_folder() / f"keys-{described}.bin"
+        if path.exists() and path.stat().st_size == 8 * len(dataset):
+            return np.fromfile(path, np.uint64)
+        keys = _keys(dataset, column, lowercase)
+        settle(path, keys.tofile)
+    except OSError as error:
+        raise CorpusError(blame("the corpus", "text", error)) from None
     return keys
 
 

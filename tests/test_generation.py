@@ -9,10 +9,14 @@ from torch.distributions import Independent, Normal
 from seqvae.decoding import decode, seeded
 from seqvae.errors import ConfigError
 from seqvae.generation import PATHS, linear, path, sample_prior, slerp
+from seqvae.observations import Tokens
 
 
-class Said(torch.nn.Module):
-    """An observation whose features are logits already."""
+class Said(Tokens):
+    """Tokens whose features are logits already."""
+
+    def __init__(self):
+        super().__init__(vocabulary=9, embedding=1, features=9)
 
     def logits(self, features):
         return features

@@ -8,7 +8,6 @@ number of sentences can be chosen. What is learnt from it is of no interest here
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from seqvae.machine import keep_freed_memory, share_cores
 
 share_cores()  # before torch is imported
 
-from benchmarks.speed import rate  # noqa: E402
+from benchmarks.speed import held, rate  # noqa: E402
 from seqvae.comparison.drawing import COLOURS, canvas, save, style  # noqa: E402
 from seqvae.config import Config  # noqa: E402
 from seqvae.fitting import Run  # noqa: E402
@@ -63,7 +62,7 @@ def measured(sizes: dict[str, int], seconds: float) -> tuple[float, float]:
 
     for _ in range(3):
         work()
-    return rate(work, seconds), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return rate(work, seconds), held()
 
 
 def apart(name: str, size: int, seconds: float) -> tuple[float, float]:

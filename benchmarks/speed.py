@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from seqvae.machine import keep_freed_memory, share_cores
 
@@ -89,6 +90,15 @@ def share(rate: float, flops: float, limit: float) -> str:
     return f"{rate * flops / limit / 1e9:.0%}" if flops else ""
 
 
+def held() -> float:
+    """MiB that this process held at most; by Linux's own account, as `getrusage` there begins with the parent's."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
+
+
 def peak(name: str, side: str, corpus: str) -> float:
     """MiB that a fresh process holds at most while it does one side of a workload once."""
     command = [sys.executable, "-m", "benchmarks.speed", corpus, "--only", name, "--once", side]
@@ -109,7 +119,7 @@ def main() -> None:
     keep_freed_memory()
     if given.once:
         rate(getattr(WORKLOADS[given.only[0]](given.corpus), given.once)(), given.seconds)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(held())
         return
     limits = Limits.measured()
     machine = f"{torch.get_num_threads()} threads of {torch.cpu.get_capabilities()['cpu_name']}"

@@ -21,7 +21,8 @@ from seqvae.errors import CheckpointError, SeqVAEError
 from seqvae.text.tokenizer import Tokenizer
 from seqvae.vae import SequenceVAE
 
-FORMAT = 2  # 1 had no `shortlist`: one softmax over all tokens
+FORMAT = 3
+ABSENT = {1: {"shortlist": 0}, 2: {"widest": 0}}  # what tokens did before they had an option, up to that format
 CONFIG, WEIGHTS, TOKENIZER, CARD = "config.json", "model.safetensors", "tokenizer.json", "README.md"
 METRICS = "metrics.jsonl"
 STATE = Path("resume") / "state.pt"
@@ -98,8 +99,10 @@ def _config(path: Path) -> tuple[int, Config, dict[str, Any], dict[str, int]]:
             raise CheckpointError(
                 f"{path} was written by a newer version of seqvae: upgrade with pip install -U seqvae"
             )
-        if values["format"] == 1 and values["config"]["model"]["observation"]["name"] == "tokens":
-            values["config"]["model"]["observation"].setdefault("shortlist", 0)
+        observation = values["config"]["model"]["observation"]
+        for last, options in ABSENT.items():
+            if values["format"] <= last and observation["name"] == "tokens":
+                values["config"]["model"]["observation"] = observation = options | observation
         config = Config.from_dict(values["config"])
         return int(values["vocabulary"]), config, dict(values["facts"]), _labels(path, config, values.get("labels", {}))
     except CheckpointError:

@@ -73,6 +73,19 @@ def test_a_model_of_the_first_format_has_one_softmax_over_all_its_tokens(small_c
     refused(tmp_path, "clusters")
 
 
+def test_a_model_of_the_second_format_has_clusters_of_any_width(small_config, tmp_path):
+    tokenizer = Tokenizer.train([" ".join(f"w{i}" for i in range(9000))])
+    checkpoint_of(small_config(observation={"shortlist": 500, "widest": 0}), tokenizer).save(tmp_path)
+    before = Checkpoint.load(tmp_path).model.observation.edges
+    edit(tmp_path, "format", value=2)
+    values = json.loads((tmp_path / "config.json").read_text())
+    del values["config"]["model"]["observation"]["widest"]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert Checkpoint.load(tmp_path).model.observation.edges == before
+    edit(tmp_path, "format", value=3)
+    refused(tmp_path, "clusters")
+
+
 # -- what is loaded is what was saved ----------------------------------------------------------------------------------
 
 

@@ -35,6 +35,7 @@ class Tokens(Observation):
         shortlist: how many of the first ids, of words and characters the most frequent ones, are scored at each step.
             The next three times as many are the first cluster, and so on; 0, or as many as there are: no clusters.
             Measured on words alone: with `bpe`, whose first ids are bytes, it is as exact and may be less quick.
+        widest: how many words a cluster holds at most; 0: as many as come.
 
     Source of the clusters: Grave et al., Efficient softmax approximation for GPUs, 2017,
     https://arxiv.org/abs/1609.04309; here all words keep E dimensions, so that W can be tied.
@@ -51,12 +52,15 @@ class Tokens(Observation):
         tied: bool = True,
         embedding_dropout: float = 0.0,
         shortlist: int = 500,
+        widest: int = 2000,
     ) -> None:
         super().__init__()
         check_share(embedding_dropout=embedding_dropout)
         if shortlist < 0 or 0 < shortlist <= UNKNOWN:
             least = f"more than {UNKNOWN} tokens, those that no text holds included, or 0 for one softmax over all"
             raise ConfigError(f"shortlist = {shortlist}: expected {least}")
+        if widest < 0:
+            raise ConfigError(f"widest = {widest}: expected a number of words, or 0 for clusters of any size")
         self.size, self.embedding_dropout = vocabulary, embedding_dropout
         self.embedding = embedding_table(vocabulary, embedding)
         self.project = nn.Linear(features, embedding) if tied else nn.Identity()
@@ -66,7 +70,7 @@ class Tokens(Observation):
             self.output.weight = self.embedding.weight
         ends = [shortlist or vocabulary]
         while ends[-1] < vocabulary:
-            ends.append(ends[-1] * GROWTH)
+            ends.append(min(ends[-1] * GROWTH, ends[-1] + (widest or vocabulary)))
         self.edges = [0, *ends[:-1], vocabulary]  # of the shortlist and the clusters
         self.clusters = nn.Linear(self.output.in_features, len(ends) - 1) if len(ends) > 1 else None
 
@@ -100,12 +104,10 @@ class Tokens(Observation):
         """(B, T) nats; normalized in single precision at least, since bf16 has three digits."""
         x, said = self.project(features).flatten(0, 1), targets.flatten()
         (weight, bias), *rest = self._pieces()
-        choice = said
-        for cluster, (start, _) in enumerate(pairwise(self.edges[1:])):
-            choice = torch.where(said >= start, self.edges[1] + cluster, choice)
-        log_prob = score(x, weight, bias, choice)
-        for (start, end), (weight, bias) in zip(pairwise(self.edges[1:]), rest, strict=True):
-            rows = ((said >= start) & (said < end)).nonzero()[:, 0]
+        cluster = torch.bucketize(said, said.new_tensor(self.edges[1:-1]), right=True)  # 0: the shortlist
+        log_prob = score(x, weight, bias, torch.where(cluster == 0, said, self.edges[1] + cluster - 1))
+        for number, (start, (weight, bias)) in enumerate(zip(self.edges[1:], rest, strict=False), start=1):
+            rows = (cluster == number).nonzero()[:, 0]
             log_prob = log_prob.index_add(0, rows, score(x[rows], weight, bias, said[rows] - start))
         return log_prob.view(targets.shape)
 

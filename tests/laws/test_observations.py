@@ -17,6 +17,7 @@ VARIANTS = {
         {"embedding_dropout": 0.5},
         {"shortlist": 4},
         {"shortlist": 5, "tied": False},
+        {"shortlist": 4, "widest": 5},
     ],
     "frames": [{"variance": variance} for variance in ("fixed", "learnt", "per-step")],
 }
@@ -174,6 +175,21 @@ def test_a_shortlist_of_all_words_is_one_softmax(shortlist, small_model):
     assert one.state_dict().keys() == whole.state_dict().keys()
     f, x = features(2, 4), drawn(one, 2, 4)
     assert torch.equal(one.log_prob(f, x), whole.log_prob(f, x))
+
+
+@pytest.mark.parametrize(
+    ("widest", "edges"),
+    [(0, [0, 4, 16, 22]), (12, [0, 4, 16, 22]), (5, [0, 4, 9, 14, 19, 22]), (18, [0, 4, 16, 22])],
+)
+def test_no_cluster_is_wider_than_the_widest(widest, edges, small_model):
+    tokens = small_model(observation={"shortlist": 4, "widest": widest}, vocabulary=VOCABULARY).observation
+    assert tokens.edges == edges
+    assert tokens.clusters.out_features == len(edges) - 2
+
+
+def test_a_negative_width_is_refused(small_model):
+    with pytest.raises(ConfigError, match="widest = -1"):
+        small_model(observation={"widest": -1})
 
 
 @pytest.mark.parametrize("shortlist", [-1, 3])

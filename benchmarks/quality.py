@@ -1,6 +1,7 @@
 """Time to quality: minutes until a held-out bound, of this package's training and of the plain reference's.
 
-    python -m benchmarks.quality [CORPUS] [--minutes 15] [--config configs/best.toml] [--share 0.25]
+    python -m benchmarks.quality [CORPUS] [--minutes 15] [--config configs/best.toml] [--only RECIPE]
+                                [--epochs N] [--share 0.25]
 
 Both train at the same time, in processes of one thread each, so that other work on the machine disturbs both alike.
 The reference does what its literature does: SGD, the weight of the KL rising over the first half of the time, then the
@@ -81,13 +82,18 @@ def main() -> None:
     parser.add_argument("corpus", nargs="?", default="sotu")
     parser.add_argument("--minutes", type=float, default=15.0, help="of the reference's training")
     parser.add_argument("--config", type=Path, default=Path("configs/best.toml"))
+    parser.add_argument("--only", help="the recipe, of a file that has several")
+    parser.add_argument("--epochs", type=int, help="of ours at most, in place of what the recipe says")
     parser.add_argument("--share", type=float, default=0.25, help="of the minutes, for ours")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.side:
         torch.set_num_threads(1)
         keep_freed_memory()
-        [(_, config)] = plan([given.config], located(given.corpus), Budget(minutes=given.minutes * given.share))
+        only = [given.only] if given.only else []
+        budget = Budget(minutes=given.minutes * given.share, epochs=given.epochs, only=only)
+        (_, config), *more = plan([given.config], located(given.corpus), budget)
+        assert not more, f"{given.config} has several recipes: name one by --only"
         corpus = load(config.corpus, vocabulary_size=config.data.vocabulary_size)
         reference(corpus, given.minutes) if given.side == "reference" else ours(corpus, config)
         return

@@ -6,6 +6,7 @@ traceback.
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class SeqVAEError(Exception):
@@ -57,3 +58,9 @@ def check_size(most: int = 2**16, **sizes: int) -> None:
     for name, size in sizes.items():
         if not 1 <= size <= most:
             raise ConfigError(f"{name} = {size}: expected 1 to {most}")
+
+
+def check_folder(option: str, path: Path) -> None:
+    """Raise a `ConfigError` for a file to be written whose folder is not there, before any work is done for it."""
+    if not path.parent.is_dir():
+        raise ConfigError(f"{option} {path}: there is no folder {path.parent}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from seqvae.comparison.drawing import COLOURS, DOTS, LIGHT, style
-from seqvae.errors import ConfigError
+from seqvae.errors import ConfigError, check_folder
 from seqvae.generation import sample_prior
 from seqvae.series.corpus import SeriesSplit
 from seqvae.seriesvae import SeriesVAE
@@ -40,8 +40,7 @@ def check_plot(path: Path) -> None:
     """
     if path.suffix not in ENDINGS:
         raise ConfigError(f"--plot {path}: expected a name that ends in {', '.join(ENDINGS)}")
-    if not path.parent.is_dir():
-        raise ConfigError(f"--plot {path}: there is no folder {path.parent}")
+    check_folder("--plot", path)
     with style():
         pass
 

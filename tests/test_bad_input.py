@@ -234,7 +234,7 @@ def test_there_must_be_a_run_to_go_on_with(refused, place):
     ("option", "value", "was"),
     [
         *(("--model.latent", "5", "3"), ("--seed", "8", "7"), ("--batch-size", "9", "64")),
-        *(("--tokenizer", "char", "word"), ("--model.encoder.hidden", "9", "256")),
+        *(("--tokenizer", "char", "word"), ("--model.encoder.hidden", "9", "128")),
     ],
 )
 def test_a_run_goes_on_with_its_own_options_alone(refused, model, option, value, was):

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from seqvae import comparing
 from seqvae.cli import main
-from seqvae.comparing import different, named
+from seqvae.commands import comparing
+from seqvae.commands.comparing import different, named
 
 RECIPES = """
 max_epochs = 1

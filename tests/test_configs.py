@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from seqvae import training
 from seqvae.cli import main
+from seqvae.commands import training
 
 # For `seqvae compare` (see test_recipes.py), and for series.
 OTHERS = ("baselines.toml", "remedies.toml", "frontier.toml", "curves.toml")

@@ -34,7 +34,7 @@ class RecurrentEncoder(Encoder):
         embed: nn.Module,
         embedding: int,
         cell: Literal["lstm", "gru"] = "lstm",
-        hidden: int = 256,
+        hidden: int = 128,
         layers: int = 1,
         bidirectional: bool = True,
         pooling: Literal["last", "mean", "max"] = "max",

@@ -10,16 +10,18 @@ import numpy as np
 from torch import Tensor
 
 from seqvae import series_plots, show, show_series
-from seqvae.errors import ConfigError
+from seqvae.commands.reading import Held
+from seqvae.errors import ConfigError, check_folder
 from seqvae.examination import examine
 from seqvae.machine import keep_freed_memory
 from seqvae.measures.tracking import linear_r2
-from seqvae.reading import Held
 from seqvae.series import curves
 from seqvae.series.corpus import SeriesSplit, load_series
 from seqvae.series_plots import Panel
 from seqvae.seriesvae import SeriesVAE
 from seqvae.unrolling import Unrolled, check_unrolling
+
+NO_LABEL: dict[str, Any] = {"source": None, "column": None, "label": None, "label_column": None}  # of series
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,7 @@ class Drawn:
         if self.output is not None:
             if self.output.suffix != ".npz":
                 raise ConfigError(f"--output {self.output}: expected a name that ends in .npz")
-            if not self.output.parent.is_dir():
-                raise ConfigError(f"--output {self.output}: there is no folder {self.output.parent}")
+            check_folder("--output", self.output)
         if self.plot is not None:
             series_plots.check_plot(self.plot)
 

@@ -11,12 +11,12 @@ from accelerate.utils import broadcast_object_list
 
 from seqvae import fitting, runs, show, show_series
 from seqvae.build import resolve_all
+from seqvae.commands.reading import corpus_of
 from seqvae.config import Config, Data, Model, Objective, Training, for_series
 from seqvae.errors import ConfigError
 from seqvae.examination import examine
 from seqvae.machine import keep_freed_memory
 from seqvae.processes import accelerator_for, on_cpu
-from seqvae.reading import corpus_of
 from seqvae.series.corpus import SeriesCorpus, SeriesSplit
 from seqvae.series.sources import is_series
 from seqvae.seriesvae import SeriesVAE, opened

@@ -11,6 +11,7 @@ import numpy as np
 
 from seqvae import runs, show
 from seqvae.checkpoint import METRICS, write
+from seqvae.commands.training import trained
 from seqvae.comparison.outcomes import Outcome
 from seqvae.comparison.outcomes import compare as tabulated
 from seqvae.comparison.plots import draw_all
@@ -26,7 +27,6 @@ from seqvae.text.corpus import Corpus, Split, load
 from seqvae.text.sources import located
 from seqvae.text_evaluation import check_packages, evaluate_text
 from seqvae.textvae import TextVAE
-from seqvae.training import trained
 
 COMPARISONS = Path("comparisons")
 OUTCOME = "outcome.json"

@@ -1,0 +1,58 @@
+"""The command line: names, types and help of every option. The work is in `seqvae.commands`, imported when it is due,
+so that `seqvae --help` answers without torch.
+"""
+
+import errno
+import os
+import sys
+
+import cyclopts
+
+from seqvae.cli import comparing, generating, measuring, steering, training  # noqa: F401  their commands join the application
+from seqvae.cli.arguments import recipe, stream_last
+from seqvae.cli.shared import app
+from seqvae.errors import SeqVAEError
+from seqvae.machine import share_cores
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; a user's mistake is one line on standard error and exit code 2."""
+    try:
+        _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+    except SeqVAEError as error:
+        print(f"seqvae: {error}", file=sys.stderr)
+        sys.exit(2)
+    except cyclopts.CycloptsError as error:
+        print(f"seqvae: {_sentence(error)}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:  # `seqvae sample ... | head`
+        sys.stderr.close()
+        sys.exit(0)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  or Python tries once more to write what is left
+        print("seqvae: no space left on the disk for the output", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _sentence(error: cyclopts.CycloptsError) -> str:
+    """What is wrong with the arguments, in one line."""
+    if isinstance(error, cyclopts.UnusedCliTokensError) and error.unused_tokens:
+        return f"unexpected argument {error.unused_tokens[0]!r}: write text that has spaces between quotes"
+    return " ".join(str(error).split())
+
+
+def _run(arguments: list[str]) -> None:
+    share_cores()
+    app.config = recipe(arguments)
+    if arguments[:1] in ([], ["--help"], ["-h"]):
+        app.help_format = "plaintext"  # a list of commands has no more, and reading Markdown takes a third of its time
+    app(stream_last(arguments), exit_on_error=False, print_error=False)
+    if arguments[:1] == ["train"] and {"--help", "-h"} & set(arguments):
+        from seqvae.build import parts_help
+
+        print(parts_help())

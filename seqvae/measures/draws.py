@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from seqvae.decoding import seeded
+from seqvae.decoding import restart, seeded
 from seqvae.flows import FlowDistribution
 from seqvae.measures.metrics import gaussian, keyed_normal
 from seqvae.vae import SequenceVAE
@@ -48,6 +48,6 @@ def _draw(distribution: Distribution, alone: Callable[[int], Tensor], index: Ten
     rows = []
     with seeded(0):
         for row, place in enumerate(index.tolist()):
-            torch.manual_seed((seed * 1_000_003 + place) % 2**63)
+            restart((seed * 1_000_003 + place) % 2**63)
             rows.append(alone(row))
     return torch.stack(rows)

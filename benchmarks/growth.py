@@ -10,21 +10,18 @@ number of sentences can be chosen. What is learnt from it is of no interest here
 import argparse
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
-
-import numpy as np
 
 from seqvae.machine import keep_freed_memory, share_cores
 
 share_cores()  # before torch is imported
 
 from benchmarks.speed import held, rate  # noqa: E402
+from benchmarks.workloads import made_up  # noqa: E402
 from seqvae.comparison.drawing import COLOURS, canvas, save, style  # noqa: E402
 from seqvae.config import Config  # noqa: E402
 from seqvae.fitting import Run  # noqa: E402
 from seqvae.processes import accelerator_for  # noqa: E402
-from seqvae.text.corpus import Corpus, load  # noqa: E402
 
 USUAL = {"batch size": 64, "words a sentence": 10, "hidden units": 256, "vocabulary": 10_000, "sentences": 20_000}
 SIZES = {
@@ -36,22 +33,9 @@ SIZES = {
 }
 
 
-def corpus_of(words: int, vocabulary: int, sentences: int) -> Corpus:
-    """Sentences of a number of words each, in which every word of the vocabulary comes once at least."""
-    random = np.random.default_rng(0)
-    chances = 1 / (np.arange(vocabulary) + 2.7)
-    ids = random.choice(vocabulary, size=sentences * words, p=chances / chances.sum())
-    ids = np.concatenate([np.arange(vocabulary), ids])[: max(sentences * words, vocabulary)]
-    lines = [" ".join(f"w{i}" for i in row) for row in np.array_split(random.permutation(ids), sentences)]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "made-up.txt"
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return load(path, vocabulary_size=vocabulary + 4, max_length=words + 2)
-
-
 def measured(sizes: dict[str, int], seconds: float) -> tuple[float, float]:
     """Targets a second of training with these sizes, all that belongs to an update included; MiB held at most."""
-    corpus = corpus_of(sizes["words a sentence"], sizes["vocabulary"], sizes["sentences"])
+    corpus = made_up(sizes["words a sentence"], sizes["vocabulary"], sizes["sentences"])
     part = {"name": "recurrent", "hidden": sizes["hidden units"]}
     model = {"embedding": sizes["hidden units"], "encoder": part, "decoder": part}
     config = Config.from_dict({"model": model, "training": {"batch_size": sizes["batch size"], "max_epochs": 1000}})

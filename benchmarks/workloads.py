@@ -31,6 +31,7 @@ from seqvae.vae import SequenceVAE
 
 LATENT, LONGEST, SAMPLES, DRAWN, WIDTH = 32, 64, 500, 1024, 5
 VOCABULARY, HIDDEN, DROPOUT = 10_000, 256, 0.5
+LARGE = 9, 20_000, 40_000  # made-up text, as few corpora have so many words: words a sentence, vocabulary, sentences
 
 Work = Callable[[], float]  # does some work, and returns how many units that was
 
@@ -54,9 +55,23 @@ class Pair:
 
 
 @cache
-def corpus_of(name: str, vocabulary: int = VOCABULARY) -> Corpus:
-    """Words, at most so many different ones."""
-    return load(located(name), vocabulary_size=vocabulary)
+def corpus_of(name: str) -> Corpus:
+    """Words, at most 10,000 different ones."""
+    return load(located(name), vocabulary_size=VOCABULARY)
+
+
+@cache
+def made_up(words: int, vocabulary: int, sentences: int) -> Corpus:
+    """Words drawn by Zipf's law, so many a sentence, in which every one of the vocabulary comes once at least."""
+    random = np.random.default_rng(0)
+    chances = 1 / (np.arange(vocabulary) + 2.7)
+    ids = random.choice(vocabulary, size=sentences * words, p=chances / chances.sum())
+    ids = np.concatenate([np.arange(vocabulary), ids])[: max(sentences * words, vocabulary)]
+    lines = [" ".join(f"w{i}" for i in row) for row in np.array_split(random.permutation(ids), sentences)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "made-up.txt"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return load(path, vocabulary_size=vocabulary + 4, max_length=words + 2)
 
 
 def sentences_of(corpus: Corpus) -> Split:
@@ -89,11 +104,9 @@ def endless(batches: Batches) -> Iterator[Batch]:
 # Training
 
 
-def training(
-    name: str, vocabulary: int = VOCABULARY, embedding: int = HIDDEN, hidden: int = HIDDEN, **options: object
-) -> Pair:
+def training(name: str, large: bool = False, embedding: int = HIDDEN, hidden: int = HIDDEN, **options: object) -> Pair:
     """Updates, all that belongs to them included: batches, clipping, the optimizer, the report."""
-    corpus = corpus_of(name, vocabulary)
+    corpus = made_up(*LARGE) if large else corpus_of(name)
     chosen = config(embedding, hidden, **options)
     layers = lstm(embedding, hidden) + lstm(embedding + LATENT, hidden)
     touched = softmax_weights(corpus, hidden, chosen.model.observation)
@@ -118,9 +131,9 @@ def updates(corpus: Corpus, chosen: Config) -> Work:
     return lambda: sum(next(steps).report.tokens for _ in range(4))
 
 
-def clusters(name: str, vocabulary: int) -> Pair:
-    """Training with the softmax by clusters beside the same with one softmax over all words."""
-    corpus = corpus_of(name, vocabulary)
+def clusters(name: str) -> Pair:
+    """Training with the softmax by clusters beside the same with one softmax over all of 20,000 words."""
+    corpus = made_up(*LARGE)
     with_, without = (config(HIDDEN, HIDDEN, observation={"shortlist": size}) for size in (500, 0))
     return Pair("tokens/s", partial(updates, corpus, with_), partial(updates, corpus, without))
 
@@ -325,8 +338,8 @@ WORKLOADS: dict[str, Callable[[str], Pair]] = {
     "training": training,
     "training-32": partial(training, batch_size=32),
     "training-plain": partial(training, batch_size=32, **SAME),
-    "training-large": partial(training, vocabulary=20_000, embedding=512, hidden=1024),
-    "clusters": partial(clusters, vocabulary=20_000),
+    "training-large": partial(training, large=True, embedding=512, hidden=1024),
+    "clusters": clusters,
     "loop": loop,
     "likelihood": likelihood,
     "likelihood-plain": partial(likelihood, shortlist=0),

@@ -87,13 +87,13 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.25, help="of the minutes, for ours")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    budget = Budget(1, given.minutes * given.share, given.epochs, [given.only] if given.only else [])
+    (_, config), *more = plan([given.config], located(given.corpus), budget)
+    if more:
+        parser.error(f"{given.config} has several recipes: name one by --only")
     if given.side:
         torch.set_num_threads(1)
         keep_freed_memory()
-        only = [given.only] if given.only else []
-        budget = Budget(minutes=given.minutes * given.share, epochs=given.epochs, only=only)
-        (_, config), *more = plan([given.config], located(given.corpus), budget)
-        assert not more, f"{given.config} has several recipes: name one by --only"
         corpus = load(config.corpus, vocabulary_size=config.data.vocabulary_size)
         reference(corpus, given.minutes) if given.side == "reference" else ours(corpus, config)
         return

@@ -90,6 +90,20 @@ class Checkpoint:
         return cls(config, _weights(folder / WEIGHTS, config, vocabulary, len(labels)), tokenizer, facts, labels)
 
 
+def as_it_was(config: dict[str, Any], format: int = 0) -> dict[str, Any]:
+    """A stored configuration with what its time did where an option of today is absent.
+
+    Args:
+        config: as it was written; changed in place.
+        format: that it was written in; 0 for one whose options were all written out, and the absent unknown.
+    """
+    observation = config["model"]["observation"]
+    for last, options in ABSENT.items():
+        if format <= last and observation["name"] == "tokens":
+            config["model"]["observation"] = observation = options | observation
+    return config
+
+
 def _config(path: Path) -> tuple[int, Config, dict[str, Any], dict[str, int]]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -99,11 +113,7 @@ def _config(path: Path) -> tuple[int, Config, dict[str, Any], dict[str, int]]:
             raise CheckpointError(
                 f"{path} was written by a newer version of seqvae: upgrade with pip install -U seqvae"
             )
-        observation = values["config"]["model"]["observation"]
-        for last, options in ABSENT.items():
-            if values["format"] <= last and observation["name"] == "tokens":
-                values["config"]["model"]["observation"] = observation = options | observation
-        config = Config.from_dict(values["config"])
+        config = Config.from_dict(as_it_was(values["config"], values["format"]))
         return int(values["vocabulary"]), config, dict(values["facts"]), _labels(path, config, values.get("labels", {}))
     except CheckpointError:
         raise

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from seqvae.checkpoint import CONFIG, STATE, write
+from seqvae.checkpoint import CONFIG, STATE, as_it_was, write
 from seqvae.config import Config, to_toml
 from seqvae.errors import CheckpointError, ConfigError
 from seqvae.series.sources import ARRAYS
@@ -85,7 +85,7 @@ def options_of(folder: Path) -> Config:
         CheckpointError: if no run was started there, or its notes are damaged.
     """
     try:
-        return Config.from_dict(json.loads((folder / RESOLVED).read_text(encoding="utf-8")))
+        return Config.from_dict(as_it_was(json.loads((folder / RESOLVED).read_text(encoding="utf-8"))))
     except FileNotFoundError:
         raise CheckpointError(f"nothing to resume in {folder}: no run was started there") from None
     except ConfigError as error:

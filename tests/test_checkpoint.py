@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from seqvae.build import build_model
+from seqvae import runs
+from seqvae.build import build_model, resolve_all
 from seqvae.checkpoint import Checkpoint, load_state, save_state, write
 from seqvae.config import Config
 from seqvae.errors import CheckpointError
@@ -84,6 +85,16 @@ def test_a_model_of_the_second_format_has_clusters_of_any_width(small_config, tm
     assert Checkpoint.load(tmp_path).model.observation.edges == before
     edit(tmp_path, "format", value=3)
     refused(tmp_path, "clusters")
+
+
+def test_a_run_that_began_without_an_option_goes_on_as_it_began(tmp_path):
+    runs.begin(tmp_path, resolve_all(Config()))
+    path = tmp_path / runs.RESOLVED
+    values = json.loads(path.read_text())
+    assert runs.options_of(tmp_path).model.observation["widest"] == 2000
+    del values["model"]["observation"]["widest"]
+    path.write_text(json.dumps(values))
+    assert runs.options_of(tmp_path).model.observation["widest"] == 0
 
 
 # -- what is loaded is what was saved ----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Laplace, Normal
 
+from seqvae.decoding import restart
 from seqvae.measures.draws import draw_prior
 from seqvae.measures.metrics import keyed_normal
 
@@ -53,3 +54,11 @@ def test_draws_of_the_prior_depend_on_seed_and_place_alone_and_have_its_moments(
 def test_draws_of_the_prior_are_not_the_noise_of_the_posterior():
     p = Independent(Normal(torch.zeros(2).double(), torch.ones(2).double()), 1)
     assert (draw_prior(p, torch.arange(50), 10, 3) != keyed_normal(3, torch.arange(50), 10, 2)).all()
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**63 - 1])
+def test_a_stream_starts_where_torch_would_start_it(seed):
+    torch.manual_seed(seed)
+    expected = torch.rand(5), torch.randn(20)
+    restart(seed)
+    assert all(torch.equal(one, other) for one, other in zip((torch.rand(5), torch.randn(20)), expected, strict=True))

@@ -4,11 +4,17 @@ import contextlib
 import glob
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import xxhash
+
 from seqvae.errors import CorpusError
-from seqvae.text.faults import blame, inspect
+from seqvae.text.dialects import READINGS, ROWS, BadRowError, Dialect, find_dialect, read_rows
+from seqvae.text.faults import blame, inspect, open_text
+from seqvae.text.records import check_records, field_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -23,6 +29,7 @@ FORMATS = {
     ".parquet": "parquet",
 }
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+TABLES = 1  # the version of the tables that are kept: another way to read them must not find the old ones
 
 
 def cache_folder() -> Path:
@@ -37,8 +44,11 @@ def cache_folder() -> Path:
 def settle(path: Path, save: Callable[[Path], object]) -> None:
     """Write a file of the cache under a name of its own first, so that no half of it is ever read."""
     part = path.with_suffix(f".{os.getpid()}")
-    save(part)
-    os.replace(part, path)
+    try:
+        save(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -62,35 +72,104 @@ def bare(name: str) -> str:
     return next((name.removesuffix(ending) for ending in COMPRESSED if name.endswith(ending)), name)
 
 
-def load_file(shown: str, path: Path) -> tuple["Dataset", list[str] | None]:
-    """The file as a data set, and the columns that hold text where the data set cannot know them."""
+def load_file(shown: str, path: Path, column: str | None = None) -> tuple["Dataset", list[str] | None]:
+    """The file as a data set, and the columns that hold text where the data set cannot know them.
+
+    Args:
+        shown: what to call the file in an error.
+        path: the file.
+        column: the one that the user named, by which a table without a header is told from one with a header.
+
+    Raises:
+        CorpusError: when it cannot be read.
+    """
     import datasets
 
     suffix = Path(bare(path.name)).suffix.lower()
     kind = FORMATS.get(suffix, "text")
-    options: dict[str, Any] = {"encoding": "utf-8-sig"} if kind == "text" else {}
-    texts = None
     inspect(shown, path, kind)
     try:
         with quiet():
             if kind == "csv":
-                options, texts = _csv_options(path, "\t" if suffix == ".tsv" else ",")
+                return load_table(shown, path, column)
+            if kind == "json":
+                return load_records(shown, path, column), None
+            options: dict[str, Any] = {"encoding": "utf-8-sig"} if kind == "text" else {}
             data_files = {"train": [glob.escape(str(path.resolve()))]}
-            return datasets.load_dataset(kind, data_files=data_files, split="train", **options), texts
+            return datasets.load_dataset(kind, data_files=data_files, split="train", **options), None
+    except CorpusError:
+        raise
     except Exception as error:
         raise CorpusError(blame(shown, kind, error, path)) from None
 
 
-def _csv_options(path: Path, separator: str) -> tuple[dict[str, Any], list[str]]:
-    """Every column is read as text, for the types guessed from the first rows need not fit the later ones."""
-    import datasets
-    import pandas
+def load_table(shown: str, path: Path, column: str | None) -> tuple["Dataset", list[str]]:
+    """A .csv or .tsv file, every cell as text, and the columns that hold anything but numbers.
 
-    head = pandas.read_csv(path, sep=separator, nrows=1000, keep_default_na=False)
-    names = [str(name) for name in head.columns]
-    texts = [name for name in names if not pandas.api.types.is_numeric_dtype(head[name])]
-    features = datasets.Features({name: datasets.Value("string") for name in names})
-    return {"sep": separator, "keep_default_na": False, "features": features}, texts
+    Its rows are written to the cache once for each content. Quotes are read as quotes around cells; where they are
+    none, as text.
+    """
+    import datasets
+
+    with open_text(path) as file:
+        dialect = find_dialect(shown, file, column)
+    described = f"{content_key(path)}|{path.suffix}|{dialect.delimiter}|{dialect.skipped}|{TABLES}"
+    key = xxhash.xxh3_128_hexdigest(described.encode())
+    target = cache_folder() / f"table-{key}.arrow"
+    if not target.exists():
+        fault = ""
+        for reading in READINGS:
+            try:
+                settle(target, partial(_write_table, path, dialect, reading))
+                break
+            except BadRowError as error:
+                fault = fault or str(error)
+        else:
+            raise CorpusError(f"{shown} cannot be read as csv: {fault}")
+    table = datasets.table.MemoryMappedTable.from_file(str(target))
+    return datasets.Dataset(table, fingerprint=key), list(dialect.texts)
+
+
+def _write_table(path: Path, dialect: Dialect, reading: str, target: Path) -> None:
+    import pyarrow
+
+    schema = pyarrow.schema([(name, pyarrow.string()) for name in dialect.names])
+    with open_text(path) as file, pyarrow.OSFile(str(target), "wb") as sink:
+        rows = islice(read_rows(file, dialect.delimiter, reading), dialect.skipped, None)
+        with pyarrow.ipc.new_stream(sink, schema) as writer:
+            while block := list(islice(rows, ROWS)):
+                columns = [pyarrow.array(cells, pyarrow.string()) for cells in zip(*block, strict=True)]
+                writer.write_batch(pyarrow.record_batch(columns, schema=schema))
+
+
+def load_records(shown: str, path: Path, column: str | None) -> "Dataset":
+    """A .jsonl file, a .json file of an array of objects, or of one object that holds one such array."""
+    import datasets
+    from datasets.packaged_modules.json.json import JsonConfig
+
+    known = JsonConfig.__dataclass_fields__
+    strict = {"on_mixed_types": None, "parse_agent_traces": False}  # of newer versions: no guess at what was meant
+    options: dict[str, Any] = {option: value for option, value in strict.items() if option in known}
+    if (field := field_of(shown, path)) is not None:
+        options["field"] = field
+    load = partial(datasets.load_dataset, "json", data_files={"train": [glob.escape(str(path.resolve()))]})
+    try:
+        return load(split="train", **options)
+    except OSError:
+        raise
+    except Exception:
+        check_records(shown, path, field, column)
+        options.pop("on_mixed_types", None)  # other columns may hold a mixture: it is kept as JSON
+        return load(split="train", **options)
+
+
+def content_key(path: Path) -> str:
+    """A name made of the content of a file alone."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def text_column(shown: str, dataset: "Dataset", wanted: str | None, texts: list[str] | None = None) -> str:

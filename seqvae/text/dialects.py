@@ -23,11 +23,10 @@ ROWS = 1_000  # rows that the header and the kind of a column are told from
 LONGEST = 1 << 24  # characters of a cell; a quote that is never closed would else read a whole file into memory
 
 # What columns are often called. Other names are told from texts by what stands below them.
-NAMES = frozenset(
-    "abstract answer author body caption category class comment content context date description document headline id "
-    "idx index label labels lang language line message name question rating review score sentence sentences sentiment "
-    "smiles source split summary target text texts title topic tweet url utterance word words".split()
-)
+COMMON = """abstract answer author body caption category class comment content context date description document headline
+id idx index label labels lang language line message name question rating review score sentence sentences sentiment
+smiles source split summary target text texts title topic tweet url utterance word words"""
+NAMES = frozenset(COMMON.split())
 MISSING = frozenset({"na", "n/a", "nan", "null", "none"})  # what stands for a number that is not known
 
 
@@ -75,14 +74,15 @@ def find_dialect(shown: str, file: io.TextIOBase, wanted: str | None = None) -> 
     delimiter, rows = _divide(shown, head, whole)
     first, body = rows[0], rows[1:]
     header = _has_header(first, body, wanted)
-    if header is None:
-        name, more = first[0].strip(), " (or another)" if len(first) > 1 else ""
+    if header is None and (wanted is None or wanted.isdecimal()):
+        numbered = ", ".join(_names([""] * len(first)))
         raise CorpusError(
-            f"{shown} needs --column, for its first line may be names or data: write --column {name!r}{more} if it "
-            f"holds the names of columns, or --column column_1{more} if it is a row like the others"
+            f"{shown} needs --column, for its first line may be names or a row like the others: if names, its columns "
+            f"are: {', '.join(cell.strip()[:30] for cell in first)}; if a row, they are: {numbered}"
         )
+    header = header is not False
     if header and not body:
-        raise CorpusError(f"{shown} is empty below the names of its columns: {', '.join(first)}")
+        raise CorpusError(f"{shown} is empty below the names of its columns, {', '.join(first)}")
     names = _names(first if header else [""] * len(first))
     columns = list(zip(*(body if header else rows), strict=True))
     texts = tuple(name for name, cells in zip(names, columns, strict=True) if not _numeric(cells))

@@ -114,4 +114,6 @@ def _western(line: bytes, place: int) -> str:
     """A guess at one byte a letter of western Europe: one that stands alone between ASCII, and is a letter or mark."""
     letter, around = line[place : place + 1].decode("cp1252", "replace"), line[max(0, place - 1) : place + 2]
     alone = sum(byte > 127 for byte in around) == 1 and letter != "\ufffd"
-    return f" (it looks like {'Latin-1' if letter.isalpha() else 'Windows-1252'}, with {letter!r} there)" if alone else ""
+    return (
+        f" (it looks like {'Latin-1' if letter.isalpha() else 'Windows-1252'}, with {letter!r} there)" if alone else ""
+    )

@@ -2,10 +2,11 @@
 
 import contextlib
 import glob
+import json
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,12 @@ FORMATS = {
     ".parquet": "parquet",
 }
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+STRINGS = ("string", "large_string")
+KINDS = dict.fromkeys(("list", "largelist", "sequence"), "lists") | {
+    "json": "values of several kinds",
+    "null": "nothing",
+}
+SHOWN = 80  # characters of the line that names the column taken, or a little more
 TABLES = 1  # the version of the tables that are kept: another way to read them must not find the old ones
 
 
@@ -103,6 +110,26 @@ def load_file(shown: str, path: Path, column: str | None = None) -> tuple["Datas
         raise CorpusError(blame(shown, kind, error, path)) from None
 
 
+def load_shards(paths: list[Path], column: str | None = None) -> tuple["Dataset", list[str] | None]:
+    """Load the files of one split as one data set, in their order."""
+    import datasets
+
+    parts = [load_file(str(path), path, column) for path in paths]
+    if len(parts) == 1:
+        return parts[0]
+    first, texts = parts[0]
+    for path, (part, _) in zip(paths, parts, strict=True):
+        if part.column_names != first.column_names:
+            raise CorpusError(
+                f"{path} has the columns {', '.join(part.column_names)}, but {paths[0].name} has "
+                f"{', '.join(first.column_names)}: expected the same in all shards"
+            )
+    try:
+        return datasets.concatenate_datasets([part for part, _ in parts]), texts
+    except Exception as error:
+        raise CorpusError(blame(f"{paths[0]} and its other shards", "one data set", error)) from None
+
+
 def load_table(shown: str, path: Path, column: str | None) -> tuple["Dataset", list[str]]:
     """A .csv or .tsv file, every cell as text, and the columns that hold anything but numbers.
 
@@ -173,28 +200,58 @@ def content_key(path: Path) -> str:
 
 
 def text_column(shown: str, dataset: "Dataset", wanted: str | None, texts: list[str] | None = None) -> str:
-    """The column that holds the text: the one wanted, else `text`, else the only one of strings.
+    """Choose the column that holds the text: the one wanted, else `text`, else the only one of strings.
 
     Args:
         shown: what to call the data set in an error.
         dataset: the data set.
-        wanted: the column that the user named.
+        wanted: the column that the user named, or its number from 1.
         texts: the columns that look like text, for a csv file, which is read as strings throughout.
 
     Raises:
         CorpusError: when there is no such column, or none can be chosen.
     """
-    names = list(dataset.features)
-    kinds = {name: getattr(feature, "dtype", "") for name, feature in dataset.features.items()}
-    strings = [name for name in names if kinds[name] in ("string", "large_string")]
+    kinds = {name: _kind(feature) for name, feature in dataset.features.items()}
+    names = list(kinds)
+    strings = [name for name in names if kinds[name] in STRINGS]
+    if wanted is not None and wanted not in names and wanted.isdecimal() and 0 < int(wanted) <= len(names):
+        wanted = names[int(wanted) - 1]
     if wanted is not None and wanted not in names:
-        raise CorpusError(f"{shown} has no column {wanted!r}; its columns are: {', '.join(names)}")
+        outer = wanted.partition(".")[0]
+        hint = f"; a text within {outer!r} is not read: make it a column of its own" if outer in names else ""
+        raise CorpusError(f"{shown} has no column {wanted!r}; its columns are: {', '.join(names)}{hint}")
     if wanted is not None and wanted not in strings:
-        raise CorpusError(f"the column {wanted!r} of {shown} holds {kinds[wanted] or 'no text'}, not text")
+        raise CorpusError(f"the column {wanted!r} of {shown} holds {kinds[wanted]}, not text{_cure(kinds[wanted])}")
     likely = [name for name in strings if name in texts] if texts is not None else strings
     chosen = wanted or ("text" if "text" in strings else likely[0] if len(likely) == 1 else None)
     if not strings:
-        raise CorpusError(f"{shown} has no column of text; its columns are: {', '.join(names)}")
+        told = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
+        raise CorpusError(f"{shown} has no column of text; its columns are: {told}{_cure(*kinds.values())}")
     if chosen is None:
         raise CorpusError(f"{shown} needs --column, the one that holds the text; its columns are: {', '.join(names)}")
     return chosen
+
+
+def describe_column(shown: str, dataset: "Dataset", column: str) -> str:
+    """Name the column that was taken, with its first sentence, in one line of about 80 characters."""
+    first = ""
+    for text in chain.from_iterable(part.to_pylist() for part in dataset.data.column(column).slice(0, ROWS).chunks):
+        if first := " ".join((text or "")[:SHOWN].split()):
+            break
+    taken = f"column {column!r} of {shown}: "
+    room = max(20, SHOWN - len(taken))
+    return taken + json.dumps(first if len(first) <= room else first[: room - 4] + " ...", ensure_ascii=False)
+
+
+def _kind(feature: Any) -> str:
+    """What a column holds, in a word or two."""
+    if isinstance(feature, dict):
+        return "objects"
+    kind = getattr(feature, "dtype", None) or type(feature).__name__.lower()
+    return KINDS.get(kind, kind)
+
+
+def _cure(*kinds: str) -> str:
+    if "lists" in kinds:
+        return "; join the words of each list with spaces into one text"
+    return "; make the text within the objects a column of its own" if "objects" in kinds else ""

@@ -12,25 +12,27 @@ LONGEST = 1 << 24  # characters of a line
 
 
 def field_of(shown: str, path: Path) -> str | None:
-    """The key of the one array of objects that an object holds, as in {"data": [...]}; None for an array or lines.
+    """Find the key of the one array that an object holds, as in {"data": [...]}; None for other files.
 
     Raises:
-        CorpusError: for an object that holds several arrays, or none.
+        CorpusError: for an object that holds several arrays of objects.
     """
     if ".json" not in path.suffixes:
         return None
     with open_text(path) as file:
         first = file.readline(LONGEST)
-        if first.lstrip()[:1] != "{" or _parsed(first) is not None and file.readline(LONGEST).strip():
-            return None  # an array, or one object a line
+        if first.lstrip()[:1] != "{" or (_parsed(first) is not None and file.readline(LONGEST).strip()):
+            return None
         whole = _parsed(first + file.read())
     if not isinstance(whole, dict):
         return None  # damaged: the reader says how
-    arrays = [key for key, value in whole.items() if isinstance(value, list) and all(isinstance(v, dict) for v in value)]
-    if len(arrays) == 1:
-        return arrays[0]
-    held = f"several arrays of objects: {', '.join(arrays)}" if arrays else f"no array of objects: {', '.join(whole)}"
-    raise CorpusError(f'{shown} holds {held}; expected one, as in [{{"text": ...}}, ...], or one object a line')
+    lists = {key: value for key, value in whole.items() if isinstance(value, list) and value}
+    arrays = [key for key, value in lists.items() if all(isinstance(one, dict) for one in value) or len(whole) == 1]
+    if len(arrays) > 1:
+        raise CorpusError(
+            f"{shown} holds several arrays of objects, {', '.join(arrays)}: expected one; write a file for each"
+        )
+    return arrays[0] if arrays else None
 
 
 def _parsed(text: str) -> Any:

@@ -23,7 +23,8 @@ ROWS = 1_000  # rows that the header and the kind of a column are told from
 LONGEST = 1 << 24  # characters of a cell; a quote that is never closed would else read a whole file into memory
 
 # What columns are often called. Other names are told from texts by what stands below them.
-COMMON = """abstract answer author body caption category class comment content context date description document headline
+COMMON = """\
+abstract answer author body caption category class comment content context date description document headline
 id idx index label labels lang language line message name question rating review score sentence sentences sentiment
 smiles source split summary target text texts title topic tweet url utterance word words"""
 NAMES = frozenset(COMMON.split())

@@ -104,8 +104,8 @@ def load_file(shown: str, path: Path, column: str | None = None) -> tuple["Datas
             options: dict[str, Any] = {"encoding": "utf-8-sig"} if kind == "text" else {}
             data_files = {"train": [glob.escape(str(path.resolve()))]}
             return datasets.load_dataset(kind, data_files=data_files, split="train", **options), None
-    except CorpusError:
-        raise
+    except CorpusError as error:
+        raise error from None
     except Exception as error:
         raise CorpusError(blame(shown, kind, error, path)) from None
 

@@ -57,8 +57,9 @@ def check_records(shown: str, path: Path, field: str | None, column: str | None)
     texts: set[str] = set()
     others: dict[str, tuple[str, Any]] = {}
     for place, record in _records(path, field):
-        if isinstance(record, ValueError):
-            raise CorpusError(f"{shown} cannot be read as json: {place} is no JSON ({record})")
+        if isinstance(record, json.JSONDecodeError):
+            problem = f"{record.msg} at character {record.colno}"
+            raise CorpusError(f"{shown} cannot be read as json: {place} is no JSON ({problem})")
         if not isinstance(record, dict):
             hint = 'expected an object, as {"text": "..."}'
             raise CorpusError(f"{shown} cannot be read as json: {place} is {_described(record)}, {hint}")
@@ -85,14 +86,14 @@ def _records(path: Path, field: str | None) -> Iterator[tuple[str, Any]]:
                 if line.strip():
                     try:
                         yield f"line {number}", json.loads(line)
-                    except ValueError as error:
+                    except json.JSONDecodeError as error:
                         yield f"line {number}", error
             return
         file.seek(0)
         try:
             whole = json.load(file)
-        except ValueError as error:
-            yield "the file", error
+        except json.JSONDecodeError as error:
+            yield f"line {error.lineno}", error
             return
     for number, record in enumerate(whole if field is None else whole[field], 1):
         yield f"object {number}", record
@@ -102,5 +103,5 @@ def _described(value: Any) -> str:
     """A value of JSON in a few words."""
     if isinstance(value, bool):
         return json.dumps(value)
-    kind = {str: "text", list: "list", dict: "object"}.get(type(value), "number")
-    return f"the {kind} {json.dumps(value, ensure_ascii=False)[:40]}"
+    kinds = {"str": "text", "list": "list", "dict": "object"}
+    return f"the {kinds.get(type(value).__name__, 'number')} {json.dumps(value, ensure_ascii=False)[:40]}"

@@ -226,6 +226,8 @@ RECORDS = {
     "pretty.json": json.dumps({"data": [{"text": text} for text in TEXTS]}, indent=1),
     "events.jsonl": "".join(json.dumps({"type": "user", "message": {}, "text": text}) + "\n" for text in TEXTS),
     "labels.jsonl": LINES + '{"text": "g h", "n": 1}\n{"text": "i j", "n": "one"}\n',
+    "strings.jsonl": "".join(json.dumps(text) + "\n" for text in TEXTS),
+    "halves.jsonl": LINES + '{"text": "half \\ud800", "n": 9999999999999999999999}\n',
     "missing.jsonl": '{"n": 1}\n' + LINES,
 }
 
@@ -238,12 +240,16 @@ def test_records_give_their_texts(file, name):
 
 TROUBLE = {
     "number.jsonl": (LINES + '{"text": 17}\n', "has the number 17 in column 'text' of line 4, .* double quotes"),
-    "number.json": ('[{"text": "a"}, {"text": true}]', "has true in column 'text' of object 2"),
+    "number.json": ('[{"text": "a"}, {"text": true}]', "has true in column 'text' of record 2"),
     "object.jsonl": (
         '{"text": "a"}\n{"text": {"en": "b"}}\n',
         'has the object {"en": "b"} in column \'text\' of line 2',
     ),
-    "string.jsonl": ('"a b"\n"c d"\n', 'line 1 is the text "a b", expected an object'),
+    "numbers.jsonl": ("1\n2\n", 'line 1 is the number 1, expected an object, as {"text": "..."}'),
+    "sentence.jsonl": (
+        '{"sentence": "a", "n": 1}\n{"sentence": 5, "n": 1}\n',
+        "the number 5 in column 'sentence' of line 2",
+    ),
     "tokens.jsonl": ('{"tokens": ["a", "b"], "n": 1}\n' * 3, r"are: tokens \(lists\), n \(int64\); join the words"),
     "nested.jsonl": ('{"doc": {"text": "a b"}}\n' * 3, r"are: doc \(objects\); make the text within"),
     "several.json": ('{"train": [{"text": "a"}], "test": [{"text": "b"}]}', "several arrays of objects, train, test"),

@@ -4,7 +4,7 @@ import contextlib
 import glob
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -15,9 +15,10 @@ import xxhash
 from seqvae.errors import CorpusError
 from seqvae.text.dialects import READINGS, ROWS, BadRowError, Dialect, find_dialect, read_rows
 from seqvae.text.faults import blame, inspect, open_text
-from seqvae.text.records import check_records, field_of
+from seqvae.text.records import column_types, converter, read_records, refuse_mixture
 
 if TYPE_CHECKING:
+    import pyarrow
     from datasets import Dataset
 
 FORMATS = {
@@ -100,7 +101,7 @@ def load_file(shown: str, path: Path, column: str | None = None) -> tuple["Datas
             if kind == "csv":
                 return load_table(shown, path, column)
             if kind == "json":
-                return load_records(shown, path, column), None
+                return load_records(shown, path, column)
             options: dict[str, Any] = {"encoding": "utf-8-sig"} if kind == "text" else {}
             data_files = {"train": [glob.escape(str(path.resolve()))]}
             return datasets.load_dataset(kind, data_files=data_files, split="train", **options), None
@@ -133,61 +134,79 @@ def load_shards(paths: list[Path], column: str | None = None) -> tuple["Dataset"
 def load_table(shown: str, path: Path, column: str | None) -> tuple["Dataset", list[str]]:
     """A .csv or .tsv file, every cell as text, and the columns that hold anything but numbers.
 
-    Its rows are written to the cache once for each content. Quotes are read as quotes around cells; where they are
-    none, as text.
+    Quotes are read as quotes around cells; where they are none, as text.
     """
-    import datasets
-
     with open_text(path) as file:
         dialect = find_dialect(shown, file, column)
-    described = f"{content_key(path)}|{path.suffix}|{dialect.delimiter}|{dialect.skipped}|{TABLES}"
-    key = xxhash.xxh3_128_hexdigest(described.encode())
-    target = cache_folder() / f"table-{key}.arrow"
-    if not target.exists():
+
+    def write(target: Path) -> None:
         fault = ""
         for reading in READINGS:
             try:
-                settle(target, partial(_write_table, path, dialect, reading))
-                break
+                return settle(target, partial(_write_table, path, dialect, reading))
             except BadRowError as error:
                 fault = fault or str(error)
-        else:
-            raise CorpusError(f"{shown} cannot be read as csv: {fault}")
-    table = datasets.table.MemoryMappedTable.from_file(str(target))
-    return datasets.Dataset(table, fingerprint=key), list(dialect.texts)
+        raise CorpusError(f"{shown} cannot be read as csv: {fault}")
+
+    return _kept(path, f"{dialect.delimiter}|{dialect.skipped}", write), list(dialect.texts)
 
 
 def _write_table(path: Path, dialect: Dialect, reading: str, target: Path) -> None:
     import pyarrow
 
     schema = pyarrow.schema([(name, pyarrow.string()) for name in dialect.names])
-    with open_text(path) as file, pyarrow.OSFile(str(target), "wb") as sink:
+    with open_text(path) as file:
         rows = islice(read_rows(file, dialect.delimiter, reading), dialect.skipped, None)
-        with pyarrow.ipc.new_stream(sink, schema) as writer:
-            while block := list(islice(rows, ROWS)):
-                columns = [pyarrow.array(cells, pyarrow.string()) for cells in zip(*block, strict=True)]
-                writer.write_batch(pyarrow.record_batch(columns, schema=schema))
+        _write_arrow(target, schema, rows)
 
 
-def load_records(shown: str, path: Path, column: str | None) -> "Dataset":
-    """A .jsonl file, a .json file of an array of objects, or of one object that holds one such array."""
+def load_records(shown: str, path: Path, column: str | None) -> tuple["Dataset", list[str]]:
+    """A .jsonl or .json file, and the columns that hold texts alone."""
+
+    def write(target: Path) -> None:
+        settle(target, partial(_write_records, shown, path))
+
+    dataset = _kept(path, "records", write)
+    kinds = {name: _kind(feature) for name, feature in dataset.features.items()}
+    texts = [name for name, kind in kinds.items() if kind == "string"]
+    mixed = [name for name, kind in kinds.items() if kind == "large_string"]
+    chosen = column or ("text" if "text" in kinds else mixed[0] if mixed and not texts else None)
+    if chosen is not None and chosen in mixed:
+        refuse_mixture(shown, path, chosen)
+    return dataset, texts
+
+
+def _write_records(shown: str, path: Path, target: Path) -> None:
+    import pyarrow
+
+    types = column_types(shown, path)
+    if not types:
+        raise CorpusError(f"{shown} is empty")
+    records = (record for _, record in read_records(shown, path))
+    columns = [(name, converter(kind)) for name, kind in types.items()]
+    rows = ([convert(record.get(name)) for name, convert in columns] for record in records)
+    _write_arrow(target, pyarrow.schema(list(types.items())), rows)
+
+
+def _write_arrow(target: Path, schema: "pyarrow.Schema", rows: Iterator[Sequence[Any]]) -> None:
+    """Write rows to a file of Arrow, a block at a time."""
+    import pyarrow
+
+    with pyarrow.OSFile(str(target), "wb") as sink, pyarrow.ipc.new_stream(sink, schema) as writer:
+        while block := list(islice(rows, ROWS)):
+            columns = zip(zip(*block, strict=True), schema.types, strict=True)
+            writer.write_batch(pyarrow.record_batch([pyarrow.array(*pair) for pair in columns], schema=schema))
+
+
+def _kept(path: Path, how: str, write: Callable[[Path], object]) -> "Dataset":
+    """The data set that `write` makes of a file in the cache, once for each content."""
     import datasets
-    from datasets.packaged_modules.json.json import JsonConfig
 
-    known = JsonConfig.__dataclass_fields__
-    strict = {"on_mixed_types": None, "parse_agent_traces": False}  # of newer versions: no guess at what was meant
-    options: dict[str, Any] = {option: value for option, value in strict.items() if option in known}
-    if (field := field_of(shown, path)) is not None:
-        options["field"] = field
-    load = partial(datasets.load_dataset, "json", data_files={"train": [glob.escape(str(path.resolve()))]})
-    try:
-        return load(split="train", **options)
-    except OSError:
-        raise
-    except Exception:
-        check_records(shown, path, field, column)
-        options.pop("on_mixed_types", None)  # other columns may hold a mixture: it is kept as JSON
-        return load(split="train", **options)
+    key = xxhash.xxh3_128_hexdigest(f"{content_key(path)}|{path.suffix}|{how}|{TABLES}".encode())
+    target = cache_folder() / f"table-{key}.arrow"
+    if not target.exists():
+        write(target)
+    return datasets.Dataset(datasets.table.MemoryMappedTable.from_file(str(target)), fingerprint=key)
 
 
 def content_key(path: Path) -> str:

@@ -1,107 +1,160 @@
-"""Files of JSON: where the objects stand in them, and the first one that is not as expected."""
+"""Files of JSON: the records that stand in them, the types of their columns, and the first one that is no text."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seqvae.errors import CorpusError
 from seqvae.text.faults import open_text
+from seqvae.text.pipelines import sound
 
-LONGEST = 1 << 24  # characters of a line
+if TYPE_CHECKING:
+    import pyarrow
+
+LONGEST = 1 << 24  # characters of the first line
+LEAST, MOST = -(2**63), 2**63 - 1  # whole numbers that are kept as such
 
 
-def field_of(shown: str, path: Path) -> str | None:
-    """Find the key of the one array that an object holds, as in {"data": [...]}; None for other files.
+def read_records(shown: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Read the objects of a file, and where each stands: one a line, an array, or one array in an object.
+
+    A text that stands where an object should is that of the column `text`.
 
     Raises:
-        CorpusError: for an object that holds several arrays of objects.
+        CorpusError: at the first line that is no JSON, and the first record that is neither an object nor a text.
     """
-    if ".json" not in path.suffixes:
-        return None
+    try:
+        for place, record in _records(shown, path):
+            if isinstance(record, str):
+                record = {"text": record}
+            if not isinstance(record, dict):
+                hint = 'expected an object, as {"text": "..."}'
+                raise CorpusError(f"{shown} cannot be read as json: {place} is {_described(record)}, {hint}")
+            yield place, record
+    except RecursionError:
+        raise CorpusError(f"{shown} cannot be read as json: it has objects in objects too many") from None
+
+
+def _records(shown: str, path: Path) -> Iterator[tuple[str, Any]]:
     with open_text(path) as file:
         first = file.readline(LONGEST)
-        if first.lstrip()[:1] != "{" or (_parsed(first) is not None and file.readline(LONGEST).strip()):
-            return None
-        whole = _parsed(first + file.read())
-    if not isinstance(whole, dict):
-        return None  # damaged: the reader says how
-    lists = {key: value for key, value in whole.items() if isinstance(value, list) and value}
-    arrays = [key for key, value in lists.items() if all(isinstance(one, dict) for one in value) or len(whole) == 1]
-    if len(arrays) > 1:
-        raise CorpusError(
-            f"{shown} holds several arrays of objects, {', '.join(arrays)}: expected one; write a file for each"
-        )
-    return arrays[0] if arrays else None
+        while first and not first.strip():
+            first = file.readline(LONGEST)
+        alone = first.lstrip()[:1] == "{" and ".json" in path.suffixes and not _is_object(first)
+        file.seek(0)
+        if first.lstrip()[:1] != "[" and not alone:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"line {number}", _parsed(shown, line, number)
+            return
+        whole = _parsed(shown, file.read())
+    array = _array_of(shown, whole) if isinstance(whole, dict) else whole
+    yield from ((f"record {number}", record) for number, record in enumerate(array, 1))
 
 
-def _parsed(text: str) -> Any:
+def _is_object(line: str) -> bool:
+    """Whether a line is a record of its own, and no object that holds an array of records."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return False
+    return not any(isinstance(value, list) and value and isinstance(value[0], dict) for value in record.values())
+
+
+def _parsed(shown: str, text: str, number: int = 0) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
-        return None
+    except json.JSONDecodeError as error:
+        place = f"line {number or error.lineno}"
+        message = f"{place} is no JSON ({error.msg} at character {error.colno})"
+        raise CorpusError(f"{shown} cannot be read as json: {message}") from None
 
 
-def check_records(shown: str, path: Path, field: str | None, column: str | None) -> None:
-    """Refuse the first line that is no object, and the first one that has another thing than a text in the text column.
+def _array_of(shown: str, whole: dict[str, Any]) -> list[Any]:
+    """The one array that an object holds, as in {"data": [...]}; the object itself where it holds none of objects."""
+    lists = {key: value for key, value in whole.items() if isinstance(value, list) and value}
+    arrays = [key for key, value in lists.items() if isinstance(value[0], dict) or len(whole) == 1]
+    if len(arrays) > 1:
+        names = ", ".join(arrays)
+        raise CorpusError(f"{shown} holds several arrays of objects, {names}: expected one; write a file for each")
+    return lists[arrays[0]] if arrays else [whole]
 
-    Args:
-        shown: what to call the file in an error.
-        path: the file.
-        field: the key of the array of objects, if they stand in an object.
-        column: the one that holds the text; None takes `text`, or the only one with any texts.
+
+def column_types(shown: str, path: Path) -> dict[str, "pyarrow.DataType"]:
+    """Find the type of each column from all records: `string` for texts alone, `large_string` for a mixture of kinds.
+
+    Raises:
+        CorpusError: as `read_records`.
+    """
+    import pyarrow
+
+    kinds: dict[str, set[str]] = {}
+    for _, record in read_records(shown, path):
+        for key, value in record.items():
+            kinds.setdefault(sound(key), set()).add(_kind(value))
+    types = {
+        "text": pyarrow.string(),
+        "bool": pyarrow.bool_(),
+        "whole": pyarrow.int64(),
+        "number": pyarrow.float64(),
+        "list": pyarrow.list_(pyarrow.string()),
+        "object": pyarrow.struct({"json": pyarrow.string()}),
+    }
+    found = {}
+    for key, several in kinds.items():
+        several -= {"nothing", "whole"} if "number" in several else {"nothing"}
+        one = min(several, default="nothing") if len(several) < 2 else "mixture"
+        found[key] = pyarrow.null() if one == "nothing" else types.get(one, pyarrow.large_string())
+    return found
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int):
+        return "whole" if LEAST <= value <= MOST else "large"
+    return {"str": "text", "float": "number", "list": "list", "dict": "object"}.get(type(value).__name__, "nothing")
+
+
+def converter(kind: "pyarrow.DataType") -> Callable[[Any], Any]:
+    """Give a function that makes a value of JSON one of the type of its column; what is nested is kept as JSON."""
+    import pyarrow
+
+    if pyarrow.types.is_list(kind):
+        return lambda value: None if value is None else [as_text(one) for one in value]
+    if pyarrow.types.is_struct(kind):
+        return lambda value: None if value is None else {"json": json.dumps(value)}
+    return as_text if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) else lambda value: value
+
+
+def as_text(value: Any) -> str | None:
+    """Give a text as it is, and any other value as JSON.
+
+    >>> as_text("one"), as_text(1), as_text(None)
+    ('one', '1', None)
+    """
+    return sound(value) if isinstance(value, str) else None if value is None else json.dumps(value)
+
+
+def refuse_mixture(shown: str, path: Path, column: str) -> None:
+    """Refuse the first record that has another thing than a text in the column that should hold one.
 
     Raises:
         CorpusError: if there is one.
     """
-    texts: set[str] = set()
-    others: dict[str, tuple[str, Any]] = {}
-    for place, record in _records(path, field):
-        if isinstance(record, json.JSONDecodeError):
-            problem = f"{record.msg} at character {record.colno}"
-            raise CorpusError(f"{shown} cannot be read as json: {place} is no JSON ({problem})")
-        if not isinstance(record, dict):
-            hint = 'expected an object, as {"text": "..."}'
-            raise CorpusError(f"{shown} cannot be read as json: {place} is {_described(record)}, {hint}")
-        for key, value in record.items():
-            if isinstance(value, str):
-                texts.add(key)
-            elif value is not None:
-                others.setdefault(key, (place, value))
-    chosen = column or ("text" if "text" in texts else next(iter(texts)) if len(texts) == 1 else None)
-    if chosen in texts and chosen in others:
-        place, value = others[chosen]
-        hint = ": put it in double quotes, or leave that line out" if isinstance(value, int | float) else ""
-        raise CorpusError(
-            f"{shown} has {_described(value)} in column {chosen!r} of {place}, expected a text as elsewhere{hint}"
-        )
-
-
-def _records(path: Path, field: str | None) -> Iterator[tuple[str, Any]]:
-    """Each record, or the error in its place, and what to call that place."""
-    with open_text(path) as file:
-        if field is None and file.read(1) != "[":
-            file.seek(0)
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    try:
-                        yield f"line {number}", json.loads(line)
-                    except json.JSONDecodeError as error:
-                        yield f"line {number}", error
-            return
-        file.seek(0)
-        try:
-            whole = json.load(file)
-        except json.JSONDecodeError as error:
-            yield f"line {error.lineno}", error
-            return
-    for number, record in enumerate(whole if field is None else whole[field], 1):
-        yield f"object {number}", record
+    for place, record in read_records(shown, path):
+        value = record.get(column)
+        if value is not None and not isinstance(value, str):
+            hint = ": put it in double quotes, or leave it out" if isinstance(value, int | float) else ""
+            raise CorpusError(
+                f"{shown} has {_described(value)} in column {column!r} of {place}, expected a text as elsewhere{hint}"
+            )
 
 
 def _described(value: Any) -> str:
     """A value of JSON in a few words."""
-    if isinstance(value, bool):
+    if value is None or isinstance(value, bool):
         return json.dumps(value)
     kinds = {"str": "text", "list": "list", "dict": "object"}
     return f"the {kinds.get(type(value).__name__, 'number')} {json.dumps(value, ensure_ascii=False)[:40]}"

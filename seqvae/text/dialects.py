@@ -72,11 +72,11 @@ def find_dialect(shown: str, file: io.TextIOBase, wanted: str | None = None) -> 
         raise CorpusError(f"{shown} is empty")
     if head.startswith("sep="):
         raise CorpusError(f"{shown} begins with {head.split()[0]!r}, which is for spreadsheets: leave that line out")
-    delimiter, rows = _divide(shown, head, whole)
+    delimiter, rows = _split_head(shown, head, whole)
     first, body = rows[0], rows[1:]
     header = _has_header(first, body, wanted)
     if header is None and (wanted is None or wanted.isdecimal()):
-        numbered = ", ".join(_names([""] * len(first)))
+        numbered = ", ".join(_name_columns([""] * len(first)))
         raise CorpusError(
             f"{shown} needs --column, for its first line may be names or a row like the others: if names, its columns "
             f"are: {', '.join(cell.strip()[:30] for cell in first)}; if a row, they are: {numbered}"
@@ -84,9 +84,9 @@ def find_dialect(shown: str, file: io.TextIOBase, wanted: str | None = None) -> 
     header = header is not False
     if header and not body:
         raise CorpusError(f"{shown} is empty below the names of its columns, {', '.join(first)}")
-    names = _names(first if header else [""] * len(first))
+    names = _name_columns(first if header else [""] * len(first))
     columns = list(zip(*(body if header else rows), strict=True))
-    texts = tuple(name for name, cells in zip(names, columns, strict=True) if not _numeric(cells))
+    texts = tuple(name for name, cells in zip(names, columns, strict=True) if not _is_numeric(cells))
     return Dialect(delimiter, names, int(header), texts)
 
 
@@ -105,12 +105,12 @@ def read_rows(lines: Iterable[str], delimiter: str, reading: str, whole: bool = 
     """
     limit = csv.field_size_limit(LONGEST)
     try:
-        yield from _checked(csv.reader(lines, delimiter=delimiter, **READINGS[reading]), delimiter, whole)
+        yield from _check_rows(csv.reader(lines, delimiter=delimiter, **READINGS[reading]), delimiter, whole)
     finally:
         csv.field_size_limit(limit)
 
 
-def _checked(reader: Any, delimiter: str, whole: bool) -> Iterator[list[str]]:
+def _check_rows(reader: Any, delimiter: str, whole: bool) -> Iterator[list[str]]:
     width, line = 0, 1
     while True:
         try:
@@ -120,7 +120,7 @@ def _checked(reader: Any, delimiter: str, whole: bool) -> Iterator[list[str]]:
         except csv.Error as error:
             if not whole and "unexpected end" in str(error) and width:
                 return
-            raise BadRowError(_unclosed(line, reader.line_num, str(error))) from None
+            raise BadRowError(_describe_quote(line, reader.line_num, str(error))) from None
         last = reader.line_num
         if width == 1 or len(row) > 1 or "".join(row).strip():
             row = row or [""]
@@ -138,14 +138,14 @@ def _check(row: list[str], width: int, line: int, last: int, delimiter: str) -> 
             f"line {line} has {cells} where the first has {width}: expected as many; each cell ends at "
             f"{SHOWN.get(delimiter, 'the end of the line')}, and one that holds that needs double quotes around it"
         )
-    if last > line and width > 1 and _swallowed(row, delimiter):
+    if last > line and width > 1 and _is_several(row, delimiter):
         raise BadRowError(
             f"a double quote in line {line} closes in line {last}, and each line between is a row: leave that quote "
             'out, or double it ("") in a cell with double quotes around it'
         )
 
 
-def _unclosed(line: int, last: int, problem: str) -> str:
+def _describe_quote(line: int, last: int, problem: str) -> str:
     if "limit" in problem:
         return f"a cell of line {line} has more than {LONGEST:,} characters: is a double quote not closed?"
     where = "does not close" if "unexpected end" in problem else f"closes within a cell, in line {last}"
@@ -155,13 +155,13 @@ def _unclosed(line: int, last: int, problem: str) -> str:
     )
 
 
-def _swallowed(row: list[str], delimiter: str) -> bool:
+def _is_several(row: list[str], delimiter: str) -> bool:
     """Whether each line of the row would be a row itself: a cell of several lines rarely has as many delimiters."""
     lines = re.split(r"\r\n|\r|\n", delimiter.join(row))
     return len(lines) > 1 and all(line.count(delimiter) == len(row) - 1 for line in lines)
 
 
-def _divide(shown: str, head: str, whole: bool) -> tuple[str, list[list[str]]]:
+def _split_head(shown: str, head: str, whole: bool) -> tuple[str, list[list[str]]]:
     """The delimiter, and the first rows by it."""
     faults: dict[str, str] = {}
     alone = set()
@@ -191,11 +191,11 @@ def _divide(shown: str, head: str, whole: bool) -> tuple[str, list[list[str]]]:
         counts = {line.count(delimiter) for line in others}
         below = len(others) > 1 and len(counts) == 1 and counts != {0}
         if delimiter not in alone and (delimiter in first or below):
-            raise CorpusError(f"{shown} cannot be read as csv: {fault}")
-    return ALONE, _alone(head, whole, readings)
+            raise CorpusError(f"{shown} cannot be read as csv: {fault}; if each line is a sentence, name the file .txt")
+    return ALONE, _read_alone(head, whole, readings)
 
 
-def _alone(head: str, whole: bool, readings: list[str]) -> list[list[str]]:
+def _read_alone(head: str, whole: bool, readings: list[str]) -> list[list[str]]:
     """The first rows of a table of one column: delimiters do not occur, or only here and there below the first line."""
     for reading in readings:
         try:
@@ -215,32 +215,34 @@ def _has_header(first: Sequence[str], body: list[list[str]], wanted: str | None)
     columns = [[cell.strip() for cell in cells if cell.strip()] for cells in zip(*body, strict=True)]
     columns = columns or [[] for _ in first]
     pairs = list(zip(first, columns, strict=True))
-    if first == [str(number) for number in range(len(first))] and not all(map(_numeric, columns)):
+    if first == [str(number) for number in range(len(first))] and not all(map(_is_numeric, columns)):
         return True  # as pandas numbers columns without names
     known = any(cell.lower() in NAMES or re.fullmatch(r"[^\W\d]+(_\w+)+", cell) for cell in first)
-    numbers = [(cell, _number(cell)) for cell, cells in pairs if cell and cells and _numeric(cells)]
+    numbers = [(cell, _is_number(cell)) for cell, cells in pairs if cell and cells and _is_numeric(cells)]
     if any(number for _, number in numbers):
         return None if known else False
-    if known or any(cell.lower() not in MISSING and re.search(r"[^\W\d]", cell) for cell, _ in numbers):
+    if any(cell.lower() not in MISSING and re.search(r"[^\W\d]", cell) for cell, _ in numbers):
         return True
-    if any(_like(cell, cells) for cell, cells in pairs):
-        return False
-    named = len(set(first)) == len(first) and not any(_number(cell) for cell in first)
-    return True if named and any(_above(cell, cells) for cell, cells in pairs) else None
+    if any(_resembles(cell, cells) for cell, cells in pairs):
+        return None if known else False
+    if known:
+        return True
+    named = len(set(first)) == len(first) and not any(_is_number(cell) for cell in first)
+    return True if named and any(_heads(cell, cells) for cell, cells in pairs) else None
 
 
-def _number(cell: str) -> bool:
+def _is_number(cell: str) -> bool:
     """Whether a cell is a number, a date or a time: more digits than letters."""
     digits = sum(character.isdecimal() for character in cell)
     return digits > sum(character.isalpha() for character in cell)
 
 
-def _numeric(cells: Sequence[str]) -> bool:
+def _is_numeric(cells: Sequence[str]) -> bool:
     """Whether a column holds numbers, empty cells aside."""
-    return all(_number(cell) for cell in cells if cell.strip())
+    return all(_is_number(cell) for cell in cells if cell.strip())
 
 
-def _like(cell: str, cells: list[str]) -> bool:
+def _resembles(cell: str, cells: list[str]) -> bool:
     """Whether a cell is one of its column: a label that comes again, or a sentence among sentences."""
     if not cells:
         return len(cell.split()) > 3
@@ -252,13 +254,13 @@ def _like(cell: str, cells: list[str]) -> bool:
     return words > 3 and words >= median(len(other.split()) for other in cells) / 2
 
 
-def _above(cell: str, cells: list[str]) -> bool:
+def _heads(cell: str, cells: list[str]) -> bool:
     """Whether a cell is a name above texts: one word, where nearly all below have more."""
     longer = sum(len(other.split()) > 1 for other in cells)
     return len(cell.split()) == 1 and longer >= max(1, 0.9 * len(cells))
 
 
-def _names(cells: Sequence[str]) -> tuple[str, ...]:
+def _name_columns(cells: Sequence[str]) -> tuple[str, ...]:
     """The names of the columns; those without one, or with that of an earlier one, are numbered from 1."""
     names: list[str] = []
     for number, cell in enumerate(cells, 1):

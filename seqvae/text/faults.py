@@ -53,14 +53,14 @@ def inspect(shown: str, path: Path, kind: str) -> None:
         head = b""
         with contextlib.suppress(OSError, EOFError, zlib.error, lzma.LZMAError), open_bytes(path) as file:
             head = file.read(1 << 16)
-    if wide := _wide(head):
+    if wide := _find_wide(head):
         raise CorpusError(f"{shown} is {wide}, not UTF-8; save it as UTF-8")
     controls = len(head) - len(head.translate(None, _CONTROLS))
     if controls > 0.1 * len(head):
         raise CorpusError(f"{shown} is binary, not text; give a text file in UTF-8, one sentence a line")
 
 
-def _wide(head: bytes) -> str:
+def _find_wide(head: bytes) -> str:
     """The encoding of two or four bytes a character that a text is in, with its mark or without one; else nothing."""
     for name, marks in _MARKS.items():
         if head.startswith(marks):
@@ -71,7 +71,9 @@ def _wide(head: bytes) -> str:
         for encoding in encodings:
             with contextlib.suppress(UnicodeDecodeError):
                 text = head[: len(head) // 4 * 4].decode(encoding)
-                if text and all(character.isprintable() or character in "\t\n\v\f\r" for character in text):
+                if {"\n", "\r", " "} & set(text) and all(
+                    character.isprintable() or character in "\t\n\v\f\r" for character in text
+                ):
                     return f"{name} without a mark of it"
     return ""
 
@@ -105,12 +107,12 @@ def _where(path: Path | None) -> tuple[str, str]:
             try:
                 line.decode()
             except UnicodeDecodeError as error:
-                return f" (line {number}, byte {offset + error.start})", _western(line, error.start)
+                return f" (line {number}, byte {offset + error.start})", _guess_western(line, error.start)
             offset += len(line)
     return "", ""
 
 
-def _western(line: bytes, place: int) -> str:
+def _guess_western(line: bytes, place: int) -> str:
     """A guess at one byte a letter of western Europe: one that stands alone between ASCII, and is a letter or mark."""
     letter, around = line[place : place + 1].decode("cp1252", "replace"), line[max(0, place - 1) : place + 2]
     alone = sum(byte > 127 for byte in around) == 1 and letter != "\ufffd"

@@ -15,7 +15,7 @@ import xxhash
 from seqvae.errors import CorpusError
 from seqvae.text.dialects import READINGS, ROWS, BadRowError, Dialect, find_dialect, read_rows
 from seqvae.text.faults import blame, inspect, open_text
-from seqvae.text.records import column_types, converter, read_records, refuse_mixture
+from seqvae.text.records import find_types, make_converter, read_records, refuse_mixture
 
 if TYPE_CHECKING:
     import pyarrow
@@ -148,7 +148,7 @@ def load_table(shown: str, path: Path, column: str | None) -> tuple["Dataset", l
                 fault = fault or str(error)
         raise CorpusError(f"{shown} cannot be read as csv: {fault}")
 
-    return _kept(path, f"{dialect.delimiter}|{dialect.skipped}", write), list(dialect.texts)
+    return _load_kept(path, f"{dialect.delimiter}|{dialect.skipped}", write), list(dialect.texts)
 
 
 def _write_table(path: Path, dialect: Dialect, reading: str, target: Path) -> None:
@@ -166,8 +166,8 @@ def load_records(shown: str, path: Path, column: str | None) -> tuple["Dataset",
     def write(target: Path) -> None:
         settle(target, partial(_write_records, shown, path))
 
-    dataset = _kept(path, "records", write)
-    kinds = {name: _kind(feature) for name, feature in dataset.features.items()}
+    dataset = _load_kept(path, "records", write)
+    kinds = {name: _describe_kind(feature) for name, feature in dataset.features.items()}
     texts = [name for name, kind in kinds.items() if kind == "string"]
     mixed = [name for name, kind in kinds.items() if kind == "large_string"]
     chosen = column or ("text" if "text" in kinds else mixed[0] if mixed and not texts else None)
@@ -179,11 +179,11 @@ def load_records(shown: str, path: Path, column: str | None) -> tuple["Dataset",
 def _write_records(shown: str, path: Path, target: Path) -> None:
     import pyarrow
 
-    types = column_types(shown, path)
+    types = find_types(shown, path)
     if not types:
         raise CorpusError(f"{shown} is empty")
     records = (record for _, record in read_records(shown, path))
-    columns = [(name, converter(kind)) for name, kind in types.items()]
+    columns = [(name, make_converter(kind)) for name, kind in types.items()]
     rows = ([convert(record.get(name)) for name, convert in columns] for record in records)
     _write_arrow(target, pyarrow.schema(list(types.items())), rows)
 
@@ -198,7 +198,7 @@ def _write_arrow(target: Path, schema: "pyarrow.Schema", rows: Iterator[Sequence
             writer.write_batch(pyarrow.record_batch([pyarrow.array(*pair) for pair in columns], schema=schema))
 
 
-def _kept(path: Path, how: str, write: Callable[[Path], object]) -> "Dataset":
+def _load_kept(path: Path, how: str, write: Callable[[Path], object]) -> "Dataset":
     """The data set that `write` makes of a file in the cache, once for each content."""
     import datasets
 
@@ -230,7 +230,7 @@ def text_column(shown: str, dataset: "Dataset", wanted: str | None, texts: list[
     Raises:
         CorpusError: when there is no such column, or none can be chosen.
     """
-    kinds = {name: _kind(feature) for name, feature in dataset.features.items()}
+    kinds = {name: _describe_kind(feature) for name, feature in dataset.features.items()}
     names = list(kinds)
     strings = [name for name in names if kinds[name] in STRINGS]
     if wanted is not None and wanted not in names and wanted.isdecimal() and 0 < int(wanted) <= len(names):
@@ -240,12 +240,12 @@ def text_column(shown: str, dataset: "Dataset", wanted: str | None, texts: list[
         hint = f"; a text within {outer!r} is not read: make it a column of its own" if outer in names else ""
         raise CorpusError(f"{shown} has no column {wanted!r}; its columns are: {', '.join(names)}{hint}")
     if wanted is not None and wanted not in strings:
-        raise CorpusError(f"the column {wanted!r} of {shown} holds {kinds[wanted]}, not text{_cure(kinds[wanted])}")
+        raise CorpusError(f"the column {wanted!r} of {shown} holds {kinds[wanted]}, not text{_suggest(kinds[wanted])}")
     likely = [name for name in strings if name in texts] if texts is not None else strings
     chosen = wanted or ("text" if "text" in strings else likely[0] if len(likely) == 1 else None)
     if not strings:
         told = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
-        raise CorpusError(f"{shown} has no column of text; its columns are: {told}{_cure(*kinds.values())}")
+        raise CorpusError(f"{shown} has no column of text; its columns are: {told}{_suggest(*kinds.values())}")
     if chosen is None:
         raise CorpusError(f"{shown} needs --column, the one that holds the text; its columns are: {', '.join(names)}")
     return chosen
@@ -262,7 +262,17 @@ def describe_column(shown: str, dataset: "Dataset", column: str) -> str:
     return taken + json.dumps(first if len(first) <= room else first[: room - 4] + " ...", ensure_ascii=False)
 
 
-def _kind(feature: Any) -> str:
+def count_broken(dataset: "Dataset", column: str) -> int:
+    """Count the cells of a column that hold more than one line."""
+    import pyarrow.compute
+
+    parts = (
+        pyarrow.compute.match_substring_regex(part, r"\S\s*[\n\r]\s*\S") for part in dataset.data.column(column).chunks
+    )
+    return sum(part.true_count for part in parts)
+
+
+def _describe_kind(feature: Any) -> str:
     """What a column holds, in a word or two."""
     if isinstance(feature, dict):
         return "objects"
@@ -270,7 +280,7 @@ def _kind(feature: Any) -> str:
     return KINDS.get(kind, kind)
 
 
-def _cure(*kinds: str) -> str:
+def _suggest(*kinds: str) -> str:
     if "lists" in kinds:
         return "; join the words of each list with spaces into one text"
     return "; make the text within the objects a column of its own" if "objects" in kinds else ""

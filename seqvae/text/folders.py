@@ -34,7 +34,7 @@ def split_files(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
     groups: dict[tuple[str, str], dict[int, Path]] = {}
     counts: dict[tuple[str, str], int] = {}
     for path in sorted(folder.iterdir()):
-        stem, ending = _stem(path.name)
+        stem, ending = _split_name(path.name)
         if ending not in FORMATS or path.name.lower() in DESCRIBED or path.name[0] == "." or not path.is_file():
             continue
         shard = SHARD.fullmatch(stem)
@@ -65,16 +65,16 @@ def split_files(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
     return {split: files[split] for split in ("train", "valid", "test") if split in files}, sorted(ignored)
 
 
-def _stem(name: str) -> tuple[str, str]:
+def _split_name(name: str) -> tuple[str, str]:
     """The name of a file without its endings, and the ending that says its format."""
     plain = Path(bare(name.lower()))
     return name[: len(plain.stem)], plain.suffix
 
 
-def some(names: Sequence[str]) -> str:
+def list_names(names: Sequence[str]) -> str:
     """The names in one line, at most so many of them.
 
-    >>> some(["a.txt", "b.txt"])
+    >>> list_names(["a.txt", "b.txt"])
     'a.txt, b.txt'
     """
     rest = f" and {len(names) - MOST:,} more" if len(names) > MOST else ""

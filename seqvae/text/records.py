@@ -25,18 +25,18 @@ def read_records(shown: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]
         CorpusError: at the first line that is no JSON, and the first record that is neither an object nor a text.
     """
     try:
-        for place, record in _records(shown, path):
+        for place, record in _read(shown, path):
             if isinstance(record, str):
                 record = {"text": record}
             if not isinstance(record, dict):
                 hint = 'expected an object, as {"text": "..."}'
-                raise CorpusError(f"{shown} cannot be read as json: {place} is {_described(record)}, {hint}")
+                raise CorpusError(f"{shown} cannot be read as json: {place} is {_describe(record)}, {hint}")
             yield place, record
     except RecursionError:
         raise CorpusError(f"{shown} cannot be read as json: it has objects in objects too many") from None
 
 
-def _records(shown: str, path: Path) -> Iterator[tuple[str, Any]]:
+def _read(shown: str, path: Path) -> Iterator[tuple[str, Any]]:
     with open_text(path) as file:
         first = file.readline(LONGEST)
         while first and not first.strip():
@@ -46,10 +46,10 @@ def _records(shown: str, path: Path) -> Iterator[tuple[str, Any]]:
         if first.lstrip()[:1] != "[" and not alone:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield f"line {number}", _parsed(shown, line, number)
+                    yield f"line {number}", _parse(shown, line, number)
             return
-        whole = _parsed(shown, file.read())
-    array = _array_of(shown, whole) if isinstance(whole, dict) else whole
+        whole = _parse(shown, file.read())
+    array = _find_array(shown, whole) if isinstance(whole, dict) else whole
     yield from ((f"record {number}", record) for number, record in enumerate(array, 1))
 
 
@@ -62,7 +62,7 @@ def _is_object(line: str) -> bool:
     return not any(isinstance(value, list) and value and isinstance(value[0], dict) for value in record.values())
 
 
-def _parsed(shown: str, text: str, number: int = 0) -> Any:
+def _parse(shown: str, text: str, number: int = 0) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -71,7 +71,7 @@ def _parsed(shown: str, text: str, number: int = 0) -> Any:
         raise CorpusError(f"{shown} cannot be read as json: {message}") from None
 
 
-def _array_of(shown: str, whole: dict[str, Any]) -> list[Any]:
+def _find_array(shown: str, whole: dict[str, Any]) -> list[Any]:
     """The one array that an object holds, as in {"data": [...]}; the object itself where it holds none of objects."""
     lists = {key: value for key, value in whole.items() if isinstance(value, list) and value}
     arrays = [key for key, value in lists.items() if isinstance(value[0], dict) or len(whole) == 1]
@@ -81,7 +81,7 @@ def _array_of(shown: str, whole: dict[str, Any]) -> list[Any]:
     return lists[arrays[0]] if arrays else [whole]
 
 
-def column_types(shown: str, path: Path) -> dict[str, "pyarrow.DataType"]:
+def find_types(shown: str, path: Path) -> dict[str, "pyarrow.DataType"]:
     """Find the type of each column from all records: `string` for texts alone, `large_string` for a mixture of kinds.
 
     Raises:
@@ -92,7 +92,7 @@ def column_types(shown: str, path: Path) -> dict[str, "pyarrow.DataType"]:
     kinds: dict[str, set[str]] = {}
     for _, record in read_records(shown, path):
         for key, value in record.items():
-            kinds.setdefault(sound(key), set()).add(_kind(value))
+            kinds.setdefault(sound(key), set()).add(_find_kind(value))
     types = {
         "text": pyarrow.string(),
         "bool": pyarrow.bool_(),
@@ -109,7 +109,7 @@ def column_types(shown: str, path: Path) -> dict[str, "pyarrow.DataType"]:
     return found
 
 
-def _kind(value: Any) -> str:
+def _find_kind(value: Any) -> str:
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int):
@@ -117,7 +117,7 @@ def _kind(value: Any) -> str:
     return {"str": "text", "float": "number", "list": "list", "dict": "object"}.get(type(value).__name__, "nothing")
 
 
-def converter(kind: "pyarrow.DataType") -> Callable[[Any], Any]:
+def make_converter(kind: "pyarrow.DataType") -> Callable[[Any], Any]:
     """Give a function that makes a value of JSON one of the type of its column; what is nested is kept as JSON."""
     import pyarrow
 
@@ -148,11 +148,11 @@ def refuse_mixture(shown: str, path: Path, column: str) -> None:
         if value is not None and not isinstance(value, str):
             hint = ": put it in double quotes, or leave it out" if isinstance(value, int | float) else ""
             raise CorpusError(
-                f"{shown} has {_described(value)} in column {column!r} of {place}, expected a text as elsewhere{hint}"
+                f"{shown} has {_describe(value)} in column {column!r} of {place}, expected a text as elsewhere{hint}"
             )
 
 
-def _described(value: Any) -> str:
+def _describe(value: Any) -> str:
     """A value of JSON in a few words."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)

@@ -22,13 +22,14 @@ from seqvae.text.files import (
     bare,
     cache_folder,
     content_key,
+    count_broken,
     describe_column,
     load_file,
     load_shards,
     quiet,
     text_column,
 )
-from seqvae.text.folders import SAVED, SPLITS, some, split_files
+from seqvae.text.folders import SAVED, SPLITS, list_names, split_files
 from seqvae.text.pipelines import sound
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def _open_path(path: Path, column: str | None) -> Source:
 def _single(shown: str, path: Path, column: str | None, name: str = "") -> Source:
     dataset, texts = load_file(shown, path, column)
     chosen = text_column(shown, dataset, column, texts)
-    return Source(name or shown, {"train": dataset}, {"train": chosen}, notes=_taken([path], dataset, chosen))
+    return Source(name or shown, {"train": dataset}, {"train": chosen}, notes=_describe_taken([path], dataset, chosen))
 
 
 def _open_folder(folder: Path, column: str | None) -> Source:
@@ -148,24 +149,29 @@ def _open_folder(folder: Path, column: str | None) -> Source:
         folder = folder / "data"
         files, ignored = split_files(folder)
     if "train" not in files:
-        others = f"; it has: {some(ignored)}" if ignored else ""
+        present = [*ignored, *sorted(f"{path.name}/" for path in folder.iterdir() if path.is_dir())]
+        others = f"; it has: {list_names(present)}" if present else ""
         raise CorpusError(
             f"the folder {folder} has no train file; name one train.txt (or .csv, .jsonl, .parquet){others}"
         )
-    notes: tuple[str, ...] = (f"not read, as their names say no split: {some(ignored)}",) if ignored else ()
+    notes: tuple[str, ...] = (f"not read, as their names say no split: {list_names(ignored)}",) if ignored else ()
     loaded, columns = {}, {}
     for split, paths in files.items():
         loaded[split], texts = load_shards(paths, column)
         columns[split] = text_column(str(paths[0]), loaded[split], column, texts)
         if split == "train" or columns[split] != columns["train"]:
-            notes += _taken(paths, loaded[split], columns[split])
+            notes += _describe_taken(paths, loaded[split], columns[split])
     return Source(name, loaded, columns, notes=notes)
 
 
-def _taken(paths: list[Path], dataset: "Dataset", column: str) -> tuple[str, ...]:
+def _describe_taken(paths: list[Path], dataset: "Dataset", column: str) -> tuple[str, ...]:
     """What to tell of the column that was taken, where the file could have several."""
-    plain = FORMATS.get(Path(bare(paths[0].name)).suffix.lower(), "text") == "text"
-    return () if plain else (describe_column(paths[0].name, dataset, column),)
+    kind = FORMATS.get(Path(bare(paths[0].name)).suffix.lower(), "text")
+    if kind == "text":
+        return ()
+    taken = describe_column(paths[0].name, dataset, column)
+    broken = count_broken(dataset, column) if kind == "csv" else 0
+    return (taken, f"{broken:,} of its cells hold several lines, each read as one sentence") if broken else (taken,)
 
 
 def _open_saved(folder: Path, name: str, column: str | None) -> Source:
@@ -192,7 +198,7 @@ def _open_saved(folder: Path, name: str, column: str | None) -> Source:
     columns = {split: text_column(str(folder), dataset, column) for split, dataset in found.items()}
     notes = [describe_column(name, found["train"], columns["train"])]
     if ignored := [part for part in parts if part not in SPLITS]:
-        notes.append(f"not read, as their names say no split: {some(ignored)}")
+        notes.append(f"not read, as their names say no split: {list_names(ignored)}")
     return Source(name, found, columns, notes=tuple(notes))
 
 

@@ -107,6 +107,23 @@ def test_a_quote_far_below_the_head_swallows_no_rows(file, monkeypatch, closing)
     assert rows_of(file("table.tsv", raw([["text", "n"], *rows], "\t")))[1] == rows
 
 
+def test_a_text_in_quotes_keeps_them_where_others_have_quotes_within(file):
+    rows = [['" yes . "', "0"], ['he said " no', "1"], ["fine then .", "1"]]
+    assert rows_of(file("table.tsv", raw([["text", "n"], *rows], "\t")))[1] == rows
+
+
+def test_commas_within_a_cell_of_several_lines_make_no_rows_of_it(file):
+    rows = [["Dear all,\nI write, as I said", "1"], ["so, bye,\nyours", "0"], ["Well, yes\nfine by me", "1"]]
+    path = file("table.csv", written([["text", "n"], *rows], ","))
+    assert rows_of(path)[1] == rows
+    assert "3 of its cells hold several lines, each read as one sentence" in read(path, whole=True).notes
+
+
+def test_backslashes_of_a_text_are_kept(file):
+    rows = [["\\alpha and \\beta", "0"], ["C:\\new", "1"], ['sch\\"on', "1"]]
+    assert rows_of(file("table.tsv", raw([["text", "n"], *rows], "\t")))[1] == rows
+
+
 def test_a_tab_stands_before_commas_that_are_in_each_row(file):
     rows = [["well, yes", "0"], ["oh, no", "1"], ["a, b", "1"]]
     assert rows_of(file("table.csv", raw(rows, "\t")))[1] == rows
@@ -119,6 +136,8 @@ def test_a_tab_stands_before_commas_that_are_in_each_row(file):
         ('text\nno comma\n"or, then, two"\n', ["text"], ["no comma", "or, then, two"]),
         ('"Hello, world ."\nfine then .\n', ["column_1"], ["Hello, world .", "fine then ."]),
         ('text\n"no" he said\nshe " left\n', ["text"], ['"no" he said', 'she " left']),
+        ('text\n" he said .\nno "\nyes\n', ["text"], ['" he said .', 'no "', "yes"]),
+        ('text\n"two\nlines"\none\n', ["text"], ["two\nlines", "one"]),
         ("smiles\nCCO\n\nc1ccccc1\n", ["smiles"], ["CCO", "", "c1ccccc1"]),
         ("my_words\nx\ny\n", ["my_words"], ["x", "y"]),
     ],
@@ -137,6 +156,7 @@ FIRST_ROWS = {
     "a question as a name": ("Timestamp,How do you like it here?\n1/2/24,very much\n2/2/24,not at all\n", None),
     "sentences of one language each": ("Go.,Geh.\nHi.,Hallo!\nRun!,Lauf!\n", ["column_1", "column_2"]),
     "a long first sentence": ("one of the many dogs\nthe cat sat on the mat\nshe left\n", ["column_1"]),
+    "a label that is also a common name": ("who is he,question\nhe is,answer\n" * 3, None),
     "a missing number": ("a b,NA\nc d,1\na quiet day,2\n", None),
 }
 
@@ -145,7 +165,7 @@ FIRST_ROWS = {
 def test_a_first_row_is_names_or_a_row_by_what_stands_below(file, name):
     content, names = FIRST_ROWS[name]
     path = file("table.csv", content)
-    if name == "a missing number":
+    if name in ("a missing number", "a label that is also a common name"):
         assert "may be names or a row" in refusal(path)
     else:
         assert rows_of(path)[0] == (names or content.split("\n")[0].split(","))

@@ -41,12 +41,14 @@ class Dialect:
 
     Attributes:
         delimiter: what separates cells.
+        readings: keys of `READINGS`, in the order in which they are to be tried.
         names: of the columns.
         skipped: rows above the first one of data: the header, if there is one.
         texts: the columns that hold anything but numbers.
     """
 
     delimiter: str
+    readings: tuple[str, ...]
     names: tuple[str, ...]
     skipped: int
     texts: tuple[str, ...]
@@ -72,7 +74,8 @@ def find_dialect(shown: str, file: io.TextIOBase, wanted: str | None = None) -> 
         raise CorpusError(f"{shown} is empty")
     if head.startswith("sep="):
         raise CorpusError(f"{shown} begins with {head.split()[0]!r}, which is for spreadsheets: leave that line out")
-    delimiter, rows = _split_head(shown, head, whole)
+    readings = _order_readings(head)
+    delimiter, rows = _split_head(shown, head, whole, readings)
     first, body = rows[0], rows[1:]
     header = _has_header(first, body, wanted)
     if header is None and (wanted is None or wanted.isdecimal()):
@@ -87,7 +90,7 @@ def find_dialect(shown: str, file: io.TextIOBase, wanted: str | None = None) -> 
     names = _name_columns(first if header else [""] * len(first))
     columns = list(zip(*(body if header else rows), strict=True))
     texts = tuple(name for name, cells in zip(names, columns, strict=True) if not _is_numeric(cells))
-    return Dialect(delimiter, names, int(header), texts)
+    return Dialect(delimiter, tuple(readings), names, int(header), texts)
 
 
 def read_rows(lines: Iterable[str], delimiter: str, reading: str, whole: bool = True) -> Iterator[list[str]]:
@@ -103,6 +106,7 @@ def read_rows(lines: Iterable[str], delimiter: str, reading: str, whole: bool = 
         BadRowError: for a row with more or fewer cells than the first, a quote that does not close at the end of a
             cell, and a quote that makes one row of several.
     """
+    lines = _check_escapes(lines) if reading == "escaped" else lines
     limit = csv.field_size_limit(LONGEST)
     try:
         yield from _check_rows(csv.reader(lines, delimiter=delimiter, **READINGS[reading]), delimiter, whole)
@@ -138,7 +142,7 @@ def _check(row: list[str], width: int, line: int, last: int, delimiter: str) -> 
             f"line {line} has {cells} where the first has {width}: expected as many; each cell ends at "
             f"{SHOWN.get(delimiter, 'the end of the line')}, and one that holds that needs double quotes around it"
         )
-    if last > line and width > 1 and _is_several(row, delimiter):
+    if last > line and _is_several(row, delimiter):
         raise BadRowError(
             f"a double quote in line {line} closes in line {last}, and each line between is a row: leave that quote "
             'out, or double it ("") in a cell with double quotes around it'
@@ -156,23 +160,48 @@ def _describe_quote(line: int, last: int, problem: str) -> str:
 
 
 def _is_several(row: list[str], delimiter: str) -> bool:
-    """Whether each line of the row would be a row itself: a cell of several lines rarely has as many delimiters."""
-    lines = re.split(r"\r\n|\r|\n", delimiter.join(row))
-    return len(lines) > 1 and all(line.count(delimiter) == len(row) - 1 for line in lines)
+    """Whether the row is several in one, made so by quotes that are text.
+
+    Of several columns each line of it then has as many cells. A comma within a text mostly has a space behind it, or
+    ends the line; one that ends a cell has none. Of one column nothing tells but the space within the quotes, which
+    texts have whose marks stand apart.
+    """
+    if len(row) == 1:
+        return row[0][:1] in (" ", "\t") or row[0][-1:] in (" ", "\t")
+    *lines, last = re.split(r"\r\n|\r|\n", delimiter.join(row))
+    if not lines or any(line.count(delimiter) != len(row) - 1 for line in (*lines, last)):
+        return False
+    behind = [cell[:1] for line in lines for cell in line.split(delimiter)[1:]]
+    return delimiter == "\t" or sum(bool(one.strip()) for one in behind) >= len(behind) / 2
 
 
-def _split_head(shown: str, head: str, whole: bool) -> tuple[str, list[list[str]]]:
+def _check_escapes(lines: Iterable[str]) -> Iterator[str]:
+    """The lines, as long as backslashes do nothing but to mark quotes, as no backslash of a text may be lost."""
+    for number, line in enumerate(lines, 1):
+        if re.search(r'\\(?!["\\])', line.replace("\\\\", "")):
+            raise BadRowError(f"line {number} has a backslash that marks no quote")
+        yield line
+
+
+def _order_readings(head: str) -> list[str]:
+    """The readings that may fit: quotes are text if some stand within cells and none is doubled, as a writer would."""
+    within = '""' not in head and re.search(r'[^,;\t|\r\n"\\]"[^,;\t|\r\n"]', head)
+    readings = ["literal", "quoted"] if within else ["quoted", "literal"]
+    return [*readings[:1], "escaped", *readings[1:]] if '\\"' in head else readings
+
+
+def _split_head(shown: str, head: str, whole: bool, readings: list[str]) -> tuple[str, list[list[str]]]:
     """The delimiter, and the first rows by it."""
     faults: dict[str, str] = {}
     alone = set()
-    readings = [reading for reading in READINGS if reading != "escaped" or '\\"' in head]
     for reading in readings:
         found = {}
-        for delimiter in SHOWN:
+        for delimiter in [one for one in SHOWN if one not in alone]:
             try:
                 rows = list(read_rows(io.StringIO(head, newline=""), delimiter, reading, whole))
             except BadRowError as error:
-                faults.setdefault(delimiter, str(error))
+                if reading == "quoted" or delimiter not in faults:
+                    faults[delimiter] = str(error)
                 continue
             if len(rows[0]) > 1:
                 found[delimiter] = rows[: ROWS + 1]

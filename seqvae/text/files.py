@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from seqvae.errors import CorpusError
-from seqvae.text.dialects import READINGS, ROWS, BadRowError, Dialect, find_dialect, read_rows
+from seqvae.text.dialects import ROWS, BadRowError, Dialect, find_dialect, read_rows
 from seqvae.text.faults import blame, inspect, open_text
 from seqvae.text.records import find_types, make_converter, read_records, refuse_mixture
 
@@ -141,11 +141,11 @@ def load_table(shown: str, path: Path, column: str | None) -> tuple["Dataset", l
 
     def write(target: Path) -> None:
         fault = ""
-        for reading in READINGS:
+        for reading in dialect.readings:
             try:
                 return settle(target, partial(_write_table, path, dialect, reading))
             except BadRowError as error:
-                fault = fault or str(error)
+                fault = str(error) if reading == "quoted" else fault or str(error)
         raise CorpusError(f"{shown} cannot be read as csv: {fault}")
 
     return _load_kept(path, f"{dialect.delimiter}|{dialect.skipped}", write), list(dialect.texts)

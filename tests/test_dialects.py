@@ -124,6 +124,13 @@ def test_backslashes_of_a_text_are_kept(file):
     assert rows_of(file("table.tsv", raw([["text", "n"], *rows], "\t")))[1] == rows
 
 
+def test_a_fault_below_a_head_with_quotes_around_cells_leaves_no_quotes_in_the_texts(file, monkeypatch):
+    monkeypatch.setattr(dialects, "HEAD", 200)
+    lines = [f'"sentence {i} .","1"\n' for i in range(60)]
+    lines[49] = '"one" two,"1"\n'
+    assert "a double quote in line 51 closes within a cell" in refusal(file("table.csv", "text,n\n" + "".join(lines)))
+
+
 def test_a_tab_stands_before_commas_that_are_in_each_row(file):
     rows = [["well, yes", "0"], ["oh, no", "1"], ["a, b", "1"]]
     assert rows_of(file("table.csv", raw(rows, "\t")))[1] == rows
@@ -197,6 +204,7 @@ REFUSED = {
     "two delimiters": ("a b;3,5\nc d;4,5\n", "may end at a comma or at a semicolon"),
     "a hint": ("sep=;\ntext;n\na;1\n", "begins with 'sep=;'"),
     "names alone": ("text,label\n", "is empty below the names of its columns, text, label"),
+    "quotes alone": ('""\n""\n', "is empty"),
     "numbers alone": ("a,b\n1,2\n3,4\n", "needs --column"),
 }
 

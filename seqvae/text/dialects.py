@@ -1,11 +1,11 @@
 """Tables as text: the dialect that a .csv or .tsv file is written in, and its rows."""
 
+import contextlib
 import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from statistics import median
 from typing import Any
 
@@ -41,7 +41,7 @@ class Dialect:
 
     Attributes:
         delimiter: what separates cells.
-        readings: keys of `READINGS`, in the order in which they are to be tried.
+        readings: keys of `READINGS` by which the head has the same rows, in the order in which they are to be tried.
         names: of the columns.
         skipped: rows above the first one of data: the header, if there is one.
         texts: the columns that hold anything but numbers.
@@ -74,8 +74,11 @@ def find_dialect(shown: str, file: io.TextIOBase, wanted: str | None = None) -> 
         raise CorpusError(f"{shown} is empty")
     if head.startswith("sep="):
         raise CorpusError(f"{shown} begins with {head.split()[0]!r}, which is for spreadsheets: leave that line out")
-    readings = _order_readings(head)
-    delimiter, rows = _split_head(shown, head, whole, readings)
+    delimiter, fitting = _split_head(shown, head, whole)
+    rows = next(iter(fitting.values()))[: ROWS + 1]
+    if not rows:
+        raise CorpusError(f"{shown} is empty")
+    readings = tuple(reading for reading, other in fitting.items() if other[: ROWS + 1] == rows)
     first, body = rows[0], rows[1:]
     header = _has_header(first, body, wanted)
     if header is None and (wanted is None or wanted.isdecimal()):
@@ -90,7 +93,7 @@ def find_dialect(shown: str, file: io.TextIOBase, wanted: str | None = None) -> 
     names = _name_columns(first if header else [""] * len(first))
     columns = list(zip(*(body if header else rows), strict=True))
     texts = tuple(name for name, cells in zip(names, columns, strict=True) if not _is_numeric(cells))
-    return Dialect(delimiter, tuple(readings), names, int(header), texts)
+    return Dialect(delimiter, readings, names, int(header), texts)
 
 
 def read_rows(lines: Iterable[str], delimiter: str, reading: str, whole: bool = True) -> Iterator[list[str]]:
@@ -190,21 +193,22 @@ def _order_readings(head: str) -> list[str]:
     return [*readings[:1], "escaped", *readings[1:]] if '\\"' in head else readings
 
 
-def _split_head(shown: str, head: str, whole: bool, readings: list[str]) -> tuple[str, list[list[str]]]:
-    """The delimiter, and the first rows by it."""
+def _split_head(shown: str, head: str, whole: bool) -> tuple[str, dict[str, list[list[str]]]]:
+    """Find the delimiter, and the rows of the head by each reading that fits, the best one first."""
     faults: dict[str, str] = {}
-    alone = set()
+    alone: set[str] = set()
+    readings = _order_readings(head)
     for reading in readings:
         found = {}
         for delimiter in [one for one in SHOWN if one not in alone]:
             try:
-                rows = list(read_rows(io.StringIO(head, newline=""), delimiter, reading, whole))
+                rows = _read_head(head, delimiter, reading, whole)
             except BadRowError as error:
                 if reading == "quoted" or delimiter not in faults:
                     faults[delimiter] = str(error)
                 continue
-            if len(rows[0]) > 1:
-                found[delimiter] = rows[: ROWS + 1]
+            if rows and len(rows[0]) > 1:
+                found[delimiter] = rows
             else:
                 alone.add(delimiter)
         if len(found) > 1 and "\t" not in found:
@@ -214,24 +218,27 @@ def _split_head(shown: str, head: str, whole: bool, readings: list[str]) -> tupl
             )
         if found:
             delimiter = next(iter(found))
-            return delimiter, found[delimiter]
+            return delimiter, _read_all(head, delimiter, readings[readings.index(reading) :], whole)
     first, *others = (line for line in io.StringIO(head, newline="") if line.strip())
     for delimiter, fault in faults.items():
         counts = {line.count(delimiter) for line in others}
         below = len(others) > 1 and len(counts) == 1 and counts != {0}
         if delimiter not in alone and (delimiter in first or below):
             raise CorpusError(f"{shown} cannot be read as csv: {fault}; if each line is a sentence, name the file .txt")
-    return ALONE, _read_alone(head, whole, readings)
+    return ALONE, _read_all(head, ALONE, readings, whole)  # delimiters are in no line, or in some below the first
 
 
-def _read_alone(head: str, whole: bool, readings: list[str]) -> list[list[str]]:
-    """The first rows of a table of one column: delimiters do not occur, or only here and there below the first line."""
+def _read_head(head: str, delimiter: str, reading: str, whole: bool) -> list[list[str]]:
+    return list(read_rows(io.StringIO(head, newline=""), delimiter, reading, whole))
+
+
+def _read_all(head: str, delimiter: str, readings: list[str], whole: bool) -> dict[str, list[list[str]]]:
+    """The rows of the head by each reading that fits it."""
+    fitting = {}
     for reading in readings:
-        try:
-            return list(islice(read_rows(io.StringIO(head, newline=""), ALONE, reading, whole), ROWS + 1))
-        except BadRowError:
-            continue
-    raise AssertionError("each line is a row of one cell")  # the last reading knows no quotes
+        with contextlib.suppress(BadRowError):
+            fitting[reading] = _read_head(head, delimiter, reading, whole)
+    return fitting
 
 
 def _has_header(first: Sequence[str], body: list[list[str]], wanted: str | None) -> bool | None:

@@ -81,7 +81,7 @@ def bare(name: str) -> str:
 
 
 def load_file(shown: str, path: Path, column: str | None = None) -> tuple["Dataset", list[str] | None]:
-    """The file as a data set, and the columns that hold text where the data set cannot know them.
+    """Load a file as a data set, and name the columns that hold text where the data set cannot know them.
 
     Args:
         shown: what to call the file in an error.
@@ -132,10 +132,7 @@ def load_shards(paths: list[Path], column: str | None = None) -> tuple["Dataset"
 
 
 def load_table(shown: str, path: Path, column: str | None) -> tuple["Dataset", list[str]]:
-    """A .csv or .tsv file, every cell as text, and the columns that hold anything but numbers.
-
-    Quotes are read as quotes around cells; where they are none, as text.
-    """
+    """Load a .csv or .tsv file, every cell as text, and name the columns that hold anything but numbers."""
     with open_text(path) as file:
         dialect = find_dialect(shown, file, column)
 
@@ -161,7 +158,7 @@ def _write_table(path: Path, dialect: Dialect, reading: str, target: Path) -> No
 
 
 def load_records(shown: str, path: Path, column: str | None) -> tuple["Dataset", list[str]]:
-    """A .jsonl or .json file, and the columns that hold texts alone."""
+    """Load a .jsonl or .json file, and name the columns that hold texts alone."""
 
     def write(target: Path) -> None:
         settle(target, partial(_write_records, shown, path))
@@ -199,10 +196,10 @@ def _write_arrow(target: Path, schema: "pyarrow.Schema", rows: Iterator[Sequence
 
 
 def _load_kept(path: Path, how: str, write: Callable[[Path], object]) -> "Dataset":
-    """The data set that `write` makes of a file in the cache, once for each content."""
+    """Load what `write` makes of a file in the cache, once for each content."""
     import datasets
 
-    key = xxhash.xxh3_128_hexdigest(f"{content_key(path)}|{path.suffix}|{how}|{TABLES}".encode())
+    key = xxhash.xxh3_128_hexdigest(f"{content_key(path)}|{Path(bare(path.name)).suffix}|{how}|{TABLES}".encode())
     target = cache_folder() / f"table-{key}.arrow"
     if not target.exists():
         write(target)
@@ -210,7 +207,7 @@ def _load_kept(path: Path, how: str, write: Callable[[Path], object]) -> "Datase
 
 
 def content_key(path: Path) -> str:
-    """A name made of the content of a file alone."""
+    """Make a name of the content of a file alone."""
     digest = xxhash.xxh3_128()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -201,8 +201,9 @@ def _load_kept(path: Path, how: str, write: Callable[[Path], object]) -> "Datase
 
     key = xxhash.xxh3_128_hexdigest(f"{content_key(path)}|{Path(bare(path.name)).suffix}|{how}|{TABLES}".encode())
     target = cache_folder() / f"table-{key}.arrow"
-    if not target.exists():
-        write(target)
+    with contextlib.suppress(Exception):  # not there yet, or damaged
+        return datasets.Dataset(datasets.table.MemoryMappedTable.from_file(str(target)), fingerprint=key)
+    write(target)
     return datasets.Dataset(datasets.table.MemoryMappedTable.from_file(str(target)), fingerprint=key)
 
 

@@ -26,6 +26,7 @@ from seqvae.runs import fresh
 from seqvae.text.corpus import Split, load
 from seqvae.text.labels import Names, numbered
 from seqvae.text.sources import located
+from seqvae.text.unknown import note, typed, warn
 
 ROWS = 256  # sentences encoded at a time
 
@@ -86,6 +87,7 @@ class TextVAE(Pretrained):
         config = resolve_all(config_of(options))
         folder = None if output is None else fresh(Path(output))
         corpus = load(sentences, **loading(config))
+        warn(note(corpus))
         origin = str(sentences.resolve()) if isinstance(sentences, Path) else sentences
         config = dataclasses.replace(config, corpus=located(origin) if isinstance(origin, str) else corpus.name)
         model = cls(fitted(config, corpus, folder))
@@ -251,8 +253,10 @@ class TextVAE(Pretrained):
         return None if split.labels is None else [self.labels[number] for number in split.labels]
 
     def _by_length(self, sentences: Iterable[str], labels: Names) -> Iterable[tuple[Sequence[int], Batch]]:
-        """Batches of sentences of like length, with the places of the sentences."""
+        """Batches of sentences of like length, with the places of the sentences; unknown words are warned of."""
+        sentences = sentences if isinstance(sentences, str) else list(sentences)
         sequences = self.sequences(sentences)
+        warn(typed(self.tokenizer, sentences, sequences), stacklevel=3)
         if not sequences:
             raise ConfigError("no sentence was given")
         numbers = self.numbers(labels, len(sequences))

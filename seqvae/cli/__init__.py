@@ -5,18 +5,39 @@ so that `seqvae --help` answers without torch.
 import errno
 import os
 import sys
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import cyclopts
 
 from seqvae.cli import comparing, generating, measuring, steering, training  # noqa: F401  their commands join the application
 from seqvae.cli.arguments import recipe, stream_last
 from seqvae.cli.shared import app
-from seqvae.errors import SeqVAEError
+from seqvae.errors import SeqVAEError, UnknownWordsWarning
 from seqvae.machine import share_cores
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; a user's mistake is one line on standard error and exit code 2."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UnknownWordsWarning)
+        warnings.showwarning = partial(_warned, warnings.showwarning)
+        _guarded(arguments)
+
+
+def _warned(
+    usual: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any, **more: Any
+) -> None:
+    """Show our own warnings on one line, others as usual."""
+    if issubclass(category, UnknownWordsWarning):
+        print(f"warning: {message}", file=sys.stderr)
+    else:
+        usual(message, category, *place, **more)
+
+
+def _guarded(arguments: list[str] | None) -> None:
     try:
         _run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()

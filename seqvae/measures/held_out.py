@@ -18,6 +18,7 @@ from seqvae.series.corpus import SeriesSplit
 from seqvae.text.batching import ordered
 from seqvae.text.corpus import Split
 from seqvae.text.grammar import FACTORS
+from seqvae.text.unknown import divided
 from seqvae.vae import SequenceVAE
 
 
@@ -49,7 +50,8 @@ def score_split(
     if isinstance(split, SeriesSplit):
         scores = scored(model, kept, table, seed=seed)
     else:
-        counts = {"words": split.words, "bytes": split.bytes, "characters": split.characters}
+        words = split.words if divided(split) else None
+        counts = {"words": words, "bytes": split.bytes, "characters": split.characters}
         scores = scored(model, kept, table, exact=exact(split), seed=seed, **counts)
     if refined and model.latent:
         with suppress(NotImplementedError):  # only diagonal Gaussians can be refined

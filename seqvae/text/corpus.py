@@ -17,6 +17,7 @@ from seqvae.text.encoding import encode, trained
 from seqvae.text.labels import Labelled, label
 from seqvae.text.splitting import Rows, Texts, read
 from seqvae.text.tokenizer import Tokenizer
+from seqvae.text.unknown import note
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -213,7 +214,7 @@ def load(
 
     >>> corpus = load(["one cat .", "two cats .", "three cats .", "one cat ."])
     >>> corpus.notes[0], len(corpus.train), corpus.tokenizer.decode(corpus.train[0])
-    ('1 duplicate sentence dropped', 1, 'two cats.')
+    ('1 duplicate sentence dropped', 1, 'two cats .')
     """
     if max_length < 2:
         raise ConfigError(f"max_length is {max_length}; it must be at least 2, a token and the end")
@@ -223,12 +224,14 @@ def load(
         lowercase = tokenizer == "word"
     texts = read(source, column=column, seed=seed, lowercase=lowercase, whole=whole)
     counts, labelled = ({}, {}) if label_column is None else label(texts, label_column, labels)
+    trained_here = not isinstance(tokenizer, Tokenizer)
     if not isinstance(tokenizer, Tokenizer):
         sentences = texts.splits["train" if "train" in texts.splits else "test"]
         make = trained if texts.on_disk else Tokenizer.train
         tokenizer = make(sentences, tokenizer, vocabulary_size, lowercase, split_punctuation)
-    corpus = prepare(texts, tokenizer, max_length, labelled)
-    return replace(corpus, labels=counts)
+    corpus = replace(prepare(texts, tokenizer, max_length, labelled), labels=counts)
+    unknown = note(corpus) if trained_here else None
+    return corpus if unknown is None else replace(corpus, notes=[*corpus.notes, unknown])
 
 
 def prepare(

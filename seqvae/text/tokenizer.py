@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tokenizers
 
-from seqvae.batch import END, PADDING, START
+from seqvae.batch import END, PADDING, START, UNKNOWN
 from seqvae.errors import CheckpointError, ConfigError, choose
 from seqvae.text.pipelines import (
     NORMALIZERS,
@@ -30,7 +30,7 @@ _SMALLEST = {"word": len(RESERVED) + 1, "char": len(RESERVED) + 1, "bpe": len(RE
 
 REMEMBERED = 200_000  # parts of texts, of which the ids are kept at hand: some 50 MB
 
-LISTENED = 20_000  # sentences, evenly spread, from which it is learnt how text is spaced; up to twice as many
+LISTENED = 10_000  # sentences, evenly spread, from which it is learnt how text is spaced; up to twice as many
 
 
 class Tokenizer:
@@ -112,6 +112,14 @@ class Tokenizer:
             return [list(chain.from_iterable(map(self._between.__getitem__, text.split(" ")))) for text in texts]
         encodings = self._inner.encode_batch_fast([sound(text) for text in texts], add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
+
+    def unknown(self, text: str) -> list[str]:
+        """The pieces of the text that are not in the vocabulary, as they are written there; without literal `<unk>`."""
+        text = sound(text)
+        encoding = self._inner.encode(text, add_special_tokens=False)
+        pairs = zip(encoding.ids, encoding.offsets, strict=True)
+        pieces = [text[start:end] for id, (start, end) in pairs if id == UNKNOWN]
+        return [piece for piece in pieces if piece.lower() != "<unk>"]
 
     def head(self, text: str, tokens: int) -> str:
         """The normalized beginning of `text` that its first `tokens` tokens cover."""

@@ -207,7 +207,7 @@ def _permuted(s: Scores) -> str:
 STATES: list[tuple[str, str, Callable[[Case], list[str]], Callable[[Case], list[Remedy]]]] = [
     (
         "unknown words",
-        "Most scores are of <unk>, not of the text: the vocabulary lacks its words.",
+        "Too much of the text is <unk> for the scores to be of the text.",
         _unknown_words,
         read,
     ),

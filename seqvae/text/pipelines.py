@@ -12,7 +12,7 @@ from seqvae.batch import END, PADDING, START, UNKNOWN
 # tokens, for those are searched for in the raw text before it is cut.
 RESERVED = {"<pad> ": PADDING, "<s> ": START, "</s> ": END, "<unk>": UNKNOWN}
 
-# A letter with the joiners and soft hyphens behind it, which are no letters to a regular expression, and a mark with all
+# A letter, with joiners and soft hyphens behind it, which are no letters to a regular expression; and a mark, with all
 # that changes how it looks: accents, variation selectors, colours of the skin, tags of a flag.
 _WORD = r"\w[\w\x{00AD}\x{200C}\x{200D}\x{2060}]*"
 _MARK = r"[^\s\w][\p{M}\x{1F3FB}-\x{1F3FF}\x{E0020}-\x{E007F}]*"

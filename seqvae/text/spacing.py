@@ -1,4 +1,4 @@
-"""Spacing: between which pieces of a text no space is written, learnt from the sentences that a tokenizer is trained on.
+"""Spacing: between which pieces of a text no space is written, learnt from the sentences of the training.
 
 A corpus is written in one way: `Well, it's (almost) done!` by people, `Well , it 's ( almost ) done !` by a treebank,
 `我去了，很好。` in Chinese. For each pair of neighbours of which one at least is a mark, the majority decides; words

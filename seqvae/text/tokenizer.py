@@ -145,6 +145,7 @@ class Tokenizer:
         if self._spacing is None:
             return ("" if self.kind == "char" else " ").join(names)
         words: list[str] = []
+        begun = 0
         for place, near in enumerate(self._spacing.near(names)):
             # Only what is cut into the same pieces again is written together: "a. b" is three of them, "a.b" one.
             if near and self._between[words[-1] + names[place]] == kept[begun : place + 1]:

@@ -75,12 +75,12 @@ def typed(tokenizer: Tokenizer, texts: Sequence[str], sequences: Sequence[Sequen
     unit = "character" if tokenizer.kind == "char" else "word"
     more = " and others" if len(found) > NAMED or len(having) > SEARCHED else ""
     named = ", ".join(f'"{word}"' for word in found[:NAMED]) + more
-    where = f" (in {len(having):,} of {len(texts):,} sentences)" if len(texts) > 1 else ""
     lost = sum(not set(sequences[place]) - {UNKNOWN, END} for place in having)
-    which = "this sentence has" if len(texts) == 1 else f"{lost:,} of the sentences {'has' if lost == 1 else 'have'}"
-    rest = f"; {which} no known {unit}, so that all that is read is how long it is" if lost else ""
+    where = [f"in {len(having):,} of {len(texts):,} sentences"] if len(texts) > 1 else []
+    if lost:
+        where.append(f"{f'{lost:,} of them' if where else 'the sentence'} without a known {unit}")
     plural = "" if len(found) == 1 and not more else "s"
-    return f"unknown {unit}{plural}, read as <unk>: {named}{where}{rest}"
+    return f"unknown {unit}{plural}, read as <unk>: {named}" + (f" ({', '.join(where)})" if where else "")
 
 
 def warn(message: str | None, stacklevel: int = 2) -> None:

@@ -16,7 +16,6 @@ from seqvae.series.floors import floors as series_floors
 from seqvae.seriesvae import SeriesVAE
 from seqvae.text.corpus import Split
 from seqvae.text.ngrams import NGram
-from seqvae.text.unknown import divided
 from seqvae.textvae import TextVAE
 
 ORDER = 5  # of the larger floor
@@ -107,7 +106,7 @@ def floors(split: Split, train: Split | None, vocabulary: int) -> dict[str, dict
     size = int(split.bytes.sum())
     # Per word, or per token where there are no words: in the unit of the perplexity that the scores have too.
     unit, targets = "perplexity", int(split.words.sum()) + int(split.complete.sum())
-    if not divided(split):
+    if not split.divided:
         unit, targets = "perplexity_token", int(split.lengths.sum())
     found = {}
     for name, order in orders.items():

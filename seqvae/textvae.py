@@ -26,7 +26,7 @@ from seqvae.runs import fresh
 from seqvae.text.corpus import Split, load
 from seqvae.text.labels import Names, numbered
 from seqvae.text.sources import located
-from seqvae.text.unknown import note, typed, warn
+from seqvae.text.unknown import typed, warn
 
 ROWS = 256  # sentences encoded at a time
 
@@ -87,7 +87,7 @@ class TextVAE(Pretrained):
         config = resolve_all(config_of(options))
         folder = None if output is None else fresh(Path(output))
         corpus = load(sentences, **loading(config))
-        warn(note(corpus))
+        warn(corpus.unknown_words)
         origin = str(sentences.resolve()) if isinstance(sentences, Path) else sentences
         config = dataclasses.replace(config, corpus=located(origin) if isinstance(origin, str) else corpus.name)
         model = cls(fitted(config, corpus, folder))

@@ -18,7 +18,6 @@ from seqvae.series.corpus import SeriesSplit
 from seqvae.text.batching import ordered
 from seqvae.text.corpus import Split
 from seqvae.text.grammar import FACTORS
-from seqvae.text.unknown import divided
 from seqvae.vae import SequenceVAE
 
 
@@ -50,7 +49,7 @@ def score_split(
     if isinstance(split, SeriesSplit):
         scores = scored(model, kept, table, seed=seed)
     else:
-        words = split.words if divided(split) else None
+        words = split.words if split.divided else None
         counts = {"words": words, "bytes": split.bytes, "characters": split.characters}
         scores = scored(model, kept, table, exact=exact(split), seed=seed, **counts)
     if refined and model.latent:

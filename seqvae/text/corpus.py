@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from seqvae.batch import END, Batch
+from seqvae.batch import END, UNKNOWN, Batch
 from seqvae.errors import ConfigError
 from seqvae.text.encoding import encode, trained
 from seqvae.text.labels import Labelled, label
@@ -21,6 +21,9 @@ from seqvae.text.unknown import note
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+COUNTED = 10_000  # sentences in which unknown words are counted, at most
+FEW_WORDS, LONG_WORD = 1.5, 20  # words of a sentence, characters of a word: fewer, or more, and they are no words
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +105,19 @@ class Split:
         """(N,) int64, the number of each sentence's label; None without a label column."""
         return None if self.labelled is None else self.labelled.numbers[self.rows.numbers]
 
+    @cached_property
+    def unknown(self) -> float:
+        """The fraction of the tokens that are `<unk>`, ends not counted, of at most `COUNTED` sentences."""
+        some = self.at_most(COUNTED)
+        ids = np.fromiter((id for row in some.sequences(range(len(some))) for id in row if id != END), np.int64)
+        return float((ids == UNKNOWN).mean()) if len(ids) else 0.0
+
+    @property
+    def divided(self) -> bool:
+        """Whether white space splits the sentences into words, as it does not in Chinese or in SMILES."""
+        words = int(self.words.sum())
+        return words >= FEW_WORDS * len(self) and int(self.characters.sum()) <= LONG_WORD * words
+
     @property
     def columns(self) -> list[str]:
         """Names of the columns of the source, the one of the text among them."""
@@ -167,6 +183,15 @@ class Corpus:
         return len(self.tokenizer)
 
     @cached_property
+    def unknown_words(self) -> str | None:
+        """What to know before a training where too much of the held-out text is `<unk>`; None where all is well."""
+        if not (held_out := self.valid or self.test):
+            return None
+        train, characters = self.train.unknown if self.train else 0.0, float(held_out.characters.mean())
+        fractions = {"held_out": held_out.unknown, "train": train}
+        return note(self.tokenizer, **fractions, divided=held_out.divided, characters=characters)
+
+    @cached_property
     def fingerprint(self) -> str:
         """A few letters that change when the sentences, or the way they were divided, do."""
         digest = hashlib.sha256(self.tokenizer.to_json().encode())
@@ -230,8 +255,9 @@ def load(
         make = trained if texts.on_disk else Tokenizer.train
         tokenizer = make(sentences, tokenizer, vocabulary_size, lowercase, split_punctuation)
     corpus = replace(prepare(texts, tokenizer, max_length, labelled), labels=counts)
-    unknown = note(corpus) if trained_here else None
-    return corpus if unknown is None else replace(corpus, notes=[*corpus.notes, unknown])
+    if trained_here and corpus.unknown_words is not None:
+        corpus.notes.append(corpus.unknown_words)
+    return corpus
 
 
 def prepare(

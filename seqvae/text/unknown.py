@@ -7,56 +7,39 @@ words has an excellent likelihood. So it is said where there are many.
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from seqvae.batch import END, UNKNOWN
 from seqvae.errors import UnknownWordsWarning
 from seqvae.text.tokenizer import Tokenizer
 
-if TYPE_CHECKING:
-    from seqvae.text.corpus import Corpus, Split
-
 MANY = 0.1  # fraction of the held-out tokens from which on scores say little
-COUNTED = 10_000  # sentences that are counted, at most
-FEW_WORDS, LONG_WORD = 1.5, 20  # words a sentence, characters a word: fewer, or longer, are no words
 STRING = 8  # characters of a sentence without a space from which on it is not simply a word
 NAMED, SEARCHED = 8, 100  # unknown words that are named, sentences in which they are looked for
 
 
-def fraction(split: "Split") -> float:
-    """The fraction of the tokens of a split that are `<unk>`, ends of sentences not counted."""
-    some = split.at_most(COUNTED)
-    ids = np.fromiter((id for row in some.sequences(range(len(some))) for id in row if id != END), np.int64)
-    return float((ids == UNKNOWN).mean()) if len(ids) else 0.0
+def note(tokenizer: Tokenizer, *, held_out: float, train: float, divided: bool, characters: float) -> str | None:
+    """What to know before a training where many of the held-out tokens are unknown; None where all is well.
 
-
-def divided(split: "Split") -> bool:
-    """Whether white space splits the sentences into words, as it does not in Chinese or in the strings of chemistry."""
-    words, characters = int(split.words.sum()), int(split.characters.sum())
-    return words >= FEW_WORDS * len(split) and characters <= LONG_WORD * words
-
-
-def note(corpus: "Corpus") -> str | None:
-    """What to know before training where many of the held-out tokens are unknown; None where all is well."""
-    split, kind = corpus.valid or corpus.test, corpus.tokenizer.kind
-    if split is None or kind == "bpe" or not len(split):
-        return None
-    unknown, whole = fraction(split), not divided(split)
+    Args:
+        tokenizer: of the training.
+        held_out: fraction of the held-out tokens that are `<unk>`.
+        train: the same of the training sentences.
+        divided: whether white space splits the sentences into words.
+        characters: of a sentence, in the mean.
+    """
+    kind, apart = tokenizer.kind, "white space does not split the sentences into words"
     advice = "write --tokenizer char" if kind == "word" else "write --tokenizer bpe"
-    if unknown <= MANY:
-        if kind == "char" or not whole or split.characters.mean() < STRING:
-            return None
-        return f"white space does not split the sentences into words: {advice} to have every character as a token"
-    why = "white space does not split the sentences into words: " if whole and kind == "word" else ""
-    if not whole and kind == "word":
+    if held_out <= MANY:
+        strings = kind == "word" and not divided and characters >= STRING
+        return f"{apart}: {advice} to have every character as a token" if strings else None
+    if divided and kind == "word":
         advice += " or bpe"
-    if corpus.train is not None and fraction(corpus.train) > MANY:
-        advice += f", or a --vocabulary-size above {len(corpus.tokenizer):,}"
+    if train > MANY:
+        advice += f", or a --vocabulary-size above {len(tokenizer):,}"
+    why = f"{apart}: " if kind == "word" and not divided else ""
     return (
-        f"{why}{unknown:.0%} of the held-out tokens are unknown (<unk>), and what stands behind them costs nothing, so "
-        f"that scores look better than they are: {advice}"
+        f"{why}{held_out:.0%} of the held-out tokens are <unk>, behind which all words are free, so that scores look "
+        f"better than they are: {advice}"
     )
 
 

@@ -1,13 +1,11 @@
 """Unknown words are named: before a training, in the scores and the diagnosis, and in what somebody types."""
 
 import warnings
-from dataclasses import replace
 from itertools import product
 
 import pytest
 
 from seqvae import TextVAE
-from seqvae.checkpoint import Checkpoint
 from seqvae.config import Config
 from seqvae.errors import UnknownWordsWarning
 from seqvae.examination import examine
@@ -33,7 +31,8 @@ ENGLISH = [
 
 def rare(unknown, words=10, sentences=400):
     """Sentences of which so many words stand nowhere else."""
-    return [" ".join([f"w{i}x{j}" for j in range(unknown)] + ["the"] * (words - unknown)) for i in range(sentences)]
+    alone = [[f"w{i}x{j}" for j in range(unknown)] for i in range(sentences)]
+    return [" ".join([*some, *("ab"[i >> j & 1] for j in range(words - unknown))]) for i, some in enumerate(alone)]
 
 
 def unknown_note(corpus):
@@ -49,7 +48,7 @@ def test_text_without_spaces_is_told_to_be_read_by_characters(sentences):
         assert not unknown_note(load(sentences, tokenizer=kind, vocabulary_size=400))
 
 
-@pytest.mark.parametrize(("unknown", "told"), [(0, False), (1, False), (2, True), (9, True)])
+@pytest.mark.parametrize(("unknown", "told"), [(1, False), (2, True), (9, True)])
 def test_a_corpus_of_which_over_a_tenth_is_unknown_is_told_so(unknown, told):
     corpus = load(rare(unknown), vocabulary_size=200)
     assert corpus.valid.unknown == pytest.approx(unknown / 10)
@@ -83,7 +82,7 @@ def test_fitting_in_python_warns_of_it():
 
 
 @pytest.mark.parametrize(("kind", "unknown"), [("word", 1 / 3), ("char", 0.0)])
-@pytest.mark.filterwarnings("ignore::seqvae.errors.UnknownWordsWarning")
+@pytest.mark.filterwarnings("ignore:.*<unk>")
 def test_the_scores_of_text_without_words_are_per_token_and_so_are_the_floors(kind, unknown):
     model = TextVAE.fit(CHINESE, tokenizer=kind, **SMALL)
     corpus = load(CHINESE, tokenizer=model.tokenizer)
@@ -157,9 +156,9 @@ def model(folder):
     ],
     ids=["encode", "score", "reconstruct", "interpolate"],
 )
-def test_python_warns_of_unknown_words_by_name_and_still_works(model, read):
+def test_python_warns_of_unknown_words_by_name_and_goes_on(model, read):
     with pytest.warns(UnknownWordsWarning) as caught:
-        assert len(read(model, "a Zebra sat qqq .")) if read.__name__ != "encode" else True
+        read(model, "a Zebra sat qqq .")
     (warning,) = caught
     assert 'unknown words, read as <unk>: "Zebra", "qqq"' in str(warning.message)
     with warnings.catch_warnings():
@@ -184,11 +183,8 @@ def test_many_unknown_words_are_named_in_part_and_quickly(model):
     with pytest.warns(UnknownWordsWarning) as caught:
         model.encode([f"zz{i} qq{i}" for i in range(500)])
     (warning,) = caught
-    assert (
-        len(str(warning.message)) < 250
-        and '"zz0", "qq0"' in str(warning.message)
-        and "and others" in str(warning.message)
-    )
+    line = str(warning.message)
+    assert len(line) < 250 and '"zz0", "qq0"' in line and "and others" in line
 
 
 def test_characters_are_named_as_such_and_byte_pairs_know_all():

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import compress
+from itertools import compress, pairwise
 
 from tokenizers import Regex, decoders
 
@@ -38,6 +38,7 @@ class Spacing:
         """Take the pairs that have a habit of their own: true where no space stands between the two."""
         self.habits = habits
         self._kinds: dict[str, Pair] = {}
+        self._looked_up: dict[Pair, bool] = {}
 
     @classmethod
     def learn(cls, sentences: Iterable[Sequence[Sequence[str]]], known: Iterable[str]) -> "Spacing":
@@ -70,8 +71,13 @@ class Spacing:
         """Whether each piece stands next to the one before it, with no space between them; false for the first."""
         if not pieces:
             return []
-        kinds = self._sides(pieces)
-        return [False, *(self._tight(kinds[i][1], kinds[i + 1][0]) for i in range(len(kinds) - 1))]
+        kinds, known, found = self._sides(pieces), self._looked_up, [False]
+        for (_, left), (right, _) in pairwise(kinds):
+            tight = known.get((left, right))
+            if tight is None:
+                tight = known[left, right] = self._tight(left, right)
+            found.append(tight)
+        return found
 
     def _tight(self, left: str, right: str) -> bool:
         found = self.habits.get((left, right))

@@ -4,6 +4,7 @@ Whatever stands behind `<unk>` costs what one token costs, and is free beyond th
 words has an excellent likelihood. So it is said where there are many.
 """
 
+import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from seqvae.text.tokenizer import Tokenizer
 MANY = 0.1  # fraction of the held-out tokens from which on scores say little
 STRING = 8  # characters of a sentence without a space from which on it is not simply a word
 NAMED, SEARCHED = 8, 100  # unknown words that are named, sentences in which they are looked for
+LONGEST = 40  # characters of a word that is named
 
 
 def note(tokenizer: Tokenizer, *, held_out: float, train: float, divided: bool, characters: float) -> str | None:
@@ -57,13 +59,19 @@ def typed(tokenizer: Tokenizer, texts: Sequence[str], sequences: Sequence[Sequen
         return None
     unit = "character" if tokenizer.kind == "char" else "word"
     more = " and others" if len(found) > NAMED or len(having) > SEARCHED else ""
-    named = ", ".join(f'"{word}"' for word in found[:NAMED]) + more
+    named = ", ".join(f'"{_short(word)}"' for word in found[:NAMED]) + more
     lost = sum(not set(sequences[place]) - {UNKNOWN, END} for place in having)
     where = [f"in {len(having):,} of {len(texts):,} sentences"] if len(texts) > 1 else []
     if lost:
         where.append(f"{f'{lost:,} of them' if where else 'the sentence'} without a known {unit}")
     plural = "" if len(found) == 1 and not more else "s"
     return f"unknown {unit}{plural}, read as <unk>: {named}" + (f" ({', '.join(where)})" if where else "")
+
+
+def _short(word: str) -> str:
+    """A word for a line of output: not too long, without control characters."""
+    word = word if len(word) <= LONGEST else f"{word[: LONGEST - 3]}..."
+    return "".join(repr(c)[1:-1] if unicodedata.category(c) == "Cc" else c for c in word)
 
 
 def warn(message: str | None, stacklevel: int = 2) -> None:

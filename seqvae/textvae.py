@@ -237,11 +237,17 @@ class TextVAE(Pretrained):
         return score_split(self.model, split, samples=samples, seed=seed, seeds=seeds, refined=refined)[0]
 
     def sequences(self, sentences: Iterable[str]) -> list[list[int]]:
-        """The ids of each sentence: its tokens, then the end unless it is cut."""
+        """The ids of each sentence: its tokens, then the end unless it is cut.
+
+        An `UnknownWordsWarning` names words that the vocabulary lacks; so wherever sentences are given to the model.
+        """
         if isinstance(sentences, str):
             raise ConfigError("one string was given where a list of sentences is expected: write [sentence]")
         longest = self.config.data.max_length
-        return [[*ids, END][:longest] for ids in self.tokenizer.encode_batch(list(sentences))]
+        texts = list(sentences)
+        found = [[*ids, END][:longest] for ids in self.tokenizer.encode_batch(texts)]
+        warn(typed(self.tokenizer, texts, found), stacklevel=4)
+        return found
 
     def numbers(self, labels: Names, count: int) -> Tensor | None:
         """(count,) int64, the numbers of the labels of `count` sentences, or None: `seqvae.text.labels.numbered`."""
@@ -253,10 +259,8 @@ class TextVAE(Pretrained):
         return None if split.labels is None else [self.labels[number] for number in split.labels]
 
     def _by_length(self, sentences: Iterable[str], labels: Names) -> Iterable[tuple[Sequence[int], Batch]]:
-        """Batches of sentences of like length, with the places of the sentences; unknown words are warned of."""
-        sentences = sentences if isinstance(sentences, str) else list(sentences)
+        """Batches of sentences of like length, with the places of the sentences."""
         sequences = self.sequences(sentences)
-        warn(typed(self.tokenizer, sentences, sequences), stacklevel=3)
         if not sequences:
             raise ConfigError("no sentence was given")
         numbers = self.numbers(labels, len(sequences))

@@ -21,18 +21,26 @@ from seqvae.machine import share_cores
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; a user's mistake is one line on standard error and exit code 2."""
+    unknown: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("always", UnknownWordsWarning)
-        warnings.showwarning = partial(_warned, warnings.showwarning)
+        warnings.showwarning = partial(_warned, unknown, warnings.showwarning)
         _guarded(arguments)
+    for line in dict.fromkeys(unknown):  # only now: where the command fails, what made it fail is all there is to say
+        print(f"warning: {line}", file=sys.stderr)
 
 
 def _warned(
-    usual: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any, **more: Any
+    unknown: list[str],
+    usual: Callable[..., None],
+    message: Warning | str,
+    category: type[Warning],
+    *place: Any,
+    **more: Any,
 ) -> None:
-    """Show our own warnings on one line, others as usual."""
+    """Keep warnings of unknown words, and show others as usual."""
     if issubclass(category, UnknownWordsWarning):
-        print(f"warning: {message}", file=sys.stderr)
+        unknown.append(str(message))
     else:
         usual(message, category, *place, **more)
 

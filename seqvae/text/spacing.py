@@ -29,8 +29,8 @@ _JOINED = [{"type": "WordPiece", "prefix": "## ", "cleanup": False}, {"type": "F
 class Spacing:
     """Where a text of pieces has no space.
 
-    >>> spacing = Spacing.learn([[["well", ","], ["(", "yes", ")", "."]]], {",", "(", ")", "."})
-    >>> spacing.near(["(", "no", ")", ",", "well", "."])
+    >>> spacing = Spacing.learn([[["well", ","], ["(", "yes", ")"], ["no", "."]]], {",", "(", ")", "."})
+    >>> spacing.near(["(", "no", ")", ",", "yes", "."])
     [False, True, True, True, False, True]
     """
 

@@ -80,6 +80,15 @@ def test_the_majority_decides_how_a_mark_is_written():
     assert tokenizer.decode(tokenizer.encode("a , d")) == tokenizer.decode(tokenizer.encode("a, d")) == "a, d"
 
 
+def test_words_with_habits_of_their_own_keep_them():
+    corpus = ["mr. smith went to the u.s. in jan. , he said ."] * 3 + [
+        f"the {animal} slept ." for animal in "abcdefghijkl"
+    ]
+    tokenizer = Tokenizer.train(corpus)
+    for text in (corpus[0], "the u.s. slept .", "mr. a , he ."):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
 def test_quotes_open_and_close_in_turn():
     tokenizer = Tokenizer.train(['a "b" c "d e" f'] * 3)
     for text in ('a "b c" d', '"a" b', 'a "b"', 'a "b" "c d" e', 'a b"'):

@@ -2,15 +2,17 @@
 
 A corpus is written in one way: `Well, it's (almost) done!` by people, `Well , it 's ( almost ) done !` by a treebank,
 `我去了，很好。` in Chinese. For each pair of neighbours of which one at least is a mark, the majority decides; words
-count as one kind, and so do numbers, so that a few dozen pairs say it all. A sentence that departs from the habit of
-its corpus comes back in that habit.
+count as one kind, and so do numbers, so that a few dozen pairs say it all, but for words with a habit of their own, as
+`mr.` of a treebank has. A sentence that departs from the habits of its corpus comes back in them.
 """
 
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import compress, pairwise
+from functools import lru_cache
+from itertools import pairwise
+from operator import or_
 
 from tokenizers import Regex, decoders
 
@@ -18,9 +20,10 @@ WORD, NUMBER = r"\w", r"\d"
 UNKNOWN_NAME = "<unk>"  # stands for a word more often than for a mark
 QUOTES = "\"'*"  # marks that look alike at both ends of what they enclose
 OPENING = "(?#opening)"
-PAIRS = 1000  # that are kept, at most: the most frequent ones
+PAIRS = 1000  # that are kept, at most, and as many with single words: the most frequent ones
+OFTEN = 3  # times that a word stands next to a mark before it has a habit of its own
 
-Pair = tuple[str, str]  # of kinds: WORD, NUMBER, or a mark as a regular expression
+Pair = tuple[str, str]  # of kinds: WORD, NUMBER, a mark or a single word, each as a regular expression
 
 _STORED = re.compile(r"\(\?<=(.+)\) \(\?=(.+)\)", re.DOTALL)
 _JOINED = [{"type": "WordPiece", "prefix": "## ", "cleanup": False}, {"type": "Fuse"}]  # pieces, a space between each
@@ -39,6 +42,7 @@ class Spacing:
         self.habits = habits
         self._kinds: dict[str, Pair] = {}
         self._looked_up: dict[Pair, bool] = {}
+        self._single = {kind for pair in habits for kind in pair if _general(kind, 0) != kind}
 
     @classmethod
     def learn(cls, sentences: Iterable[Sequence[Sequence[str]]], known: Iterable[str]) -> "Spacing":
@@ -48,24 +52,36 @@ class Spacing:
             sentences: each as what stands between its spaces, cut into pieces.
             known: the pieces of the vocabulary; nothing is learnt of others.
         """
-        votes: Counter[Pair] = Counter()
-        seen: Counter[Pair] = Counter()
-        spacing, known = cls({}), {*known, UNKNOWN_NAME}
+        together, apart = cls({})._count(sentences, {*known} - {UNKNOWN_NAME})
+        spacing, seen = cls({}), together + apart
+        general = Counter({pair: number for pair, number in seen.items() if _generalize(pair) == pair})
+        single = Counter({pair: n for pair, n in seen.items() if n >= OFTEN and pair not in general})
+        # From the general to the single: a pair is kept only where what was kept before it does not tell.
+        kept = sorted((pair for pair, _ in general.most_common(PAIRS)), key=lambda p: (WORD not in p, NUMBER not in p))
+        for pair in [*kept, *(pair for pair, _ in single.most_common())]:
+            tight = together[pair] > apart[pair]
+            if tight != spacing._tight(*pair) and len(spacing.habits) < 2 * PAIRS:
+                spacing.habits[pair] = tight
+        return cls(spacing.habits)
+
+    def _count(self, sentences: Iterable[Sequence[Sequence[str]]], known: set[str]) -> tuple[Counter[Pair], ...]:
+        """How often each pair stands without a space, and with one."""
+        counts: tuple[Counter[Pair], Counter[Pair]] = Counter(), Counter()
         for sentence in sentences:
             pieces = [piece for part in sentence for piece in part]
-            near = [place > 0 for part in sentence for place in range(len(part))]
-            kinds = spacing._sides(pieces)
+            first = [place == 0 for part in sentence for place in range(len(part))]
+            kinds = self._sides(pieces)
             for place in range(1, len(pieces)):
-                pair = left, right = kinds[place - 1][1], kinds[place][0]
-                marks = not _word(left), not _word(right)
-                if any(marks) and all(piece in known for piece in compress(pieces[place - 1 : place + 1], marks)):
-                    votes[pair] += 1 if near[place] else -1
-                    seen[pair] += 1
-        # Those with words come first, since the others are kept only where these do not tell.
-        for pair, _ in sorted(seen.most_common(PAIRS), key=lambda one: (-(WORD in one[0]), -(NUMBER in one[0]))):
-            if (votes[pair] > 0) != spacing._tight(*pair):
-                spacing.habits[pair] = votes[pair] > 0
-        return spacing
+                left, right = kinds[place - 1][1], kinds[place][0]
+                words = left in (WORD, NUMBER), right in (WORD, NUMBER)
+                familiar = pieces[place - 1] in known, pieces[place] in known
+                if all(words) or not all(map(or_, words, familiar)):  # no mark, or an unknown one
+                    continue
+                counts[first[place]][left, right] += 1
+                if any(words) and all(familiar):
+                    word = _escape(pieces[place - words[0]])
+                    counts[first[place]][(word, right) if words[0] else (left, word)] += 1
+        return counts
 
     def near(self, pieces: Sequence[str]) -> list[bool]:
         """Whether each piece stands next to the one before it, with no space between them; false for the first."""
@@ -83,11 +99,12 @@ class Spacing:
         found = self.habits.get((left, right))
         if found is not None:
             return found
-        if _word(left) and _word(right):
-            return False
-        if NUMBER in (left, right):  # as with words, unless numbers have habits of their own
-            return self._tight(WORD if left == NUMBER else left, WORD if right == NUMBER else right)
-        if WORD in (left, right):
+        general = _generalize((left, right))
+        if general != (left, right):
+            return self._tight(*general)
+        if NUMBER in general:  # as words, unless numbers have habits of their own
+            return self._tight(*(WORD if kind == NUMBER else kind for kind in general))
+        if WORD in general:
             return False
         return self.habits.get((WORD, right), False) or self.habits.get((left, WORD), False)
 
@@ -103,7 +120,8 @@ class Spacing:
         return kinds
 
     def _kind(self, piece: str) -> Pair:
-        self._kinds[piece] = _kind(piece, piece[0]), _kind(piece, piece[-1])
+        kind = WORD if piece == UNKNOWN_NAME else re.escape(piece)
+        self._kinds[piece] = (kind, kind) if kind in self._single else (_general(kind, 0), _general(kind, -1))
         return self._kinds[piece]
 
     def decoder(self) -> decoders.Decoder:
@@ -129,12 +147,15 @@ class Spacing:
         return cls(habits)
 
 
-def _word(kind: str) -> bool:
-    return kind in (WORD, NUMBER)
+_escape = lru_cache(None)(re.escape)
 
 
-def _kind(piece: str, end: str) -> str:
-    """The kind of a piece, seen from the side where `end` stands."""
-    if piece != UNKNOWN_NAME and piece[0] != "_" and unicodedata.category(piece[0])[0] not in "LNM":
-        return re.escape(piece)
-    return NUMBER if unicodedata.category(end) == "Nd" else WORD
+def _general(kind: str, end: int) -> str:
+    """WORD or NUMBER in place of a single word, seen from the side of its first (0) or last (-1) letter."""
+    if kind in (WORD, NUMBER) or (kind[0] != "_" and unicodedata.category(kind[0])[0] not in "LNM"):
+        return kind
+    return NUMBER if unicodedata.category(kind[end]) == "Nd" else WORD
+
+
+def _generalize(pair: Pair) -> Pair:
+    return _general(pair[0], -1), _general(pair[1], 0)

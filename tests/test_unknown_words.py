@@ -14,6 +14,7 @@ from seqvae.measures.remedies import Case
 from seqvae.measures.scores import definitions, restored
 from seqvae.text.corpus import load
 from seqvae.text.tokenizer import Tokenizer
+from seqvae.text_evaluation import evaluate_text
 
 SMALL = {"latent": 2, "embedding": 4, "encoder": {"hidden": 4}, "decoder": {"hidden": 4}, "max_epochs": 1, "seed": 0}
 CHINESE = [
@@ -185,6 +186,20 @@ def test_many_unknown_words_are_named_in_part_and_quickly(model):
     (warning,) = caught
     line = str(warning.message)
     assert len(line) < 250 and '"zz0", "qq0"' in line and "and others" in line
+
+
+def test_sentences_of_a_corpus_are_counted_and_not_named(model):
+    held_out = load(["a zzz sat here .", "the dog ran qqq ."] * 5, tokenizer=model.tokenizer, whole=True).test
+    assert held_out.unknown == pytest.approx(2 / 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnknownWordsWarning)
+        evaluate_text(model, held_out, number=4, paths=1)
+
+
+def test_names_are_short_and_hold_no_control_characters(model):
+    with pytest.warns(UnknownWordsWarning) as caught:
+        model.encode(["z" * 500 + " \x1b"])
+    assert f'"{"z" * 37}...", "\\x1b"' in str(caught[0].message)
 
 
 def test_characters_are_named_as_such_and_byte_pairs_know_all():

@@ -29,6 +29,10 @@ class TrainingError(SeqVAEError):
     """Training cannot go on, as when the loss is no longer finite."""
 
 
+class UnknownWordsWarning(UserWarning):
+    """Words of the input are not in the vocabulary, and so are read as `<unk>`. Commands print it on one line."""
+
+
 def choose(kind: str, given: str, known: Iterable[str]) -> str:
     """Return `given` if it is one of `known`, else raise a `ConfigError` that names the nearest and all of them.
 

@@ -29,8 +29,9 @@ class Examination:
     Attributes:
         scores: of the held-out sentences.
         table: what was measured of each sentence, in the order of the split.
-        floors: name of an n-gram model -> its `nll`, `perplexity` and `bits_per_byte` on the same sentences; of series,
-            of a Gaussian and of a linear autoregression -> their `nll` and `nll_per_frame`.
+        floors: name of an n-gram model -> its `nll`, `perplexity` and `bits_per_byte` on the same sentences (where
+            white space does not split them into words `perplexity_token` in place of `perplexity`); of series, of a
+            Gaussian and of a linear autoregression -> their `nll` and `nll_per_frame`.
         diagnosis: what the doctor says.
     """
 
@@ -102,13 +103,17 @@ def floors(split: Split, train: Split | None, vocabulary: int) -> dict[str, dict
         return {}
     known, orders = train.at_most(KNOWN), {"unigram": 1, f"{ORDER}-gram": ORDER}
     seen, told = (part.sequences(range(len(part))) for part in (known, split))
-    words, ends, size = int(split.words.sum()), int(split.complete.sum()), int(split.bytes.sum())
+    size = int(split.bytes.sum())
+    # Per word, or per token where there are no words: in the unit of the perplexity that the scores have too.
+    unit, targets = "perplexity", int(split.words.sum()) + int(split.complete.sum())
+    if not split.divided:
+        unit, targets = "perplexity_token", int(split.lengths.sum())
     found = {}
     for name, order in orders.items():
         nll = -float(NGram.fit(seen, order=order, vocabulary=vocabulary).log_probs(told).sum())
         found[name] = {
             "nll": nll / len(split),
-            "perplexity": perplexity(nll, words + ends),
+            unit: perplexity(nll, targets),
             "bits_per_byte": bits_per(nll, size),
         }
     return found

@@ -35,6 +35,7 @@ from seqvae.measures.text_scores import TextScores
 from seqvae.text.corpus import Split
 from seqvae.text.ngrams import NGram
 from seqvae.text.pipelines import PIECES
+from seqvae.text.unknown import unmentioned
 from seqvae.textvae import TextVAE
 
 ORDER = 5  # of the n-gram models
@@ -110,7 +111,8 @@ def evaluate_text(
     scores |= _diversity(model, said, _all(held_out), train)
     if model.model.latent:
         labels = model.labels_of(held_out)
-        q = model.encode(held_out.texts(), labels=labels)
+        with unmentioned():
+            q = model.encode(held_out.texts(), labels=labels)
         scores |= _reconstruction(model, q, labels, _all(held_out), seed)
         scores |= _interpolation(model, q, labels, steps, min(paths, len(held_out) // 2), seed, judge)
     return TextScores(**scores)

@@ -26,6 +26,7 @@ from seqvae.runs import fresh
 from seqvae.text.corpus import Split, load
 from seqvae.text.labels import Names, numbered
 from seqvae.text.sources import located
+from seqvae.text.unknown import typed, warn
 
 ROWS = 256  # sentences encoded at a time
 
@@ -86,6 +87,7 @@ class TextVAE(Pretrained):
         config = resolve_all(config_of(options))
         folder = None if output is None else fresh(Path(output))
         corpus = load(sentences, **loading(config))
+        warn(corpus.unknown_words)
         origin = str(sentences.resolve()) if isinstance(sentences, Path) else sentences
         config = dataclasses.replace(config, corpus=located(origin) if isinstance(origin, str) else corpus.name)
         model = cls(fitted(config, corpus, folder))
@@ -235,11 +237,17 @@ class TextVAE(Pretrained):
         return score_split(self.model, split, samples=samples, seed=seed, seeds=seeds, refined=refined)[0]
 
     def sequences(self, sentences: Iterable[str]) -> list[list[int]]:
-        """The ids of each sentence: its tokens, then the end unless it is cut."""
+        """The ids of each sentence: its tokens, then the end unless it is cut.
+
+        An `UnknownWordsWarning` names words that the vocabulary lacks; so wherever sentences are given to the model.
+        """
         if isinstance(sentences, str):
             raise ConfigError("one string was given where a list of sentences is expected: write [sentence]")
         longest = self.config.data.max_length
-        return [[*ids, END][:longest] for ids in self.tokenizer.encode_batch(list(sentences))]
+        texts = list(sentences)
+        found = [[*ids, END][:longest] for ids in self.tokenizer.encode_batch(texts)]
+        warn(typed(self.tokenizer, texts, found), stacklevel=4)
+        return found
 
     def numbers(self, labels: Names, count: int) -> Tensor | None:
         """(count,) int64, the numbers of the labels of `count` sentences, or None: `seqvae.text.labels.numbered`."""

@@ -181,6 +181,7 @@ def test_what_it_advises_can_be_pasted(name, tmp_path):
     from seqvae.cli import app
 
     sick = {
+        "unknown words": {"unknown": 0.5, "tokens": 60, "sentences": 10},
         "under-trained": {"reconstruction": 200.0},
         "collapsed": {"permuted_nll_increase": 0.0, "kl": 0.0},
         "KL without information": {"permuted_nll_increase": 0.0},

@@ -4,6 +4,7 @@ Few rules, taken in turn; the first that holds names the state. All figures are 
 
 | state | rule |
 |---|---|
+| unknown words | over a tenth of the tokens, ends not counted, are <unk>, behind which all words are free |
 | no latent | the model has no z: a language model |
 | under-trained | the reconstruction costs more than a unigram model, or the KL weight was still rising |
 | lagging encoder | refining q by gradient gains the KL and over 1 nat more, which no decoder deaf to z could give |
@@ -23,10 +24,11 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from seqvae.measures.remedies import Case, Remedy, fill, hurry, inform, listen, nothing, train
+from seqvae.measures.remedies import Case, Remedy, fill, hurry, inform, listen, nothing, read, train
 from seqvae.measures.scores import Scores, of_series
 
 SILENT, SILENT_SHARE = 0.5, 0.01  # nats, and share of the reconstruction, that another one's z costs at least
+UNREAD = 0.1  # fraction of the tokens that are <unk> in text that was not read
 SPENT = 1.0  # nats of KL that are more than nothing
 # Nats, and share of the KL, that refining q gains in a lagging encoder. A KL weight below 1 in training leaves a gap
 # too: we have seen 0.26 of the KL at a weight of 0.25, and 0.11 at 0.5.
@@ -99,6 +101,16 @@ def _command(case: Case, remedies: list[Remedy]) -> str:
 
 
 # -- rules: the evidence, or nothing where the rule does not hold ------------------------------------------------------
+
+
+def _unknown_words(case: Case) -> list[str]:
+    unknown, tokens, ends = case.scores.unknown, case.scores.tokens, case.scores.sentences
+    if not unknown or unknown * tokens <= UNREAD * (tokens - ends):
+        return []
+    return [
+        f"{unknown * tokens / (tokens - ends):.0%} of the tokens are <unk>",
+        "it costs what one token costs and the words behind it are free, so that all scores look better than they are",
+    ]
 
 
 def _no_latent(case: Case) -> list[str]:
@@ -193,6 +205,12 @@ def _permuted(s: Scores) -> str:
 
 
 STATES: list[tuple[str, str, Callable[[Case], list[str]], Callable[[Case], list[Remedy]]]] = [
+    (
+        "unknown words",
+        "Too much of the text is <unk> for the scores to be of the text.",
+        _unknown_words,
+        read,
+    ),
     ("no latent", "The model is a language model.", _no_latent, nothing),
     ("under-trained", "The model has not learnt enough for the other signs to mean much.", _under_trained, train),
     ("lagging encoder", "The decoder could use z, but q hardly differs from the prior.", _silent_encoder, hurry),

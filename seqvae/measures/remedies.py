@@ -38,6 +38,13 @@ class Case:
         return "a Gaussian" if self.series else "a unigram model"
 
 
+def read(case: Case) -> list[Remedy]:
+    """Have tokens that the text is made of."""
+    if case.config.data.tokenizer == "word":
+        return [("--tokenizer char", "characters as tokens, of which few are unknown")]
+    return [("--tokenizer bpe", "byte pairs as tokens, which can write any text")]
+
+
 def listen(case: Case) -> list[Remedy]:
     """Make the decoder listen to z."""
     model, objective, found = case.config.model, case.config.objective, []

@@ -31,8 +31,8 @@ class Scores:
     sentences: int = _likelihood("number of sentences scored")
     tokens: int = _likelihood("number of targets scored: the tokens, and one end for each sentence that was not cut")
     unknown: float | None = _likelihood(
-        "share of the targets that are <unk>, where nll is not charged for which word it was: models of different "
-        "vocabularies can be compared only where it is 0",
+        "fraction of the targets that are <unk>: it costs what one token costs, and the words behind it are free, so "
+        "that nll can be compared between vocabularies only where this is 0",
         default=None,
     )
     samples: int = _likelihood("draws of z for each sentence; 1 without a latent space, where all draws are equal")
@@ -55,7 +55,8 @@ class Scores:
     nll_seed_deviation: float | None = _likelihood("standard deviation of the mean nll over the seeds", default=None)
     nll_per_frame: float | None = _likelihood("total nll / frames, nats in the units of the data", default=None)
     perplexity: float | None = _likelihood(
-        "exp(total nll / (words + one end for each sentence that was not cut)): per word, for any tokenizer",
+        "exp(total nll / (words + one end for each sentence that was not cut)): per word, for any tokenizer; left out "
+        "where white space does not split the text into words, as in Chinese or SMILES: perplexity_token says it then",
         default=None,
     )
     perplexity_elbo: float | None = _likelihood("the same from -elbo in place of nll", default=None)

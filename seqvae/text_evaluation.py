@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import tokenizers
 from tokenizers.pre_tokenizers import Split as Cut
+from torch import Tensor
 from torch.distributions import Distribution
 
 from seqvae.batch import UNKNOWN
-from seqvae.decoding import check_options, seeded
+from seqvae.decoding import check_options
 from seqvae.errors import ConfigError, CorpusError
 from seqvae.generation import path
+from seqvae.measures.bounds import measure
 from seqvae.measures.diversity import (
     distinct,
     length_divergence,
@@ -32,6 +34,7 @@ from seqvae.measures.surface import (
     token_accuracy,
 )
 from seqvae.measures.text_scores import TextScores
+from seqvae.text.batching import ordered
 from seqvae.text.corpus import Split
 from seqvae.text.ngrams import NGram
 from seqvae.text.pipelines import PIECES
@@ -111,19 +114,19 @@ def evaluate_text(
     if model.model.latent:
         labels = model.labels_of(held_out)
         q = model.encode(held_out.texts(), labels=labels)
-        scores |= _reconstruction(model, q, labels, _all(held_out), seed)
+        scores |= _reconstruction(model, q.mode, labels, held_out, seed)
         scores |= _interpolation(model, q, labels, steps, min(paths, len(held_out) // 2), seed, judge)
     return TextScores(**scores)
 
 
 def _reconstruction(
-    model: TextVAE, q: Distribution, labels: list[str] | None, originals: Sequences, seed: int
+    model: TextVAE, modes: Tensor, labels: list[str] | None, held_out: Split, seed: int
 ) -> Found:
     scores: Found = {}
+    originals = _all(held_out)
     texts = _spaced(model, originals)
-    with seeded(seed):
-        points = {"mean": q.mode, "sampled": q.sample()}
-    for name, z in points.items():
+    drawn = measure(model.model, ordered(held_out), samples=1, seed=seed).z
+    for name, z in {"mean": modes, "sampled": drawn}.items():
         again = model.sequences(model.decode(z, labels=labels))
         said = _spaced(model, again)
         scores[f"exact_match_{name}"] = exact_match(texts, said)

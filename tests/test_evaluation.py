@@ -17,6 +17,7 @@ from seqvae.encoders import RecurrentEncoder
 from seqvae.errors import ConfigError, CorpusError, TrainingError
 from seqvae.measures import bounds, evaluation, space
 from seqvae.measures.bounds import Bound, measure, validate
+from seqvae.measures.draws import sentence_keys
 from seqvae.measures.evaluation import evaluate, scored
 from seqvae.measures.metrics import keyed_normal
 from seqvae.noise import WordDropout
@@ -122,7 +123,7 @@ def test_each_sentence_scores_what_an_explicit_loop_gives():
             q, p = model.encode(batch), model.prior()
             said, weights = [], []
             for draw in range(samples):
-                noise = keyed_normal(3, torch.tensor([place]), samples, LATENT)[:, draw]
+                noise = keyed_normal(3, sentence_keys(batch), samples, LATENT)[:, draw]
                 z = q.base_dist.loc + q.base_dist.scale * noise
                 said.append(float(model.log_prob(batch, z).sum()))
                 weights.append(said[-1] + float(p.log_prob(z)) - float(q.log_prob(z)))
@@ -353,7 +354,7 @@ def test_the_effective_sample_size_is_that_of_the_weights_of_each_sentence():
         batch = Batch.of([ids])
         with torch.no_grad():
             q, p = model.encode(batch), model.prior()
-            noise = keyed_normal(3, torch.tensor([place]), samples, LATENT)[0]
+            noise = keyed_normal(3, sentence_keys(batch), samples, LATENT)[0]
             points = [q.mean + q.stddev * draw for draw in noise]
             logs = [float(model.log_prob(batch, z).sum() + p.log_prob(z) - q.log_prob(z)) for z in points]
         weights = [math.exp(log) for log in logs]

@@ -119,9 +119,7 @@ def evaluate_text(
     return TextScores(**scores)
 
 
-def _reconstruction(
-    model: TextVAE, modes: Tensor, labels: list[str] | None, held_out: Split, seed: int
-) -> Found:
+def _reconstruction(model: TextVAE, modes: Tensor, labels: list[str] | None, held_out: Split, seed: int) -> Found:
     scores: Found = {}
     originals = _all(held_out)
     texts = _spaced(model, originals)

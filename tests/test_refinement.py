@@ -105,7 +105,9 @@ def test_the_gap_of_a_shifted_posterior_is_the_divergence_that_the_shift_costs(s
 
 def test_a_sentence_that_refinement_made_worse_keeps_the_q_of_the_encoder(skipping, random_batch, monkeypatch):
     # A step from the exact N(0, 1) to N(1, 1) costs 1/2 in each of 3 dimensions.
-    monkeypatch.setattr("seqvae.measures.refinement._refine", lambda model, batch, p, mean, scale, *_: (mean + 1, scale))
+    monkeypatch.setattr(
+        "seqvae.measures.refinement._refine", lambda model, batch, p, mean, scale, *_: (mean + 1, scale)
+    )
     gap = inference_gap(deaf(skipping), [(range(5), random_batch())])
     assert gap.tolist() == [0.0] * 5
 

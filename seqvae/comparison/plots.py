@@ -33,8 +33,9 @@ CAPTIONS = {
     "nll_against_information": "-log p(x) with its standard error over the sentences, against the mutual information "
     "of sentence and z: the mark is the lower end, the bar reaches from two standard errors below it to two above the "
     "upper end." + SHADED,
-    "active_unit_curves": "Variance of the posterior mean over the sentences, over that of the prior, by latent dimension "
-    f"from the largest to the smallest; units above {THRESHOLD} count as active. What is below {FLOOR:g} is drawn there.",
+    "active_unit_curves": "Variance of the posterior mean over the sentences, over that of the prior, by latent "
+    f"dimension from the largest to the smallest; units above {THRESHOLD} count as active. What is below {FLOOR:g} is "
+    "drawn there.",
     "training_curves": "Validation during training, nats per sentence, one line a run; of the mutual information the "
     "lower end." + SHADED,
 }

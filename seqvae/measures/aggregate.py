@@ -122,7 +122,9 @@ def bracket_information(q: Distribution, z: Tensor, kl: Tensor) -> tuple[Bracket
     error = standard_error(kl if upper == rate else high)
     return (
         Bracket(lower, upper, standard_error(low), error),
-        Bracket(rate - upper, rate - lower, standard_error(kl - high) if upper < rate else 0.0, standard_error(kl - low)),
+        Bracket(
+            rate - upper, rate - lower, standard_error(kl - high) if upper < rate else 0.0, standard_error(kl - low)
+        ),
     )
 
 

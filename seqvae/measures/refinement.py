@@ -36,11 +36,11 @@ def inference_gap(
     gap(x) = ELBO(x, refined q) - ELBO(x, q(z|x)) <= max over Gaussians q of ELBO(x, q) - ELBO(x, q(z|x))
 
     A large gap is the sign of an encoder that lags behind its decoder, or was trained for another weight of the KL than
-    the 1 of the ELBO. Refinement may end at a worse q, as where the KL to a mixture has to be estimated from draws. So a
-    second set of draws, shared by both sides, decides: where the refined q is not better by more than a standard error,
-    the encoder's is kept and the gap is 0. A third set, again shared, says what the gap is, without the noise that the
-    choice was made by. The expectation of each number is a lower bound of the true gap, below 0 only as far as the
-    choice errs. Average over sentences.
+    the 1 of the ELBO. Refinement may end at a worse q, as where the KL to a mixture has to be estimated from draws. So
+    a second set of draws, shared by both sides, decides: where the refined q is not better by more than a standard
+    error, the encoder's is kept and the gap is 0. A third set, again shared, says what the gap is, without the noise
+    that the choice was made by. The expectation of each number is a lower bound of the true gap, below 0 only as far as
+    the choice errs. Average over sentences.
 
     The steps follow the natural gradient, s^2 dELBO/dm and 1/2 dELBO/d(log s): its unit is that of q itself, so that
     one learning rate serves narrow and wide posteriors. It falls to 0 along half a cosine.

@@ -41,6 +41,17 @@ class Scores:
     reconstruction_standard_error: float | None = _likelihood(
         "standard error of reconstruction over the sentences", default=None
     )
+    train_reconstruction: float | None = _likelihood(
+        "the same of training sentences, one draw each: far below where the training sentences are learnt by heart",
+        default=None,
+    )
+    train_reconstruction_standard_error: float | None = _likelihood(
+        "standard error of train_reconstruction over these sentences", default=None
+    )
+    train_sentences: int | None = _likelihood(
+        "training sentences of train_reconstruction, evenly spread, at most 1000", default=None
+    )
+    train_tokens: int | None = _likelihood("their targets", default=None)
     kl: float = _likelihood("KL(q(z|x) || p(z)), nats per sentence, weight 1 and no floor")
     kl_standard_error: float | None = _likelihood("standard error of kl over the sentences", default=None)
     kl_dimensions: tuple[float, ...] | None = _likelihood(
@@ -132,8 +143,8 @@ class Scores:
         "standard error of the difference of these two", default=None
     )
     active_units: int = _latent(
-        "latent dimensions whose posterior mean, on a sphere its direction, has a variance over the sentences above 0.01 "
-        "times that of the prior: 0.01 for N(0, I), 0.01 / D on the sphere"
+        "latent dimensions whose posterior mean, on a sphere its direction, has a variance over the sentences above "
+        "0.01 times that of the prior: 0.01 for N(0, I), 0.01 / D on the sphere"
     )
     variances: tuple[float, ...] | None = _latent("these variances over the prior's, largest first", default=None)
     permuted_nll_increase: float = _latent(

@@ -44,8 +44,11 @@ def aggregate(model: SequenceVAE, kept: Kept, table: Measured, seed: int) -> dic
 
 
 def placed(model: SequenceVAE, table: Measured, seed: int) -> tuple[Tensor, Tensor]:
-    """(N, D) posterior means, on a sphere their directions, and (D,) the variance of z under the prior: of `HOLES` draws
-    where it has no closed form, as that of a flow.
+    """Find what active units are counted by.
+
+    Returns:
+        (N, D) the posterior means, on a sphere their directions; and (D,) the variance of z under the prior, that of
+        `HOLES` draws where it has no closed form, as with a flow.
     """
     if not model.latent:
         return table.mean, torch.ones(0)

@@ -40,12 +40,13 @@ def test_a_key_is_made_of_the_ids_and_the_label_of_a_sentence_alone(lengthen):
     assert (labels[0] != keys).all() and (labels[0] != labels[1]).all()
 
 
-def test_the_key_of_a_series_is_made_of_its_numbers():
+def test_the_key_of_a_series_is_made_of_its_numbers_without_their_unit():
     one, other = np.array([[0.5, -1.0], [0.0, 3.0]]), np.array([[0.5, -1.0], [3.0, 0.0]])
     keys = sentence_keys(Batch.of_frames([one, other, one[:1], one]))
     assert keys[0] == keys[3] and keys.unique().numel() == 3
     assert torch.equal(sentence_keys(Batch.of_frames([one.astype(np.float32)])), keys[:1])
     assert torch.equal(sentence_keys(Batch.of_frames([-0.0 * one])), sentence_keys(Batch.of_frames([0.0 * one])))
+    assert torch.equal(sentence_keys(Batch.of_frames([2.0**unit * one for unit in (-300, 20)])), keys[[0, 0]])
 
 
 def test_keys_are_the_same_on_every_machine():

@@ -13,6 +13,8 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from seqvae import TextVAE
 from seqvae.batch import Batch
+from seqvae.comparison.outcomes import Outcome, compare
+from seqvae.comparison.tables import to_text
 from seqvae.measures.aggregate import bracket_information
 from seqvae.measures.bounds import measure
 from seqvae.measures.draws import draw_prior, sentence_keys
@@ -137,6 +139,13 @@ def test_brackets_are_shown_with_their_standard_errors(small_model, tiny_corpus)
     assert vitals(model, batches).mutual_information_lower_standard_error == pytest.approx(
         scores.mutual_information_lower_standard_error
     )
+
+
+def test_a_comparison_shows_the_ends_with_their_standard_errors():
+    scores = {"nll": 2.0, "mutual_information_lower": 1.25, "mutual_information_lower_standard_error": 0.25}
+    scores |= {"mutual_information_upper": 1.5, "mutual_information_upper_standard_error": 0.5}
+    table = compare([Outcome("one", 0, "vae", scores, np.array([1.0, 3.0]), [], {}, 1.0)])
+    assert "1.25 (0.25)" in to_text(table) and "1.50 (0.50)" in to_text(table)
 
 
 # -- active units ------------------------------------------------------------------------------------------------------

@@ -12,7 +12,9 @@ from seqvae.examination import examine
 from seqvae.measures.doctor import Case, diagnose, warning
 from seqvae.measures.evaluation import evaluate
 from seqvae.measures.scores import restored, rows
+from seqvae.observations.frames import LEAST
 from seqvae.series.corpus import load_series
+from seqvae.series.floors import floors
 from seqvae.text.batching import ordered
 from seqvae.text.corpus import load
 
@@ -85,6 +87,14 @@ def test_the_same_series_in_another_unit_have_the_same_diagnosis(waves, power):
     one, other = found
     assert other.scores.nll - one.scores.nll == pytest.approx(12 * power * np.log(2), abs=1e-3)
     assert one.scores.mutual_information_lower > 1 and one.diagnosis.state == other.diagnosis.state == "healthy"
+
+
+def test_a_channel_that_never_varies_puts_the_floor_no_lower_than_a_model_can_come():
+    wave = np.sin(np.arange(40.0))[:, None]
+    splits = [load_series([wave, -wave, 2 * wave], whole=True).test]
+    splits += [load_series([np.hstack([x, np.full_like(x, 7.0)]) for x in splits[0].series()], whole=True).test]
+    one, two = (floors(split, split)["gaussian"]["nll_per_frame"] for split in splits)
+    assert two - one == pytest.approx(np.log(LEAST * np.sqrt(2 * np.pi)))
 
 
 # -- training sets learnt by heart -------------------------------------------------------------------------------------

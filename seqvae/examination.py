@@ -61,7 +61,7 @@ def examine(
     Args:
         model: the model.
         split: held-out sentences, encoded with its tokenizer; or series.
-        train: those that it was trained on, for the floors and to see whether it knows them by heart.
+        train: those that it was trained on, for the floors and to see whether it has memorised them.
         samples: draws of z for each sentence.
         seed: of all draws.
         seeds: how often the importance-weighted likelihood is estimated.

@@ -109,7 +109,7 @@ def validation(event: Validation, end: float, unit: str = "sentence") -> str:
         rise=rise,
         weight=event.weight,
         end=end,
-        told=bracket(event.vitals)[0],
+        information=bracket(event.vitals)[0],
         series=unit == "series",
     )
     return f"{line}\n  warning: {ill}; `seqvae diagnose` says what to try" if ill else line

@@ -159,8 +159,8 @@ def test_a_z_that_tells_nothing_beyond_its_noise_is_kl_without_information(figur
 
 def test_the_warning_while_training_tells_the_two_apart():
     figures = {"reconstruction": 60.0, "kl": 1.6, "rise": 0.1, "weight": 0.5, "end": 0.5}
-    assert "decoder ignores z" in warning(**figures, told=1.2)
-    assert "KL without information" in warning(**figures, told=0.2)
+    assert "decoder ignores z" in warning(**figures, information=1.2)
+    assert "KL without information" in warning(**figures, information=0.2)
     assert warning(**figures | {"reconstruction": -9000.0, "rise": 0.6}, series=True) is None
     assert warning(**figures | {"reconstruction": 9000.0, "rise": 0.6}, series=True) is None
     assert "costs only 0.10 nats" in warning(**figures | {"reconstruction": 9000.0}, series=True)

@@ -35,8 +35,8 @@ from seqvae.measures.scores import Scores, of_series
 from seqvae.measures.vitals import Vitals
 
 SILENT, SILENT_SHARE = 0.5, 0.01  # nats, and share of the reconstruction, that another one's z costs at least
-TOLD = 0.5  # nats of mutual information that are more than next to nothing
-LOST, LOST_SHARE = 1.0, 0.5  # nats, and share of the gain on training sentences, that held-out ones lack
+INFORMATION = 0.5  # nats of mutual information that are more than next to nothing
+LOST, LOST_FRACTION = 1.0, 0.5  # nats, and fraction of the gain on training sentences, that held-out ones lack
 SPENT = 1.0  # nats of KL that are more than nothing
 # Nats, and share of the KL, that refining q gains in a lagging encoder. A KL weight below 1 in training leaves a gap
 # too: we have seen 0.26 of the KL at a weight of 0.25, and 0.11 at 0.5.
@@ -80,7 +80,14 @@ def heard(rise: float, cost: float) -> bool:
 
 
 def warning(
-    *, reconstruction: float, kl: float, rise: float, weight: float, end: float, told: float = 0.0, series: bool = False
+    *,
+    reconstruction: float,
+    kl: float,
+    rise: float,
+    weight: float,
+    end: float,
+    information: float = 0.0,
+    series: bool = False,
 ) -> str | None:
     """Say what to tell the user while training, once the weight is past half of its end; None if all is well.
 
@@ -90,12 +97,14 @@ def warning(
         rise: of the reconstruction with another one's z.
         weight: of the KL now.
         end: of its schedule.
-        told: nats that z tells of a sentence at least, noise allowed for.
+        information: nats that z tells of a sentence at least, two standard errors allowed for.
         series: whether these are series, whose reconstruction depends on the unit of the data.
     """
     if heard(rise, 0.0 if series else reconstruction) or weight < end / 2:
         return None
-    state = "decoder ignores z" if told >= TOLD else "collapsed" if kl < SPENT else "KL without information"
+    state = (
+        "decoder ignores z" if information >= INFORMATION else "collapsed" if kl < SPENT else "KL without information"
+    )
     costs = f"{rise:.2f} nats" if series else f"{rise:.2f} of {reconstruction:.1f} nats"
     line = f"{state}: KL {kl:.2f}, but another sentence's z costs only {costs}"
     return of_series(line) if series else line
@@ -142,7 +151,7 @@ def _overfitted(case: Case) -> list[str]:
     longer = s.tokens / s.sentences / (s.train_tokens / s.train_sentences)
     there, here = longer * (case.train_unigram - s.train_reconstruction), case.unigram - s.reconstruction
     noise = math.hypot(s.reconstruction_standard_error or 0.0, longer * (s.train_reconstruction_standard_error or 0.0))
-    if there - here < max(LOST, LOST_SHARE * there, 2 * noise) or there < LOST:
+    if there - here < max(LOST, LOST_FRACTION * there, 2 * noise) or there < LOST:
         return []
     gains = f"over {case.floor} it gains {there:.1f} nats on training sentences, {here:.1f} on held-out ones"
     costs = (
@@ -166,7 +175,7 @@ def _deaf(case: Case) -> bool:
 
 
 def _ignored(case: Case) -> list[str]:
-    if not _deaf(case) or bracket(case.scores)[0] < TOLD:
+    if not _deaf(case) or bracket(case.scores)[0] < INFORMATION:
         return []
     return [_permuted(case), _information(case.scores), _rate(case.scores)]
 
@@ -228,8 +237,8 @@ def _partly(case: Case) -> list[str]:
     cost = case.comparable(s.nll)
     if 2 * s.active_units >= latent and bracket(s)[1] >= INFORMED * cost:
         return []
-    whole = f"the {cost:.1f} nats gained over {case.floor}" if case.series else f"{cost:.1f} nats"
-    return [f"{s.active_units} of {latent} dimensions active", f"{_information(s)}, of {whole}", _permuted(case)]
+    whole = f", of {cost:.1f} nats" + (f" gained over {case.floor}" if case.series else "") if cost else ""
+    return [f"{s.active_units} of {latent} dimensions active", _information(s) + whole, _permuted(case)]
 
 
 def _healthy(case: Case) -> list[str]:
@@ -251,10 +260,10 @@ def _information(s: Scores) -> str:
     return "mutual information {:.2f} to {:.2f} nats (within two standard errors)".format(*bracket(s))
 
 
-def _above(case: Case, cost: float, floor: float) -> str:
-    """How far a cost is above the floor, as a difference; of text with both figures, which have no unit."""
-    figures = "" if case.series else f" ({cost:.1f} and {floor:.1f})"
-    return f"{cost - floor:.1f} nats more than {case.floor}{figures}"
+def _above(case: Case, cost: float, baseline: float) -> str:
+    """How far a cost is above the baseline, as a difference; of text with both figures, which have no unit."""
+    figures = "" if case.series else f" ({cost:.1f} and {baseline:.1f})"
+    return f"{cost - baseline:.1f} nats more than {case.floor}{figures}"
 
 
 def _rate(s: Scores) -> str:
@@ -271,7 +280,7 @@ STATES: list[tuple[str, str, Callable[[Case], list[str]], Callable[[Case], list[
     ("no latent", "The model is a language model.", _no_latent, nothing),
     (
         "overfitted",
-        "The training sentences are learnt by heart, which does not help with others; more of them would help most.",
+        "The model has memorised its training sentences and does worse on others; more sentences would help most.",
         _overfitted,
         generalize,
     ),

@@ -1,8 +1,11 @@
 """Remedies: options of `seqvae train` against each thing that a model can suffer from, the likeliest to help first."""
 
+import inspect
 from dataclasses import dataclass
+from typing import Any
 
 from seqvae.config import Config
+from seqvae.decoders import DECODERS
 from seqvae.measures.scores import Scores
 
 Remedy = tuple[str, str]  # options of `seqvae train`, and why they help
@@ -103,31 +106,32 @@ def sharpen(case: Case, factor: float = 2.0) -> Remedy:
 
 
 def generalize(case: Case) -> list[Remedy]:
-    """Leave less room to learn the training sentences by heart."""
-    training, decoder = case.config.training, case.config.model.decoder
-    dropout = float(decoder.get("dropout", 0.3))
-    words = [remedy for remedy in expose(case) if "noise" in remedy[0]]
-    found = [(options, "more word dropout, so that no sentence is seen twice alike") for options, _ in words]
+    """Leave less room to memorise the training sentences."""
+    found = [(options, "more word dropout") for options, _ in expose(case) if "noise" in options]
+    dropout = float(_decoder_option(case, "dropout"))
     if dropout < 0.5:
         found.append((f"--model.decoder.dropout {min(0.5, dropout + 0.2):.2g}", "more dropout"))
-    if training.patience == 0:
+    if case.config.training.patience == 0:
         found.append(("--patience 5", "an end once held-out sentences gain no more"))
     return [*found, smaller(case)]
 
 
 def smaller(case: Case) -> Remedy:
     """Halve the decoder."""
-    hidden = int(
-        case.config.model.decoder.get("hidden", 512 if case.config.model.decoder["name"] == "transformer" else 256)
-    )
-    return f"--model.decoder.hidden {max(8, hidden // 2)}", "a smaller decoder"
+    return f"--model.decoder.hidden {max(8, int(_decoder_option(case, 'hidden')) // 2)}", "a smaller decoder"
+
+
+def _decoder_option(case: Case, name: str) -> Any:
+    """An option of the decoder, as given or by default."""
+    given = case.config.model.decoder
+    return given.get(name, inspect.signature(DECODERS[given["name"]]).parameters[name].default)
 
 
 def inform(case: Case) -> list[Remedy]:
     """Exchange nats that say nothing for such that do."""
     floor = float(case.config.objective.divergence.get("free_bits", 0.0))
     lift = [("--objective.divergence.free_bits 0", "no floor, which is being met by the variance of q alone")]
-    return [*(lift if floor else []), *(r for r in listen(case) if "free_bits" not in r[0])]
+    return [*(lift if floor and not case.fixed_rate else []), *(r for r in listen(case) if "free_bits" not in r[0])]
 
 
 def hurry(case: Case) -> list[Remedy]:

@@ -42,7 +42,7 @@ class Scores:
         "standard error of reconstruction over the sentences", default=None
     )
     train_reconstruction: float | None = _likelihood(
-        "the same of training sentences, one draw each: far below where the training sentences are learnt by heart",
+        "the same of training sentences, one draw each: far below it where the model has memorised them",
         default=None,
     )
     train_reconstruction_standard_error: float | None = _likelihood(

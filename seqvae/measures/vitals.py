@@ -29,10 +29,10 @@ class Vitals:
     watched_kl: float
     mutual_information_lower: float
     mutual_information_upper: float
-    mutual_information_lower_standard_error: float
-    mutual_information_upper_standard_error: float
     active_units: int
     permuted_nll_increase: float
+    mutual_information_lower_standard_error: float = 0.0
+    mutual_information_upper_standard_error: float = 0.0
 
 
 def vitals(model: SequenceVAE, batches: Indexed, *, seed: int = 0) -> Vitals | None:

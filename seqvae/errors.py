@@ -40,9 +40,9 @@ def choose(kind: str, given: str, known: Iterable[str]) -> str:
     seqvae.errors.ConfigError: unknown tokenizer 'wrod'; did you mean 'word'? (known: char, word)
     """
     known = sorted(known)
-    if given in known:
+    if isinstance(given, str) and given in known:
         return given
-    near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(given), known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ConfigError(f"unknown {kind} {given!r}{hint} (known: {', '.join(known) or 'none'})")
 

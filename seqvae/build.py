@@ -130,11 +130,8 @@ def alternatives(config: Config) -> Iterator[tuple[str, str, Config]]:
         plain = resolve(place, {"name": part["name"]})
         for option, value in plain.items():
             if value != part[option]:
-                yield (
-                    place,
-                    f"--{place}.{option} {str(value).lower()}",
-                    with_part(config, place, part | {option: value}),
-                )
+                words = f"--{place}.{option} {str(value).lower()}"
+                yield place, words, with_part(config, place, part | {option: value})
         if part["name"] != default["name"]:
             yield place, f"--{place}.name {default['name']}", with_part(config, place, default)
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from seqvae.build import build_model
 from seqvae.config import Config
 from seqvae.errors import CheckpointError, SeqVAEError
+from seqvae.options import shown
 from seqvae.text.tokenizer import Tokenizer
 from seqvae.vae import SequenceVAE
 
@@ -95,9 +96,10 @@ def _config(path: Path) -> tuple[int, Config, dict[str, Any], dict[str, int]]:
         if values["library"] != "seqvae":
             raise KeyError("library")
         if values["format"] != FORMAT:
+            given = shown(repr(values["format"]))
             raise CheckpointError(
-                f"{path} has the format {values['format']} of another version of seqvae: expected {FORMAT}; load it with "
-                "that version (pip install -U seqvae for a newer one), or train the model again"
+                f"{path} has format {given}, and this version of seqvae reads format {FORMAT} alone: load it with the "
+                "version that wrote it, or train the model again"
             )
         config = Config.from_dict(values["config"])
         return int(values["vocabulary"]), config, dict(values["facts"]), _labels(path, config, values.get("labels", {}))

@@ -13,10 +13,13 @@ from typing import Any, Literal
 
 from seqvae.errors import ConfigError, choose
 from seqvae.options import Part, completed, typed
-from seqvae.targets import HOLDERS, TargetBy, held
+from seqvae.targets import TargetBy, held
 
 NO_LABELS = "nothing, since models of series are not conditioned"
-NO_WORDS = "nothing, since noise is made of words and these are series of numbers"
+NO_WORDS = (
+    "nothing else than the default, since noise is made of words and these are series of numbers: "
+    "write --model.noise.name word-dropout"
+)
 
 
 def part(name: str, **options: Any) -> Any:

@@ -31,6 +31,8 @@ SMALL = {
     "hidden": 4,
     "width": 8,
     "heads": 2,
+    "layers": 2,
+    "rank": 2,
     "components": 2,
     "length": 2,
     "transforms": 1,
@@ -58,7 +60,8 @@ def lower(value: Any) -> Any:
     """The part with none of its sizes above `SMALL`; a value that is no part as it is."""
     if not isinstance(value, dict):
         return value
-    return {name: min(size, SMALL[name]) if name in SMALL else size for name, size in value.items()}
+    sizes = {name: size for name, size in value.items() if name in SMALL and isinstance(size, int)}
+    return value | {name: min(size, SMALL[name]) for name, size in sizes.items()}
 
 
 def check_together(
@@ -114,7 +117,7 @@ def attempt(config: Config, build: Callable[[Config], Parts]) -> Exception | Non
 
 
 def update(model: SequenceVAE, objective: Objective, rule: Update, config: Config) -> None:
-    """Make an update of tiny parts where the divergence counts most; and one at each stage, of a rule that has stages."""
+    """Make an update of tiny parts where the divergence weighs most, and one in each stage of a rule with stages."""
     weight, first = objective.weight, rule.before
     pair = Pair(series=config.model.observation["name"] == "frames", labels=model.condition is not None)
     trainer = DryTrainer(model, objective, cast(Batches, pair), config.training, cast(Accelerator, Alone()), rule)

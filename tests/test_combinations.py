@@ -1,0 +1,275 @@
+"""All parts with all others: each combination trains, or is refused before any work in one line that says what to write."""
+
+import random
+import re
+import warnings
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from torch.autograd.function import once_differentiable
+from torch.distributions import Independent, Normal
+
+from seqvae.build import CATALOGUES, build_small, resolve_all
+from seqvae.config import Config
+from seqvae.errors import ConfigError
+from seqvae.pretrained import config_of
+from seqvae.seriesvae import SeriesVAE
+from seqvae.terms import DIVERGENCES, KL, Term
+from seqvae.textvae import TextVAE
+from seqvae.updates import UPDATES
+
+# What there is to choose from, the defaults first; some parts have options that make them another part in effect.
+CHOICES = {
+    place.split(".")[1]: [{"name": name} for name in catalogue]
+    for place, catalogue in CATALOGUES.items()
+    if place != "objective.weight"
+}
+CHOICES["update"].append({"name": "semi-amortized", "through": True})
+CHOICES["encoder"].append({"name": "recurrent", "cell": "gru", "pooling": "mean"})
+CHOICES["decoder"].append({"name": "recurrent", "cell": "gru", "layers": 2, "every_layer": True})
+CHOICES["observation"].append({"name": "tokens", "shortlist": 0})
+LARGE = {room: CHOICES[room] for room in ("divergence", "update", "prior", "posterior")}
+
+# The pairs that do not go together, stated a second time.
+DIAGONAL = ("gaussian", "batch-norm", "delta", "deterministic")
+APART = [
+    *[("posterior", "vmf", "prior", name) for name in ("normal", "gaussian", "mixture", "flow")],
+    *[("posterior", name, "prior", "sphere") for name in (*DIAGONAL, "low-rank")],
+    *[("update", "importance", "divergence", name) for name in DIVERGENCES if name not in ("kl", "controlled")],
+    *[("update", "importance", "auxiliary", name) for name in ("bag-of-words", "mutual-information")],
+    *[("update", "semi-amortized", "posterior", name) for name in ("low-rank", "vmf")],
+    *[("divergence", "wasserstein", "prior", name) for name in ("mixture", "flow", "sphere", "vamp")],
+    *[("divergence", name, "posterior", q) for name in ("wasserstein", "total-correlation") for q in ("low-rank", "vmf")],
+    ("update", "lagging", "prior", "vamp"),
+    ("observation", "frames", "auxiliary", "bag-of-words"),
+    ("observation", "frames", "noise", "denoising"),
+]
+
+
+def apart(row):
+    """Whether two of these choices do not go together."""
+    return any(row[a]["name"] == b and row[c]["name"] == d for a, b, c, d in APART if a in row and c in row)
+
+
+def configuration(row):
+    return config_of({room: dict(part) for room, part in row.items()})
+
+
+def filled(pair, draw):
+    """A whole row with these two choices, the others drawn from those that go with the ones before; None if none do."""
+    row = dict(pair)
+    for room in draw.sample(sorted(CHOICES.keys() - pair.keys()), len(CHOICES) - 2):
+        free = [choice for choice in CHOICES[room] if not apart(row | {room: choice})]
+        if not free:
+            return None
+        row[room] = draw.choice(free)
+    return row
+
+
+def covering():
+    """Rows of choices that go together, in which each pair of them occurs; greedy, and always the same."""
+    draw, rows = random.Random(0), []
+    pairs = [{a: x, b: y} for a, b in combinations(CHOICES, 2) for x in CHOICES[a] for y in CHOICES[b]]
+    left = [pair for pair in pairs if not apart(pair)]
+    while left:
+        tried = [row for row in (filled(left[0], draw) for _ in range(20)) if row]
+        if not tried:  # no third part goes with both, as no posterior does with `sphere` and `semi-amortized`
+            left.pop(0)
+            continue
+        gains = [[pair for pair in left if all(row[room] == pair[room] for room in pair)] for row in tried]
+        best = max(range(len(tried)), key=lambda i: len(gains[i]))
+        rows.append(tried[best])
+        left = [pair for pair in left if pair not in gains[best]]
+    return rows
+
+
+ROWS = covering()
+
+
+def test_every_pair_of_parts_that_go_together_takes_an_update():
+    for row in ROWS:
+        resolve_all(configuration(row))
+
+
+@pytest.mark.slow  # half a minute: 2,520 combinations
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+def test_every_combination_takes_an_update_or_is_refused_as_stated(divergence):
+    rooms = ("update", "prior", "posterior")
+    for choices in product(*(CHOICES[room] for room in rooms)):
+        row = dict(zip(rooms, choices, strict=True)) | {"divergence": {"name": divergence}}
+        if apart(row):
+            with pytest.raises(ConfigError) as caught:
+                resolve_all(configuration(row))
+            assert "\n" not in str(caught.value)
+        else:
+            resolve_all(configuration(row))
+
+
+@pytest.mark.parametrize(("room", "name", "other", "its_name"), APART)
+def test_a_pair_that_does_not_go_together_is_refused_with_what_to_write(room, name, other, its_name):
+    row = {room: {"name": name}, other: {"name": its_name}}
+    if "sphere" in (name, its_name) and "posterior" not in row:  # the one posterior that goes with it
+        row["posterior"] = {"name": "vmf"}
+    with pytest.raises(ConfigError) as caught:
+        resolve_all(configuration(row))
+    line = str(caught.value)
+    assert "\n" not in line and room in line and other in line, line
+    advice = line.partition("write ")[2].split(", or ")
+    assert advice != [""]
+    for words in advice:  # each by itself is enough
+        mended = {part: dict(row.get(part, {})) for part in CHOICES if part in row}
+        for place, option, value in re.findall(r"--\w+\.([a-z]+)\.([a-z_]+) ([a-z0-9-]+)", words):
+            mended[place] = {"name": value} if option == "name" else mended.get(place, {}) | {option: value}
+        assert mended != row
+        resolve_all(configuration(mended))
+
+
+@pytest.mark.parametrize("row", random.Random(1).sample(ROWS, 6), ids=lambda row: "-".join(p["name"] for p in row.values()))
+def test_what_a_dry_update_accepts_trains(row):
+    sizes = {"latent": 3, "embedding": 6, "batch_size": 12, "max_epochs": 1, "precision": "fp32", "exact_length": False}
+    small = {"hidden": 4, "width": 8, "heads": 2}
+    parts = {room: {**part, **{o: v for o, v in small.items() if o in options_of(room, part)}} for room, part in row.items()}
+    if row["observation"]["name"] == "frames":
+        model = SeriesVAE.fit([np.sin(np.arange(n)) for n in range(3, 30)], **sizes, **parts)
+    else:
+        model = TextVAE.fit([f"word{n % 7} and {n}" for n in range(27)], **sizes, **parts)
+    assert model.checkpoint.facts["update"] == 2
+
+
+def options_of(room, part):
+    catalogue = next(catalogue for place, catalogue in CATALOGUES.items() if place.endswith(room))
+    return options(catalogue[part["name"]])
+
+
+# -- parts that others have written ------------------------------------------------------------------------------------
+
+
+class Rough(Term):
+    """A divergence without a second derivative."""
+
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, z):
+            ctx.save_for_backward(z)
+            return z.square().sum(1)
+
+        @staticmethod
+        @once_differentiable
+        def backward(ctx, slope):
+            return 2 * ctx.saved_tensors[0] * slope[:, None]
+
+    def forward(self, trace):
+        return self.Square.apply(trace.z)
+
+
+class Wide(Term):
+    """An auxiliary term of the wrong shape."""
+
+    def __init__(self, *, more: int = 1) -> None:
+        super().__init__()
+        self.more = more
+
+    def forward(self, trace):
+        return trace.z @ torch.ones(trace.z.shape[1] + self.more, 1)
+
+
+def test_parts_that_fail_only_together_are_named_with_what_mends_each(monkeypatch):
+    monkeypatch.setitem(DIVERGENCES, "rough", Rough)
+    row = {"divergence": {"name": "rough"}, "update": {"name": "semi-amortized", "through": True}}
+    with pytest.raises(ConfigError) as caught:
+        resolve_all(configuration(row | {"prior": {"name": "mixture"}}))
+    line = str(caught.value)
+    assert line.startswith("objective.divergence = rough with objective.update = semi-amortized cannot be trained (")
+    assert line.endswith("write --objective.divergence.name kl, or --objective.update.through false")
+    assert "\n" not in line and "prior" not in line
+    for row["update"] in ({"name": "semi-amortized"}, {"name": "joint"}):
+        resolve_all(configuration(row))
+
+
+def test_a_part_that_fails_by_itself_is_named_alone(monkeypatch):
+    monkeypatch.setitem(CATALOGUES["objective.auxiliary"], "wide", Wide)
+    with pytest.raises(ConfigError) as caught:
+        resolve_all(configuration({"auxiliary": {"name": "wide"}, "update": {"name": "pretrain"}}))
+    line = str(caught.value)
+    assert line.startswith("objective.auxiliary = wide cannot be trained (") and "\n" not in line
+    assert line.endswith(": write --objective.auxiliary.name none")
+
+
+def test_a_fault_that_no_other_part_mends_keeps_its_traceback(monkeypatch):
+    monkeypatch.setitem(DIVERGENCES, "kl", Rough)
+    monkeypatch.setattr(Rough, "forward", lambda self, trace: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        resolve_all(Config())
+
+
+# -- which of two parts is to blame ------------------------------------------------------------------------------------
+
+
+class Logistic(Normal):
+    """A distribution over each dimension that torch knows no KL of."""
+
+
+@pytest.mark.parametrize("floor", ["dimension", "batch"])
+@pytest.mark.parametrize(("room", "name"), [("prior", "mixture"), ("prior", "flow"), ("posterior", "low-rank")])
+def test_free_bits_name_the_part_that_does_not_factorize_and_no_other(floor, room, name):
+    row = {room: {"name": name}, "divergence": {"name": "kl", "free_bits": 2.0, "floor": floor}}
+    other = {"prior": "posterior", "posterior": "prior"}[room]
+    with pytest.raises(ConfigError, match=f"model.{room} does not factorize.*write --objective.divergence.floor total") as caught:
+        resolve_all(configuration(row))
+    assert other not in str(caught.value)
+    row["divergence"]["floor"] = "total"
+    resolve_all(configuration(row))
+
+
+def test_free_bits_of_parts_that_factorize_but_have_no_closed_form_say_so(monkeypatch):
+    from seqvae.priors import LearntGaussian
+
+    monkeypatch.setattr(
+        LearntGaussian, "forward", lambda self: Independent(torch.distributions.Logistic(self.mean, 1.0), 1)
+    )
+    row = {"prior": {"name": "gaussian"}, "divergence": {"name": "kl", "free_bits": 2.0}}
+    with pytest.raises(ConfigError, match="no closed form"):
+        resolve_all(configuration(row))
+
+
+# -- a dry update leaves no trace --------------------------------------------------------------------------------------
+
+
+def state():
+    name, keys, *rest = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state().tolist(),
+        "numpy": (name, keys.tolist(), *rest),
+        "python": random.getstate(),
+        "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
+        "warnings": list(warnings.filters),
+        "accelerate": [dict(kind._shared_state) for kind in (AcceleratorState, GradientState, PartialState)],
+        "switches": (torch.is_grad_enabled(), torch.get_default_dtype(), torch.backends.mkldnn.enabled),
+    }
+
+
+@pytest.mark.parametrize("through", [False, True])
+def test_a_dry_update_changes_nothing_of_the_process(through):
+    before = state()
+    row = {"update": {"name": "semi-amortized", "through": through}, "divergence": {"name": "adversarial"}}
+    resolve_all(configuration(row | {"prior": {"name": "mixture"}}))
+    assert state() == before
+
+
+def test_a_dry_update_costs_the_same_at_any_size():
+    """Of the largest sizes that there can be, no part has more than a few thousand weights."""
+    large = {"name": "recurrent", "hidden": 2**16, "layers": 64}
+    row = {"encoder": large, "decoder": large, "prior": {"name": "vamp", "components": 2**16, "length": 2**16}}
+    config = configuration(row | {"posterior": {"name": "low-rank", "rank": 2**16}})
+    for place in ("model.encoder", "model.decoder", "model.prior", "model.posterior"):
+        assert config
+    model, objective, rule = build_small(resolve_all(config_of(config.to_dict()["model"] | {"latent": 2**16})))
+    assert sum(p.numel() for p in model.parameters()) < 10_000
+
+
+def test_a_value_that_goes_with_the_sizes_as_they_are_is_not_refused_for_smaller_ones():
+    config = resolve_all(configuration({"posterior": {"name": "delta", "rate": 200.0}}))  # at most 7 nats a dimension
+    assert config.model.posterior["rate"] == 200.0

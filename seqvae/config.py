@@ -17,7 +17,7 @@ from seqvae.targets import TargetBy, held
 
 NO_LABELS = "nothing, since models of series are not conditioned"
 NO_WORDS = (
-    "nothing else than the default, since noise is made of words and these are series of numbers: "
+    "word-dropout, which is then none, since noise is made of words and model.observation is of frames: "
     "write --model.noise.name word-dropout"
 )
 

@@ -6,7 +6,7 @@ the whole process are afterwards what they were before.
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import repeat
 from typing import Any, cast
@@ -130,7 +130,8 @@ def update(model: SequenceVAE, objective: Objective, rule: Update, config: Confi
 @contextmanager
 def untouched() -> Iterator[None]:
     """Put the random numbers and the warnings of the process back when done, and compute on the processor."""
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.device("cpu"), torch.enable_grad():
+    processor = nullcontext() if torch.empty(0).device.type == "cpu" else torch.device("cpu")
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), processor, torch.enable_grad():
         warnings.simplefilter("ignore")
         torch.default_generator.manual_seed(0)  # not those of other devices, as `torch.manual_seed` does
         yield

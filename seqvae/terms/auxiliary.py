@@ -49,7 +49,7 @@ class BagOfWords(Term):
             return trace.z.new_zeros(len(trace.z))
         if trace.batch.targets.is_floating_point():
             raise ConfigError(
-                "objective.auxiliary = bag-of-words needs tokens, and the corpus holds numbers: "
+                "objective.auxiliary = bag-of-words needs tokens, and model.observation is of frames: "
                 "write --objective.auxiliary.name none"
             )
         with torch.autocast(trace.z.device.type, enabled=False):

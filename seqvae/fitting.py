@@ -180,7 +180,7 @@ def _steps(run: Run) -> Iterator[Step]:
     try:
         yield from run.trainer.steps()
     except TrainingError:
-        if run.folder is not None and not run.best.update and run.accelerator.is_main_process:
+        if run.folder is not None and run.trainer.update > run.best.update == 0 and run.accelerator.is_main_process:
             run.checkpoint.save(run.folder)
         raise
 

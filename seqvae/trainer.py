@@ -191,9 +191,10 @@ class Trainer:
         cause = (
             f"the {' and the '.join(bad)}" if bad else f"the gradient's norm = {norm} (the loss was {report.loss:.4g})"
         )
+        kept = "the model before this update is kept" if self.update else "nothing was learnt before it"
         return (
             f"training stopped at update {self.update + 1}: {cause}, at learning rate {rate:.3g}; "
-            "the model before this update is kept: try a lower --learning-rate, a lower --clip or --precision fp32"
+            f"{kept}: try a lower --learning-rate, a lower --clip or --precision fp32"
         )
 
     def state(self) -> dict[str, Any]:

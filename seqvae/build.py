@@ -19,11 +19,11 @@ from seqvae.config import Config
 from seqvae.decoders import DECODERS
 from seqvae.dry_run import CHANNELS, LABELS, VOCABULARY, Parts, check_together, shrink
 from seqvae.encoders import ENCODERS, Encoder, NoEncoder
-from seqvae.errors import ConfigError, choose
+from seqvae.errors import ConfigError, choose, shown
 from seqvae.noise import NOISES
 from seqvae.objective import Objective
 from seqvae.observations import OBSERVATIONS
-from seqvae.options import Part, plain, shown
+from seqvae.options import Part, plain
 from seqvae.posteriors import POSTERIORS
 from seqvae.priors import PRIORS
 from seqvae.schedules import SCHEDULES

@@ -17,8 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from seqvae.build import build_model
 from seqvae.config import Config
-from seqvae.errors import CheckpointError, SeqVAEError
-from seqvae.options import shown
+from seqvae.errors import CheckpointError, SeqVAEError, shown
 from seqvae.text.tokenizer import Tokenizer
 from seqvae.vae import SequenceVAE
 

@@ -189,7 +189,7 @@ class Descent:
     """What a trainer and its rules ask of an optimizer."""
 
     def __init__(self, parameters: list[nn.Parameter]) -> None:
-        self.param_groups = [{"params": parameters, "lr": 1e-3}]
+        self.param_groups: list[dict[str, Any]] = [{"params": parameters, "lr": 1e-3}]
         self.state: dict[Tensor, Any] = {}
 
     def zero_grad(self) -> None:

@@ -4,7 +4,7 @@ from dataclasses import is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
-from seqvae.errors import ConfigError, choose
+from seqvae.errors import ConfigError, choose, shown
 
 Part = dict[str, Any]  # the `name` of one of a catalogue, and its options
 
@@ -48,19 +48,9 @@ def plain(value: Any) -> Any:
     return value.item() if getattr(value, "shape", None) == () else value
 
 
-def shown(value: Any) -> str:
-    """A value in one line that is not too long.
-
-    >>> shown([[0] * 3] * 99)
-    '[[0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, ...'
-    """
-    text = " ".join(str(value).split())
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 def _named(kind: Any) -> str:
     """A type as a user would say it."""
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "none"}
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         return f"a seqvae.config.{kind.__name__}"
     return words.get(kind, "a list of texts" if get_origin(kind) is tuple else "a table such as {name: recurrent}")

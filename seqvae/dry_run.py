@@ -163,9 +163,13 @@ class Alone:
 
     device, num_processes, process_index, is_main_process = torch.device("cpu"), 1, 0, True
 
-    def prepare(self, *objects: Any) -> tuple[Any, ...]:
-        """The objects as they are."""
-        return objects
+    def prepare(self, *objects: Any) -> Any:
+        """The objects as they are, one by itself."""
+        return objects if len(objects) > 1 else objects[0]
+
+    def prepare_model(self, model: nn.Module, **options: Any) -> nn.Module:
+        """The model as it is."""
+        return model
 
     def backward(self, loss: Tensor, inputs: list[Tensor] | None = None) -> None:
         """Go backward from `loss` ()."""

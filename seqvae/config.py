@@ -194,7 +194,7 @@ class Config:
     def __post_init__(self) -> None:
         _settle(self)
         for group in ("model", "objective"):  # with parts of its own, not those of what it was given
-            self._change(group)
+            _change(self, group)
         if self.target_kl is None and self.target_by != "controller":
             raise ConfigError(
                 f"target_by = {self.target_by} without a target: write target_kl = 8 too, or leave it out"
@@ -202,29 +202,25 @@ class Config:
         if self.target_kl is not None:
             _expect(0 < self.target_kl < float("inf"), "target_kl", self.target_kl, "more than 0 nats")
             parts = held(self.objective.divergence, self.target_kl, self.target_by)
-            self._change("objective", **parts)
+            _change(self, "objective", **parts)
         if self.kind != "vae":  # a recipe for a VAE serves its baselines too: what concerns z is overruled
             weight = {"name": "constant", "end": 1.0 if self.kind == "lm" else 0.0}
             # A divergence that waits for its rate would wait for ever, and the last model be kept in place of the best.
-            self._change("objective", divergence={"name": "kl"}, weight=weight, update={"name": "joint"})
+            _change(self, "objective", divergence={"name": "kl"}, weight=weight, update={"name": "joint"})
         if self.kind == "lm":
             # Word dropout is there to make a decoder ask z; without z it is a handicap, of 1.1 nats on Tatoeba.
             noise = {"name": "word-dropout", "rate": 0.0}
             # A space without dimensions is the same whatever lies in it, and some parts need one at least.
-            self._change("model", latent=0, noise=noise, posterior={"name": "gaussian"}, prior={"name": "normal"})
-            self._change("objective", auxiliary={"name": "none"})
+            _change(self, "model", latent=0, noise=noise, posterior={"name": "gaussian"}, prior={"name": "normal"})
+            _change(self, "objective", auxiliary={"name": "none"})
         if self.model.observation["name"] == "frames":  # there are no words to be dropped or deleted
             _expect(self.model.noise["name"] == "word-dropout", "model.noise.name", self.model.noise["name"], NO_WORDS)
             _expect(self.data.label_column is None, "label_column", self.data.label_column, NO_LABELS)
-            self._change("model", noise={"name": "word-dropout", "rate": 0.0})
+            _change(self, "model", noise={"name": "word-dropout", "rate": 0.0})
         for name in ("latent", "embedding", "label_size"):
             value = getattr(self.model, name)
             if not (name == "latent" and self.kind == "lm"):
                 _expect(1 <= value <= 2**16, f"model.{name}", value, "1 to 65536")
-
-    def _change(self, group: str, **values: Any) -> None:
-        """Put a changed copy of a group in its place; the one that was given stays as it is."""
-        object.__setattr__(self, group, replace(getattr(self, group), **values))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as config.json holds them."""
@@ -311,6 +307,11 @@ def _settle(group: Any) -> None:
         if isinstance(value, dict) and f.default_factory is not dataclasses.MISSING:
             value = completed(value, f.default_factory())
         object.__setattr__(group, f.name, value)
+
+
+def _change(config: Config, group: str, **values: Any) -> None:
+    """Put a changed copy of a group in the place of the one that a new configuration was given."""
+    object.__setattr__(config, group, replace(getattr(config, group), **values))
 
 
 def _expect_seed(name: str, seed: int) -> None:

@@ -79,7 +79,7 @@ def clear(folder: Path, made: Iterable[Path]) -> None:
     """Remove all that stands in a folder that was empty, then the folders that were made for it."""
     with suppress(OSError):
         for path in folder.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         for path in made:
             path.rmdir()
 

@@ -102,7 +102,7 @@ def test_every_pair_of_parts_that_go_together_takes_an_update():
         resolve_all(configuration(row))
 
 
-@pytest.mark.slow  # half a minute: 2,520 combinations
+@pytest.mark.slow  # half a minute: 2,160 combinations
 @pytest.mark.parametrize("divergence", DIVERGENCES)
 def test_every_combination_takes_an_update_or_is_refused_as_stated(divergence):
     rooms = ("update", "prior", "posterior")

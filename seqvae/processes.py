@@ -23,8 +23,9 @@ def accelerator_for(config: Config, folder: Path | None) -> Accelerator:
     Raises:
         ConfigError: as `check_machine`.
     """
-    mixed = {"fp32": "no", "bf16": "bf16"}[check_machine(config.training)]
+    mixed = {"fp32": "no", "bf16": "bf16"}[precision(config.training.precision, PartialState(cpu=on_cpu()).device)]
     trackers = list(config.training.trackers)
+    check_machine(config.training)
     AcceleratorState._reset_state()  # another training of this process may have had another precision
     accelerator = Accelerator(cpu=on_cpu(), mixed_precision=mixed, log_with=trackers or None, project_dir=folder)
     if trackers:
@@ -32,18 +33,15 @@ def accelerator_for(config: Config, folder: Path | None) -> Accelerator:
     return accelerator
 
 
-def check_machine(training: Training) -> str:
-    """The precision that the options come to here, `fp32` or `bf16`.
-
-    Raises:
-        ConfigError: for a precision that this machine does not have, or a tracker that is not known or not installed.
-    """
+def check_machine(training: Training) -> None:
+    """Raise a `ConfigError` for a tracker that is not known or not installed, or a precision that there is not here."""
     installed = {tracker.value for tracker in get_available_trackers()}
     for tracker in training.trackers:
         choose("tracker", tracker, [kind.value for kind in LoggerType if kind.value != "all"])
         if tracker not in installed:
             raise ConfigError(f"--trackers {tracker}: its package is not installed: pip install {tracker}")
-    return precision(training.precision, PartialState(cpu=on_cpu()).device)
+    if training.precision != "auto":
+        precision(training.precision, PartialState(cpu=on_cpu()).device)
 
 
 def on_cpu() -> bool:

@@ -14,7 +14,7 @@ from seqvae.aggregated import Aggregate, Density, fit_aggregate
 from seqvae.batch import END, Batch
 from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
-from seqvae.config import loading
+from seqvae.config import for_text, loading
 from seqvae.decoding import decode, seeded
 from seqvae.errors import CheckpointError, ConfigError
 from seqvae.generation import STREAM
@@ -84,7 +84,7 @@ class TextVAE(Pretrained):
             ConfigError: for an unknown option or a value that it cannot have.
             CorpusError: if the sentences cannot be read, or are too few.
         """
-        config = resolve_all(config_of(options))
+        config = resolve_all(for_text(config_of(options)))
         folder = None if output is None else fresh(Path(output))
         corpus = load(sentences, **loading(config))
         warn(corpus.unknown_words)

@@ -36,7 +36,7 @@ LAYERS = [
     "generation aggregated steering measures.space measures.evaluation measures.held_out measures.vitals "
     "measures.remedies measures.doctor comparison.outcomes comparison.drawing comparison.scales comparison.plots "
     "comparison.report",
-    "build checkpoint card recipes",
+    "dry_run build checkpoint card recipes",
     "validation fitting runs pretrained textvae seriesvae "
     "text_evaluation examination show show_series series_plots "
     "commands commands.comparing commands.generating commands.measuring commands.reading commands.series "

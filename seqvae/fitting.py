@@ -75,19 +75,15 @@ class Run:
         if isinstance(self.corpus, SeriesCorpus) and isinstance(self.model.observation, Frames):
             self.model.observation.scaler.fit(*map(torch.from_numpy, self.corpus.moments))
         self.objective = build_objective(self.config, vocabulary=self.corpus.size, sentences=len(train))
-        world = self.accelerator.num_processes
         batches = Batches(
             train,
-            batch_size=max(1, training.batch_size // world),
+            batch_size=training.batch_size,
             seed=training.seed,
-            rank=self.accelerator.process_index,
-            world=world,
             exact_length=training.exact_length,
-            max_tokens=training.tokens_per_batch and max(1, training.tokens_per_batch // world),
+            max_tokens=training.tokens_per_batch,
         )
         rule = build_update(self.config)
         self.trainer = Trainer(self.model, self.objective, batches, training, self.accelerator, rule)
-        self._part_ways()
         if self.resume:
             self._load()
         elif self.folder is not None and self.accelerator.is_main_process:
@@ -115,13 +111,6 @@ class Run:
             raise CheckpointError(f"{self.folder / STATE} is not of this run: it cannot be resumed") from None
         if self.accelerator.is_main_process:
             keep_lines(self.folder / METRICS, self.trainer.update)
-        self._part_ways()  # the state holds the random stream of the main process alone
-
-    def _part_ways(self) -> None:
-        """Give each process but the main one a random stream of its own; all have the same weights."""
-        rank = self.accelerator.process_index
-        if rank:
-            torch.manual_seed(hash((self.config.training.seed, rank, self.trainer.update)) % 2**63)
 
     def save_state(self) -> None:
         """Write what `resume` needs, in the main process."""
@@ -148,7 +137,7 @@ def fit(run: Run) -> Iterator[Step | Validation]:
     validated, tokens, idle = trainer.update, 0, trainer.seconds
     with interruption() as asked:
         for step in _steps(run):
-            tokens += step.report.tokens * run.accelerator.num_processes
+            tokens += step.report.tokens
             speed = tokens / max(trainer.seconds - idle, 1e-9)
             if step.update % LOG_EVERY == 0:
                 run.log(kind="train", **plain(step))

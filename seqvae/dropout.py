@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from seqvae.errors import ConfigError
 
-
 Masks = Callable[[int], Tensor]  # how many rows -> their masks, (rows, ...)
 
 

@@ -106,9 +106,7 @@ class SequenceVAE(nn.Module):
         """D + C, the size of what the decoder hears beside words."""
         return self.latent + (0 if self.condition is None else self.condition.embedding_dim)
 
-    def forward(
-        self, batch: Batch, draws: int = 1, refine: Refinement | None = None, share: Share = alone
-    ) -> Trace:
+    def forward(self, batch: Batch, draws: int = 1, refine: Refinement | None = None, share: Share = alone) -> Trace:
         """Encode, draw z, and score the sentences under it; noise and dropout only while training.
 
         Args:

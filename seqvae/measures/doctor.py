@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 
 from seqvae.measures.remedies import Case, Remedy, fill, hurry, inform, listen, nothing, train
 from seqvae.measures.scores import Scores, of_series
+from seqvae.targets import met, miss
 
 SILENT, SILENT_SHARE = 0.5, 0.01  # nats, and share of the reconstruction, that another one's z costs at least
 SPENT = 1.0  # nats of KL that are more than nothing
@@ -84,6 +85,7 @@ def diagnose(case: Case) -> Diagnosis:
     for state, meaning, rule, remedies in STATES:
         evidence = rule(case)
         if evidence:
+            evidence = [*evidence, *_off_target(case)]
             chosen = remedies(case)[:2]
             if case.series:
                 meaning, evidence = of_series(meaning), [of_series(line) for line in evidence]
@@ -182,6 +184,12 @@ def _partly(case: Case) -> list[str]:
 def _healthy(case: Case) -> list[str]:
     s = case.scores
     return [f"{s.active_units} of {case.config.model.latent} dimensions active", _rate(s), _permuted(s)]
+
+
+def _off_target(case: Case) -> list[str]:
+    """Of any state: that the KL is not what was asked for."""
+    target = case.config.held_kl
+    return [] if target is None or met(case.scores.kl, target) else [miss(case.scores.kl, target)]
 
 
 def _rate(s: Scores) -> str:

@@ -37,8 +37,9 @@ class Lagging(Update):
             a validation comes after each epoch.
 
     Source: He, Spokoyny, Neubig & Berg-Kirkpatrick, Lagging Inference Networks and Posterior Collapse in Variational
-    Autoencoders, 2019, https://arxiv.org/abs/1901.05534, algorithm 1; windows of 15 steps as in the authors' code for
-    text (https://github.com/jxhe/vae-lagging-encoder, text.py; its images.py has 10), whose first step of the encoder is by the batch of the decoder.
+    Autoencoders, 2019, https://arxiv.org/abs/1901.05534, algorithm 1. Windows of 15 steps as in the authors' code for
+    text (text.py of https://github.com/jxhe/vae-lagging-encoder; for images they are of 10), whose first step of the
+    encoder is by the batch of the decoder.
     """
 
     aggressive: Tensor

@@ -20,7 +20,7 @@ FARTHEST = 2.0  # the most that the aim is above or below the target
 class Controlled(Term):
     """KL(q||p) times a weight that a controller moves until the KL is `target`.
 
-    log w <- log w + gain (KL - aim) / max(KL, aim), between 0.001 and 10; a weight that multiplies it in the
+    log w <- log w + gain min(KL / aim - 1, 1), between 0.001 and 10; a weight that multiplies it in the
     objective should be constantly 1. ControlVAE has such a controller on w itself, with a proportional part and gains
     in absolute nats; on the logarithm and in relative terms one gain serves all targets.
 
@@ -52,7 +52,7 @@ class Controlled(Term):
         self.register_buffer("mean", torch.tensor(math.inf, dtype=torch.float64))  # of the KL of training, running
         self.register_buffer("aim", torch.tensor(target, dtype=torch.float64))  # of the controller
         self.register_buffer("near", torch.tensor(0))  # updates in a row at which the mean was near the aim
-        self.register_buffer("held_out", torch.tensor(math.nan, dtype=torch.float64))  # KL of the last validation
+        self.register_buffer("held_out", torch.tensor(math.inf, dtype=torch.float64))  # KL of the last validation
 
     @property
     def settled(self) -> bool:
@@ -83,8 +83,7 @@ class Controlled(Term):
 
     def _move(self, kl: float) -> None:
         aim = float(self.aim)
-        error = (kl - aim) / max(kl, aim)
-        self.log_weight.add_(self.gain * error).clamp_(LIGHTEST, HEAVIEST)
+        self.log_weight.add_(self.gain * min(kl / aim - 1, 1.0)).clamp_(LIGHTEST, HEAVIEST)
         known = float(self.mean)
         self.mean.fill_(kl if math.isinf(known) else MEMORY * known + (1 - MEMORY) * kl)
         self.near.fill_(int(self.near) + 1 if abs(float(self.mean) / aim - 1) < NEAR else 0)

@@ -75,7 +75,7 @@ CASES = {
         "model": {"encoder": TRANSFORMER | {"name": "transformer"}, "decoder": TRANSFORMER | {"name": "transformer"}}
     },
     "importance": update("importance", samples=3),
-    "lagging": update("lagging", window=2, steps=4) | {"training": FEW},
+    "lagging": update("lagging", window=2, steps=4) | {"training": FEW | {"max_epochs": 2}},
     "pretrain": update("pretrain", updates=3),
     "semi-amortized": update("semi-amortized", steps=2) | {"training": ALONE},
     "semi-amortized, through": update("semi-amortized", steps=2, through=True),
@@ -158,16 +158,14 @@ def together(tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, __file__, str(folder)]
-    both = [
-        subprocess.Popen(command, env=environment(rank, port), stderr=subprocess.PIPE, text=True) for rank in (0, 1)
-    ]
+    options = {"stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(command, env=environment(rank, port), **options) for rank in (0, 1)]
     try:
-        for one in both:
-            _, errors = one.communicate(timeout=240)
-            assert one.returncode == 0, errors[-3000:]
+        errors = [one.communicate(timeout=300)[1] for one in both]
     finally:
         for one in both:
             one.kill()
+    assert all(one.returncode == 0 for one in both), "\n".join(text[-3000:] for text in errors)
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
 
 

@@ -30,8 +30,8 @@ SIZES = {
     "encoder": {"name": "recurrent", "hidden": 4},
     "decoder": {"name": "recurrent", "hidden": 5},
 }
-# 32 training sentences: steps of 5 and a last one of 2, of which the two processes have 3 and 2, or 1 each.
-USUAL = {"batch_size": 5, "max_epochs": 1, "precision": "fp32", "warm_up": 2, "learning_rate": 0.01}
+# 32 training sentences: steps of 9 and a last one of 5, of which the first process has one more than the second.
+USUAL = {"batch_size": 9, "max_epochs": 1, "precision": "fp32", "warm_up": 2, "learning_rate": 0.01}
 FEW = {"max_epochs": 4, "validate_every": 4}
 ALONE = {"batch_size": 31}  # a last step of one sentence, which the second process has no part in
 ODD = {"batch_size": 29}  # a last step of 3
@@ -50,7 +50,6 @@ TRANSFORMER = {"width": 8, "heads": 2, "layers": 1, "dropout": 0.2}
 CASES = {
     "kl": {"training": ODD | {"max_epochs": 3}},
     "one sentence": {"training": ALONE | {"max_epochs": 3}},
-    "no dropout": {"model": {name: SIZES[name] | {"dropout": 0.0} for name in ("encoder", "decoder")}},
     "other masks at each step": {"model": {"encoder": SIZES["encoder"] | {"locked": False}}},
     "batches of few tokens": {"training": {"tokens_per_batch": 17, "exact_length": True}},
     "free bits of the batch": divergence("kl", free_bits=2.0, floor="batch"),
@@ -58,7 +57,6 @@ CASES = {
     "target": {"target_kl": 1.0, "training": FEW},
     "minimum rate": divergence("minimum-rate", rate=2.0, damping=1.0),
     "capacity": divergence("capacity", target=3.0, rise=5),
-    "mmd": divergence("mmd"),
     "info": divergence("info"),
     "sliced Wasserstein": divergence("sliced-wasserstein"),
     "adversarial": divergence("adversarial", hidden=4),
@@ -82,7 +80,7 @@ CASES = {
     "language model": {"kind": "lm"},
     "patience and halving": {
         "objective": CONSTANT,
-        "training": {"max_epochs": 9, "validate_every": 2, "learning_rate": 0.4, "halve_after": 1, "patience": 4},
+        "training": {"max_epochs": 9, "validate_every": 2, "learning_rate": 1.0, "halve_after": 1, "patience": 4},
     },
 }
 RESUMED = {"training": {"max_epochs": 2, "validate_every": 3}}
@@ -161,7 +159,7 @@ def together(tmp_path_factory):
     options = {"stderr": subprocess.PIPE, "text": True}
     both = [subprocess.Popen(command, env=environment(rank, port), **options) for rank in (0, 1)]
     try:
-        errors = [one.communicate(timeout=300)[1] for one in both]
+        errors = [one.communicate(timeout=600)[1] for one in both]
     finally:
         for one in both:
             one.kill()
@@ -192,7 +190,7 @@ def test_both_processes_end_with_the_same_bits(case, together):
 def test_the_cases_try_what_they_are_meant_to(alone):
     assert {count for count, _ in alone["one sentence"]["counts"]} == {31, 1}
     rates = {rate for *_, rate in alone["patience and halving"]["validations"]}
-    assert len(rates) > 2 and len(alone["patience and halving"]["reports"]) < 9 * 7
+    assert len(rates) > 2 and len(alone["patience and halving"]["reports"]) < 9 * 4
 
 
 if __name__ == "__main__":

@@ -179,5 +179,5 @@ def test_the_diagnosis_says_where_the_target_is_missed(kl, missed):
 def test_the_scores_hold_the_target_and_how_far_the_kl_is_from_it(small_model, tiny_corpus):
     model = small_model(vocabulary=tiny_corpus.size)
     scores = score_split(model, tiny_corpus.test, samples=1, refined=0, target_kl=2.0)[0]
-    assert scores.target_kl == 2.0 and scores.kl_deviation == pytest.approx(scores.kl / 2 - 1)
-    assert score_split(model, tiny_corpus.test, samples=1, refined=0)[0].kl_deviation is None
+    assert scores.target_kl == 2.0 and scores.target_kl_distance == pytest.approx(scores.kl / 2 - 1)
+    assert score_split(model, tiny_corpus.test, samples=1, refined=0)[0].target_kl_distance is None

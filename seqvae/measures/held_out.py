@@ -54,7 +54,7 @@ def score_split(
         counts = {"words": split.words, "bytes": split.bytes, "characters": split.characters}
         scores = scored(model, kept, table, exact=exact(split), seed=seed, **counts)
     if target_kl is not None:
-        scores = replace(scores, target_kl=target_kl, kl_deviation=scores.kl / target_kl - 1)
+        scores = replace(scores, target_kl=target_kl, target_kl_distance=scores.kl / target_kl - 1)
     if refined and model.latent:
         with suppress(NotImplementedError):  # only diagonal Gaussians can be refined
             gap = inference_gap(model, among(kept, table.index[spread(len(split), refined)]), seed=seed)

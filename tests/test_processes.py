@@ -4,6 +4,7 @@ Both run this file as a script, which trains every case; the tests compare what 
 process of the tests. In double precision, since Adam makes steps of equal size from gradients that are only rounding.
 """
 
+import math
 import os
 import socket
 import subprocess
@@ -16,11 +17,12 @@ if __name__ == "__main__":
 
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from seqvae.config import Config
+from seqvae.errors import TrainingError
 from seqvae.fitting import Run, fit
-from seqvae.processes import accelerator_for
 from seqvae.text.corpus import load
 from seqvae.trainer import Step
 
@@ -98,7 +100,7 @@ def corpus():
 def run_of(case, read, folder=None, resume=False):
     options = {**case, "model": SIZES | case.get("model", {}), "training": USUAL | case.get("training", {})}
     config = Config.from_dict(options)
-    return Run(config, read, folder, resume=resume, accelerator=accelerator_for(config, None))
+    return Run(config, read, folder, resume=resume, accelerator=Accelerator(cpu=True, mixed_precision="no"))
 
 
 def result(run):
@@ -127,13 +129,26 @@ def resumed(folder, read):
     return result(run_of(RESUMED, read, folder, resume=True))
 
 
+def broken(read):
+    """What is said of a training in which a number of the last process is no longer finite."""
+    run = run_of({}, read)
+    for event in islice(fit(run), 2):
+        assert event
+    if run.accelerator.is_last_process:
+        run.model.encoder.register_forward_hook(lambda module, inputs, h: h * math.nan)
+    with pytest.raises(TrainingError) as caught:
+        list(fit(run))
+    return {"update": torch.tensor(run.trainer.update), "said": str(caught.value).split(" at ")[1:]}
+
+
 def trained(folder):
-    """What comes of each case, and of one that is resumed."""
+    """What comes of each case, of a training that is resumed and of one that breaks down."""
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     try:
         read = corpus()
-        return {name: result(run_of(case, read)) for name, case in CASES.items()} | {"resumed": resumed(folder, read)}
+        found = {name: result(run_of(case, read)) for name, case in CASES.items()}
+        return found | {"resumed": resumed(folder, read), "broken": broken(read)}
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -185,6 +200,11 @@ def test_two_processes_make_the_training_of_one(case, together, alone):
 @pytest.mark.parametrize("case", [*CASES, "resumed"])
 def test_both_processes_end_with_the_same_bits(case, together):
     torch.testing.assert_close(together[0][case], together[1][case], rtol=0, atol=0)
+
+
+def test_what_breaks_in_one_process_ends_the_training_in_both(together, alone):
+    for found in (*together, alone):
+        assert found["broken"] == {"update": 2, "said": alone["broken"]["said"]}
 
 
 def test_the_cases_try_what_they_are_meant_to(alone):

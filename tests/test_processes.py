@@ -143,7 +143,6 @@ def broken(read):
 
 def trained(folder):
     """What comes of each case, of a training that is resumed and of one that breaks down."""
-    torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     try:
         read = corpus()
@@ -214,4 +213,5 @@ def test_the_cases_try_what_they_are_meant_to(alone):
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     torch.save(trained(Path(sys.argv[1], "run")), Path(sys.argv[1], os.environ["RANK"] + ".pt"))

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from seqvae.errors import ConfigError, choose
 from seqvae.options import Part, completed, typed
-from seqvae.targets import TargetBy, held
+from seqvae.targets import TargetBy, held, target_of
 
 NO_LABELS = "nothing, since models of series are not conditioned"
 NO_WORDS = (
@@ -221,6 +221,13 @@ class Config:
             value = getattr(self.model, name)
             if not (name == "latent" and self.kind == "lm"):
                 _expect(1 <= value <= 2**16, f"model.{name}", value, "1 to 65536")
+
+    @property
+    def held_kl(self) -> float | None:
+        """The KL that training is to hold, nats per sentence; None where it is left to itself, or there is none."""
+        if self.kind != "vae":
+            return None
+        return target_of(self.objective.divergence) if self.target_kl is None else self.target_kl
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as config.json holds them."""

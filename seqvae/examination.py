@@ -69,7 +69,8 @@ def examine(
         refined: sentences whose q is refined, to see whether the encoder lags.
         folder: the model folder, for the doctor to name.
     """
-    scores, table = score_split(model.model, split, samples=samples, seed=seed, seeds=seeds, refined=refined)
+    options = {"samples": samples, "seed": seed, "seeds": seeds, "refined": refined}
+    scores, table = score_split(model.model, split, target_kl=model.config.held_kl, **options)
     found = floors_of(model, split, train)
     unigram, train_unigram = next(iter(found.values()))["nll"] if found else None, None
     if found and train is not None and len(train) > 1:

@@ -87,14 +87,6 @@ def agreed(accelerator: Accelerator, mine: bool) -> bool:
     return bool(accelerator.reduce(wish, reduction="sum") > 0)
 
 
-def pooled(accelerator: Accelerator, total: float, count: float) -> float:
-    """total / count, both summed over the processes."""
-    if accelerator.num_processes > 1:
-        sums = accelerator.reduce(torch.tensor([total, count], device=accelerator.device), reduction="sum")
-        total, count = float(sums[0]), float(sums[1])
-    return total / count
-
-
 @contextmanager
 def interruption() -> Iterator[threading.Event]:
     """An event that the first Ctrl-C sets instead of breaking off; a second one breaks off as usual."""

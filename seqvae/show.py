@@ -76,6 +76,8 @@ def training(run: Run) -> None:
             if main and not terminal and time.monotonic() > due:
                 remark(f"{event.progress:.0%}{figures(recent)}")
                 due = time.monotonic() + PAUSE
+    if main and run.missed:
+        remark(run.missed)
 
 
 def figures(recent: Sequence[tuple[Step, float]]) -> str:

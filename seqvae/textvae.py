@@ -234,7 +234,8 @@ class TextVAE(Pretrained):
         self, split: Split, *, samples: int = 100, seed: int = 0, seeds: int = 1, refined: int = 100
     ) -> Scores:
         """The scores of a split that was encoded with this model's tokenizer (see `score_split`)."""
-        return score_split(self.model, split, samples=samples, seed=seed, seeds=seeds, refined=refined)[0]
+        options = {"samples": samples, "seed": seed, "seeds": seeds, "refined": refined}
+        return score_split(self.model, split, target_kl=self.config.held_kl, **options)[0]
 
     def sequences(self, sentences: Iterable[str]) -> list[list[int]]:
         """The ids of each sentence: its tokens, then the end unless it is cut.

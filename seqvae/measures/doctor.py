@@ -46,6 +46,7 @@ from seqvae.measures.remedies import (
 )
 from seqvae.measures.scores import Scores, of_series
 from seqvae.measures.vitals import Vitals
+from seqvae.targets import met, miss
 
 SILENT, SILENT_SHARE = 0.5, 0.01  # nats, and share of the reconstruction, that another one's z costs at least
 UNREAD = 0.1  # fraction of the tokens that are <unk> in text that was not read
@@ -136,6 +137,7 @@ def diagnose(case: Case) -> Diagnosis:
     for state, meaning, rule, remedies in STATES:
         evidence = rule(case)
         if evidence:
+            evidence = [*evidence, *_off_target(case)]
             chosen = remedies(case)[:2]
             if case.series:
                 meaning, evidence = of_series(meaning), [of_series(line) for line in evidence]
@@ -288,6 +290,12 @@ def _above(case: Case, cost: float, baseline: float) -> str:
     """How far a cost is above the baseline, as a difference; of text with both figures, which have no unit."""
     figures = "" if case.series else f" ({cost:.1f} and {baseline:.1f})"
     return f"{cost - baseline:.1f} nats more than {case.floor}{figures}"
+
+
+def _off_target(case: Case) -> list[str]:
+    """Of any state: that the KL is not what was asked for."""
+    target = case.config.held_kl
+    return [] if target is None or met(case.scores.kl, target) else [miss(case.scores.kl, target)]
 
 
 def _rate(s: Scores) -> str:

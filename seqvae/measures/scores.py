@@ -54,6 +54,10 @@ class Scores:
     train_tokens: int | None = _likelihood("their targets", default=None)
     kl: float = _likelihood("KL(q(z|x) || p(z)), nats per sentence, weight 1 and no floor")
     kl_standard_error: float | None = _likelihood("standard error of kl over the sentences", default=None)
+    target_kl: float | None = _likelihood("the kl that the training was asked for, nats per sentence", default=None)
+    target_kl_distance: float | None = _likelihood(
+        "kl / target_kl - 1: the target is missed where it is above 0.05 or below -0.05", default=None
+    )
     kl_dimensions: tuple[float, ...] | None = _likelihood(
         "mean KL of each latent dimension, in order; their sum is kl", default=None
     )

@@ -114,7 +114,7 @@ class Refining:
         q = diagonal(mean, log_scale)
         z = q.rsample()
         model, batch = trainer.model, self.batch.to(z.device)
-        trace = Trace(batch=batch, q=q, p=model.prior(), z=z, log_prob=model.log_prob(noisy, z))
+        trace = Trace(batch=batch, q=q, p=model.prior(), z=z, log_prob=trainer.share(model.log_prob, noisy, z))
         trainer.objective.eval()  # what moves with each call of the objective moves with updates alone
         try:
             loss, _ = trainer.objective(trace, trainer.scheduled)

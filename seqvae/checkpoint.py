@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from seqvae.build import build_model
 from seqvae.config import Config
 from seqvae.errors import CheckpointError, SeqVAEError
+from seqvae.rng import seeded
 from seqvae.text.tokenizer import Tokenizer
 from seqvae.vae import SequenceVAE
 
@@ -142,7 +143,8 @@ def _weights(path: Path, config: Config, vocabulary: int, labels: int) -> Sequen
         with torch.device("meta"):
             expected = build_model(config, vocabulary, labels)
         _compare(path, found, expected.state_dict(keep_vars=True))
-        model = build_model(config, vocabulary, labels)
+        with seeded(0):  # its first weights are not kept, and cost nobody else a random number
+            model = build_model(config, vocabulary, labels)
         model.load_state_dict(load_file(str(path)), strict=False)  # the other names of tied weights are not stored
     except FileNotFoundError:
         raise CheckpointError(f"{path.parent} has no {path.name}: the folder is incomplete") from None

@@ -9,13 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from seqvae.decoding import seeded
 from seqvae.errors import ConfigError, choose
+from seqvae.rng import apart, seeded
 from seqvae.vae import SequenceVAE
-
-__all__ = ["PATHS", "linear", "path", "sample_prior", "seeded", "slerp"]
-
-STREAM = 0x9E3779B9  # sets the seeds of z apart from the seeds of words
 
 Path = Callable[[Tensor, Tensor, int], Tensor]
 
@@ -24,9 +20,10 @@ def sample_prior(model: SequenceVAE, n: int, *, seed: int | None = None) -> Tens
     """(n, D) draws from the model's prior; with a seed the same ones each time, the global random state untouched."""
     if n < 1:
         raise ConfigError(f"the number of draws must be at least 1, got {n}")
-    # Words are often drawn with the same seed: from the same stream they would depend on z twice.
-    with torch.no_grad(), seeded(None if seed is None else (seed + STREAM) % 2**63):
-        return model.prior().sample((n,))
+    with torch.no_grad():
+        p = model.prior()
+        with seeded(apart(seed)):
+            return p.sample((n,))
 
 
 def linear(z0: Tensor, z1: Tensor, steps: int) -> Tensor:

@@ -12,7 +12,6 @@ from torch.distributions import Distribution
 from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
 from seqvae.config import for_series
-from seqvae.decoding import seeded
 from seqvae.errors import CheckpointError, ConfigError
 from seqvae.measures.bounds import measure
 from seqvae.measures.held_out import score_split
@@ -20,6 +19,7 @@ from seqvae.measures.scores import Scores
 from seqvae.measures.tracking import SeriesScores, track
 from seqvae.observations import Frames
 from seqvae.pretrained import Pretrained, config_of, fitted, stored
+from seqvae.rng import seeded
 from seqvae.runs import fresh
 from seqvae.series.corpus import SeriesSplit, load_series
 from seqvae.series.sources import in_memory
@@ -132,8 +132,7 @@ class SeriesVAE(Pretrained):
     def unrolled(self, z: Tensor, *, seed: int | None = None, temperature: float = 0.0, **options: Any) -> Unrolled:
         """As `decode`, with log densities and whether each series came to its end."""
         options.setdefault("max_length", self.config.data.max_length)
-        with seeded(seed):
-            return unroll(self.model, z, temperature=temperature, **options)
+        return unroll(self.model, z, temperature=temperature, generator=seeded(seed).generator(), **options)
 
     # -- measuring ----------------------------------------------------------------------------------------------------
 

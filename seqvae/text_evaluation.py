@@ -9,7 +9,7 @@ from tokenizers.pre_tokenizers import Split as Cut
 from torch.distributions import Distribution
 
 from seqvae.batch import UNKNOWN
-from seqvae.decoding import check_options, seeded
+from seqvae.decoding import check_options
 from seqvae.errors import ConfigError, CorpusError
 from seqvae.generation import path
 from seqvae.measures.diversity import (
@@ -32,6 +32,7 @@ from seqvae.measures.surface import (
     token_accuracy,
 )
 from seqvae.measures.text_scores import TextScores
+from seqvae.rng import seeded
 from seqvae.text.corpus import Split
 from seqvae.text.ngrams import NGram
 from seqvae.text.pipelines import PIECES

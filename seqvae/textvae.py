@@ -15,13 +15,13 @@ from seqvae.batch import END, Batch
 from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
 from seqvae.config import loading
-from seqvae.decoding import decode, seeded
+from seqvae.decoding import decode
 from seqvae.errors import CheckpointError, ConfigError
-from seqvae.generation import STREAM
 from seqvae.measures.bounds import measure
 from seqvae.measures.held_out import score_split
 from seqvae.measures.scores import Scores
 from seqvae.pretrained import Pretrained, config_of, fitted
+from seqvae.rng import apart, seeded
 from seqvae.runs import fresh
 from seqvae.text.corpus import Split, load
 from seqvae.text.labels import Names, numbered
@@ -202,8 +202,8 @@ class TextVAE(Pretrained):
         if not self.labels:
             return None
         counts = torch.tensor(list(self.checkpoint.labels.values()), dtype=torch.float64)
-        with seeded(None if seed is None else (seed + 2 * STREAM) % 2**63):
-            return [self.labels[i] for i in torch.multinomial(counts, n, replacement=True).tolist()]
+        generator = seeded(apart(seed, 2)).generator()
+        return [self.labels[i] for i in torch.multinomial(counts, n, replacement=True, generator=generator).tolist()]
 
     def sentences(
         self,
@@ -221,8 +221,8 @@ class TextVAE(Pretrained):
         options.setdefault("max_length", self.config.data.max_length)
         with torch.no_grad():
             points = self.model.conditioned(z.to(next(self.model.parameters())), self.numbers(labels, len(z)))
-        with seeded(seed):
-            said = decode(self.model, points, temperature=1.0 if beam else temperature, beam=beam, **options)
+        options["generator"] = seeded(seed).generator()
+        said = decode(self.model, points, temperature=1.0 if beam else temperature, beam=beam, **options)
         texts = self.tokenizer.decode_batch(said.tokens)
         return [Sentence(*row) for row in zip(texts, said.log_prob.tolist(), map(len, said.tokens), strict=True)]
 

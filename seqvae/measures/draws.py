@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from seqvae.decoding import restart, seeded
 from seqvae.flows import FlowDistribution
 from seqvae.measures.metrics import gaussian, keyed_normal
+from seqvae.rng import seeded
 from seqvae.vae import SequenceVAE
 
 PRIOR = 0x9E3779B9  # sets the draws of the prior apart from those of the posterior with the same seed
@@ -46,8 +46,7 @@ def _draw(distribution: Distribution, alone: Callable[[int], Tensor], index: Ten
         noise = keyed_normal(seed, index, samples, distribution.event_shape[0])
         return distribution.push(noise.to(distribution.like.device))
     rows = []
-    with seeded(0):
-        for row, place in enumerate(index.tolist()):
-            restart((seed * 1_000_003 + place) % 2**63)
+    for row, place in enumerate(index.tolist()):
+        with seeded((seed * 1_000_003 + place) % 2**63):
             rows.append(alone(row))
     return torch.stack(rows)

@@ -17,8 +17,8 @@ _FUNCTIONS = (
     "rand randn randint randperm rand_like randn_like randint_like normal bernoulli binomial multinomial poisson "
     "_standard_gamma _sample_dirichlet"
 )
-_METHODS = "normal_ uniform_ bernoulli_ cauchy_ exponential_ geometric_ log_normal_ random_ bernoulli multinomial"  # of tensors
-_STARTS = "normal_ uniform_ kaiming_uniform_"  # of torch.nn.init, those that torch hands over whole
+_METHODS = "normal_ uniform_ bernoulli_ cauchy_ exponential_ geometric_ log_normal_ random_ bernoulli multinomial"
+_STARTS = "normal_ uniform_ kaiming_uniform_"  # those of torch.nn.init that torch hands over whole
 RANDOM = frozenset(
     getattr(place, name)
     for place, names in ((torch, _FUNCTIONS), (Tensor, _METHODS), (torch.nn.init, _STARTS))

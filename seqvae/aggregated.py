@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from seqvae.arguments import check_number, check_whole
 from seqvae.batch import Batch
 from seqvae.decoding import evaluating
 from seqvae.densities import flow_density, mixture
@@ -92,8 +93,7 @@ class Aggregate:
         Raises:
             ConfigError: for a value out of range, or if too few of the draws are so likely.
         """
-        if n < 1:
-            raise ConfigError(f"the number of draws must be at least 1, got {n}")
+        check_whole(1, n=n)
         check_confidence(min_confidence)
         floor = float(self.held_out.quantile(min_confidence)) if min_confidence else -math.inf
         width, kept, missing = max(n, WIDTH), [], n
@@ -117,6 +117,7 @@ class Aggregate:
 
 def check_confidence(min_confidence: float) -> None:
     """Raise a `ConfigError` unless it is a quantile."""
+    check_number(min_confidence=min_confidence)
     if not 0 <= min_confidence <= 1:
         raise ConfigError(f"min_confidence must lie between 0 (any draw) and 1, got {min_confidence}")
 
@@ -144,6 +145,8 @@ def fit_aggregate(
         TrainingError: if a draw is not finite.
     """
     choose("density", density, get_args(Density))
+    if components is not None:
+        check_whole(1, components=components)
     if components is not None and density != "mixture":
         raise ConfigError(f"components = {components} with density {density}: only a mixture has components")
     if not model.latent:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from seqvae.errors import ConfigError, choose
+from seqvae.arguments import check_whole
+from seqvae.errors import choose
 from seqvae.rng import apart, seeded
 from seqvae.vae import SequenceVAE
 
@@ -18,8 +19,7 @@ Path = Callable[[Tensor, Tensor, int], Tensor]
 
 def sample_prior(model: SequenceVAE, n: int, *, seed: int | None = None) -> Tensor:
     """(n, D) draws from the model's prior; with a seed the same ones each time, the global random state untouched."""
-    if n < 1:
-        raise ConfigError(f"the number of draws must be at least 1, got {n}")
+    check_whole(1, n=n)
     with torch.no_grad():
         p = model.prior()
         with seeded(apart(seed)):
@@ -83,8 +83,7 @@ def path(name: str) -> Path:
 
 def _places(z0: Tensor, z1: Tensor, steps: int) -> Tensor:
     """(steps, 1, ..., 1) float64: t from 0 to 1, to go with points (..., D)."""
-    if steps < 2:
-        raise ConfigError(f"the steps of a path count both ends: at least 2, got {steps}")
+    check_whole(2, steps=steps)
     if z0.shape != z1.shape:
         raise ValueError(f"the ends of a path must have one shape, got {tuple(z0.shape)} and {tuple(z1.shape)}")
     return torch.linspace(0, 1, steps, dtype=torch.float64, device=z0.device).reshape(-1, *[1] * z0.dim())

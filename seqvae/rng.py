@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from seqvae.arguments import check_whole
+
 STREAM = 0x9E3779B9  # sets the seeds of different things apart that are drawn with one seed
 
 _FUNCTIONS = (
@@ -34,8 +36,11 @@ class Stream(TorchFunctionMode):
     does, and may be entered again to go on. The numbers are those that follow `torch.manual_seed(seed)`.
 
     Args:
-        seed: from 0 to 2^64 - 1. None takes a new one from torch's global generator: another each time, in all threads,
+        seed: from 0 to 2^63 - 1. None takes a new one from torch's global generator: another each time, in all threads,
             and the same ones again after `torch.manual_seed`.
+
+    Raises:
+        ConfigError: for another seed.
 
     >>> with Stream(3):
     ...     first = torch.rand(())
@@ -46,8 +51,10 @@ class Stream(TorchFunctionMode):
 
     def __init__(self, seed: int | None = None) -> None:
         super().__init__()
-        # One call of torch, during which it locks its generator.
-        self.seed = int(torch.randint(2**63 - 1, (), device="cpu")) if seed is None else seed
+        if seed is None:  # one call of torch, during which it locks its generator
+            seed = int(torch.randint(2**63 - 1, (), device="cpu"))
+        check_seed(seed)
+        self.seed = int(seed)
         self._generators: dict[torch.device, torch.Generator] = {}
 
     def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
@@ -77,7 +84,15 @@ def apart(seed: int | None, number: int = 1) -> int | None:
 
     Words are often drawn with the seed of their z: from the same stream they would depend on z twice.
     """
-    return None if seed is None else (seed + number * STREAM) % 2**63
+    if seed is None:
+        return None
+    check_seed(seed)
+    return (int(seed) + number * STREAM) % 2**63
+
+
+def check_seed(seed: int) -> None:
+    """Raise a `ConfigError` unless it is a whole number from 0 to 2^63 - 1."""
+    check_whole(0, 2**63 - 1, seed=seed)
 
 
 def _device(args: Any, kwargs: Any) -> torch.device:

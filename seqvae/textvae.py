@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from seqvae.aggregated import Aggregate, Density, fit_aggregate
+from seqvae.arguments import Points, check_text, check_whole, points, texts_of
 from seqvae.batch import END, Batch
 from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
@@ -21,7 +22,7 @@ from seqvae.measures.bounds import measure
 from seqvae.measures.held_out import score_split
 from seqvae.measures.scores import Scores
 from seqvae.pretrained import Pretrained, config_of, fitted
-from seqvae.rng import apart, seeded
+from seqvae.rng import apart, check_seed, seeded
 from seqvae.runs import fresh
 from seqvae.text.corpus import Split, load
 from seqvae.text.labels import Names, numbered
@@ -134,13 +135,15 @@ class TextVAE(Pretrained):
 
         With labels, as for `encode`, log p(x|y).
         """
+        check_seed(seed)
+        check_whole(1, samples=samples)
         return -measure(self.model, self._by_length(sentences, labels), samples=samples, seed=seed).nll
 
     # -- z -> sentences -----------------------------------------------------------------------------------------------
 
     def decode(
         self,
-        z: Tensor,
+        z: Points,
         *,
         labels: Names = None,
         seed: int | None = None,
@@ -148,6 +151,8 @@ class TextVAE(Pretrained):
         **options: Any,
     ) -> list[str]:
         """(B, D) -> B sentences, greedily unless a temperature is given; options as in `sample`.
+
+        z is a tensor, an array or a list of rows.
 
         Where the model is conditioned on labels, `labels` is that of each sentence, or one for all. It need not be the
         one that z was encoded with: z says the rest of the sentence.
@@ -187,6 +192,8 @@ class TextVAE(Pretrained):
             path: `linear`, or `slerp` along the arc between the two directions; None takes `straight`.
             options: as in `decode`.
         """
+        check_text("start", start)
+        check_text("end", end)
         z = self.encode([start, end], labels=label).mode
         return self.decode(self.walk(z[0], z[1], steps=steps, path=path or self.straight), labels=label, **options)
 
@@ -201,13 +208,14 @@ class TextVAE(Pretrained):
         """`n` labels, each as likely as it is frequent among the training sentences; None if there are no labels."""
         if not self.labels:
             return None
+        check_whole(1, n=n)
         counts = torch.tensor(list(self.checkpoint.labels.values()), dtype=torch.float64)
         generator = seeded(apart(seed, 2)).generator()
         return [self.labels[i] for i in torch.multinomial(counts, n, replacement=True, generator=generator).tolist()]
 
     def sentences(
         self,
-        z: Tensor,
+        z: Points,
         *,
         labels: Names = None,
         seed: int | None = None,
@@ -216,13 +224,12 @@ class TextVAE(Pretrained):
         **options: Any,
     ) -> list[Sentence]:
         """(B, D) -> B sentences with their log probabilities; labels as in `decode`, options as in `sample`."""
-        if z.dim() != 2 or z.shape[1] != self.model.latent:
-            raise ConfigError(f"z has shape {tuple(z.shape)}: expected (sentences, {self.model.latent})")
+        z = points(z, self.model.latent, next(self.model.parameters()))
         options.setdefault("max_length", self.config.data.max_length)
         with torch.no_grad():
-            points = self.model.conditioned(z.to(next(self.model.parameters())), self.numbers(labels, len(z)))
+            z = self.model.conditioned(z, self.numbers(labels, len(z)))
         options["generator"] = seeded(seed).generator()
-        said = decode(self.model, points, temperature=1.0 if beam else temperature, beam=beam, **options)
+        said = decode(self.model, z, temperature=1.0 if beam else temperature, beam=beam, **options)
         texts = self.tokenizer.decode_batch(said.tokens)
         return [Sentence(*row) for row in zip(texts, said.log_prob.tolist(), map(len, said.tokens), strict=True)]
 
@@ -232,14 +239,20 @@ class TextVAE(Pretrained):
         self, split: Split, *, samples: int = 100, seed: int = 0, seeds: int = 1, refined: int = 100
     ) -> Scores:
         """The scores of a split that was encoded with this model's tokenizer (see `score_split`)."""
+        if not isinstance(split, Split):
+            raise ConfigError(
+                f"a {type(split).__name__} was given where a split is expected: write "
+                "seqvae.text.corpus.load(sentences, tokenizer=model.tokenizer, whole=True).test"
+            )
+        check_seed(seed)
+        check_whole(samples=samples, seeds=seeds, refined=refined)
         return score_split(self.model, split, samples=samples, seed=seed, seeds=seeds, refined=refined)[0]
 
     def sequences(self, sentences: Iterable[str]) -> list[list[int]]:
         """The ids of each sentence: its tokens, then the end unless it is cut."""
-        if isinstance(sentences, str):
-            raise ConfigError("one string was given where a list of sentences is expected: write [sentence]")
+        texts = texts_of(sentences)
         longest = self.config.data.max_length
-        return [[*ids, END][:longest] for ids in self.tokenizer.encode_batch(list(sentences))]
+        return [[*ids, END][:longest] for ids in self.tokenizer.encode_batch(texts)]
 
     def numbers(self, labels: Names, count: int) -> Tensor | None:
         """(count,) int64, the numbers of the labels of `count` sentences, or None: `seqvae.text.labels.numbered`."""

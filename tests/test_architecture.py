@@ -13,8 +13,8 @@ ROOT = Path(seqvae.__file__).parent
 
 # Every module has its place here; a new one fails until somebody has thought about where it belongs.
 LAYERS = [
-    "batch drawing divergences spherical flows schedules errors rng options targets config pace machine validity "
-    "measures measures.scores measures.text_scores comparison comparison.tables",
+    "batch drawing divergences spherical flows schedules errors arguments rng options targets config pace machine "
+    "validity measures measures.scores measures.text_scores comparison comparison.tables",
     "dropout filters noise noise.base noise.denoising noise.word_dropout "
     "attention encoders encoders.base encoders.recurrent encoders.transformer "
     "decoders decoders.base decoders.recurrent decoders.transformer "

@@ -25,9 +25,7 @@ DRAWN = {
     "Geometric": lambda: distributions.Geometric(HALF),
     "Laplace": lambda: distributions.Laplace(HALF, HALF),
     "LowRank": lambda: distributions.LowRankMultivariateNormal(TWO, torch.ones(2, 1), TWO),
-    "Mixture": lambda: distributions.MixtureSameFamily(
-        distributions.Categorical(TWO), distributions.Normal(TWO, TWO)
-    ),
+    "Mixture": lambda: distributions.MixtureSameFamily(distributions.Categorical(TWO), distributions.Normal(TWO, TWO)),
     "MultivariateNormal": lambda: distributions.MultivariateNormal(TWO, torch.eye(2)),
     "Normal": lambda: distributions.Normal(HALF, HALF),
     "Poisson": lambda: distributions.Poisson(HALF),

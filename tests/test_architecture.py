@@ -41,7 +41,8 @@ LAYERS = [
     "text_evaluation examination show show_series series_plots "
     "commands commands.comparing commands.generating commands.measuring commands.reading commands.series "
     "commands.steering commands.training "
-    "cli cli.arguments cli.comparing cli.generating cli.measuring cli.shared cli.steering cli.training __main__",
+    "cli cli.arguments cli.comparing cli.generating cli.measuring cli.shared cli.steering cli.streams cli.training "
+    "__main__",
 ]
 LAYER = {module: layer for layer, modules in enumerate(LAYERS) for module in modules.split()}
 SPEAKERS = {"cli", "commands", "show", "show_series"}

@@ -3,7 +3,6 @@ so that `seqvae --help` answers without torch.
 """
 
 import errno
-import os
 import sys
 
 import cyclopts
@@ -11,32 +10,48 @@ import cyclopts
 from seqvae.cli import comparing, generating, measuring, steering, training  # noqa: F401  their commands join the application
 from seqvae.cli.arguments import recipe, stream_last
 from seqvae.cli.shared import app
+from seqvae.cli.streams import drop_streams, lost_characters, open_streams
 from seqvae.errors import SeqVAEError
 from seqvae.machine import share_cores
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; a user's mistake is one line on standard error and exit code 2."""
+    open_streams()
     try:
-        _run(sys.argv[1:] if arguments is None else arguments)
+        code = _code(sys.argv[1:] if arguments is None else arguments)
+        if line := lost_characters():
+            print(f"seqvae: {line}", file=sys.stderr)
+        sys.stderr.flush()
+    except BrokenPipeError:  # nobody reads the errors
+        sys.stderr = sys.stdout
+        code = 0
+    if code:
+        sys.exit(code)
+
+
+def _code(arguments: list[str]) -> int:
+    """Run the command; the code to exit with."""
+    try:
+        _run(arguments)
         sys.stdout.flush()
     except SeqVAEError as error:
         print(f"seqvae: {error}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except cyclopts.CycloptsError as error:
         print(f"seqvae: {_sentence(error)}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except BrokenPipeError:  # `seqvae sample ... | head`
-        sys.stderr.close()
-        sys.exit(0)
+        drop_streams()
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  or Python tries once more to write what is left
+        drop_streams()
         print("seqvae: no space left on the disk for the output", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
+    return 0
 
 
 def _sentence(error: cyclopts.CycloptsError) -> str:

@@ -5,6 +5,7 @@ Every file is written beside its place and moved there, so that a kill at any mo
 
 import json
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -194,11 +195,17 @@ def load_state(folder: Path) -> dict[str, Any]:
 
 
 def write(path: Path, how: Callable[[Path], object]) -> None:
-    """Let `how` write a file beside `path`, flush it to the disk, and move it there in one step."""
+    """Let `how` write a file beside `path`, flush it to the disk, and move it there in one step.
+
+    The file has the permissions of any new one, whatever `how` gave it (safetensors lets the owner alone read).
+    """
     beside = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with open(beside, "wb") as file:
+            mode = os.fstat(file.fileno()).st_mode
         how(beside)
+        os.chmod(beside, stat.S_IMODE(mode))
         with open(beside, "rb") as file:
             os.fsync(file.fileno())
         os.replace(beside, path)

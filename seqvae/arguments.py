@@ -24,7 +24,7 @@ def check_whole(least: int = 0, most: float = float("inf"), **values: Any) -> No
     seqvae.errors.ConfigError: steps = 2.5: expected a whole number, at least 1
     """
     for name, value in values.items():
-        if not isinstance(value, Integral) or not least <= value <= most:
+        if not isinstance(value, Integral) or not least <= int(value) <= most:
             reach = f"at least {least}" if most == float("inf") else f"from {least} to {most}"
             raise ConfigError(f"{name} = {shown(value)}: expected a whole number, {reach}")
 
@@ -102,10 +102,11 @@ def points(z: Points, size: int, like: Tensor) -> Tensor:
     """
     wanted = f"expected numbers of shape (rows, {size})"
     if not isinstance(z, Tensor):
+        rows: Any = z
         if isinstance(z, list | tuple):
-            z = [row.detach().cpu().numpy() if isinstance(row, Tensor) else row for row in z]
+            rows = [row.detach().cpu().numpy() if isinstance(row, Tensor) else row for row in z]
         try:
-            array = np.asarray(z)
+            array = np.asarray(rows)
         except (TypeError, ValueError):
             raise ConfigError(f"z is a {type(z).__name__} of rows of different kinds or lengths: {wanted}") from None
         if array.dtype.kind not in "fiu":
@@ -126,7 +127,7 @@ def shown(value: Any) -> str:
     """A value as an error shows it, in one line and short.
 
     >>> shown([1] * 99)
-    'list [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, ...'
+    'list [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,...'
     """
     text = " ".join(repr(value).split())
     kind = "" if isinstance(value, str | int | float | complex | None) else f"{type(value).__name__} "

@@ -1,11 +1,16 @@
 """What users of Python lists, NumPy and pandas hand over: taken as it is meant, or refused in one line."""
 
+import dataclasses
+import inspect
+
 import numpy as np
 import pytest
 import torch
 
 from seqvae import SeqVAEError, SeriesVAE, TextVAE
 from seqvae.checkpoint import Checkpoint
+from seqvae.config import Data
+from seqvae.text.corpus import load
 from seqvae.text.tokenizer import Tokenizer
 
 WAVES = [np.sin(np.arange(n) / 2 + n)[:, None] for n in range(8, 28)]
@@ -208,3 +213,11 @@ def test_an_interpolation_of_series_stays_on_the_sphere():
     found = model.interpolate(WAVES[0], WAVES[1], steps=5)
     assert all(map(np.array_equal, found, model.decode(model.walk(*z, steps=5, path="slerp"))))
     assert torch.allclose(model.walk(*z, steps=5, path=model.straight).norm(dim=1), torch.ones(5), atol=1e-5)
+
+
+def test_what_config_and_python_both_have_a_default_for_is_the_same_in_both():
+    ours = {name: value.default for name, value in inspect.signature(load).parameters.items()}
+    ours |= {name: value.default for name, value in inspect.signature(Tokenizer.train).parameters.items()}
+    shared = set(ours) & {field.name for field in dataclasses.fields(Data)}
+    assert {"vocabulary_size", "max_length", "lowercase", "split_punctuation"} <= shared
+    assert {name: ours[name] for name in shared} == {name: getattr(Data(), name) for name in shared}

@@ -24,7 +24,7 @@ from seqvae.densities import flow_density, mixture
 from seqvae.errors import ConfigError, TrainingError, choose
 from seqvae.measures.aggregate import aggregate_log_prob
 from seqvae.measures.metrics import standard_error
-from seqvae.rng import apart, seeded
+from seqvae.rng import seeded, shift_seed
 from seqvae.vae import SequenceVAE
 
 COMPONENTS = 10  # of a mixture, at most, if no number is given; then also ...
@@ -97,7 +97,7 @@ class Aggregate:
         check_confidence(min_confidence)
         floor = float(self.held_out.quantile(min_confidence)) if min_confidence else -math.inf
         width, kept, missing = max(n, WIDTH), [], n
-        with seeded(apart(seed)):
+        with seeded(shift_seed(seed)):
             for _ in range(TRIES):
                 z = self.density.sample((width,))
                 kept.append(z[self.density.log_prob(z) >= floor][:missing])

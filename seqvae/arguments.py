@@ -26,7 +26,7 @@ def check_whole(least: int = 0, most: float = float("inf"), **values: Any) -> No
     for name, value in values.items():
         if not isinstance(value, Integral) or not least <= int(value) <= most:
             reach = f"at least {least}" if most == float("inf") else f"from {least} to {most}"
-            raise ConfigError(f"{name} = {shown(value)}: expected a whole number, {reach}")
+            raise ConfigError(f"{name} = {shorten(value)}: expected a whole number, {reach}")
 
 
 def check_number(**values: Any) -> None:
@@ -39,7 +39,7 @@ def check_number(**values: Any) -> None:
     """
     for name, value in values.items():
         if not isinstance(value, Real):
-            raise ConfigError(f"{name} = {shown(value)}: expected a number")
+            raise ConfigError(f"{name} = {shorten(value)}: expected a number")
 
 
 def check_text(name: str, given: Any) -> None:
@@ -58,19 +58,19 @@ def check_text(name: str, given: Any) -> None:
         return
     kind = type(given).__name__
     if given is None or (isinstance(given, Real) and given != given) or kind in ("NAType", "NaTType"):
-        what, hint = shown(given), "leave out what is missing"
+        what, hint = shorten(given), "leave out what is missing"
     elif isinstance(given, bytes | bytearray):
         what, hint = kind, "write sentence.decode()"
     elif isinstance(given, list | tuple) and given and all(isinstance(token, str) for token in given):
         few = len(given) == 1
         what, hint = f"a {kind} of {len(given)} texts", "write the text alone" if few else 'write " ".join(tokens)'
     else:
-        what, hint = f"{kind} {shown(given)}", "write str(...) if it stands for a text"
+        what, hint = f"{kind} {shorten(given)}", "write str(...) if it stands for a text"
     raise ConfigError(f"{name} is {what}: expected a sentence (str); {hint}")
 
 
-def texts_of(sentences: Iterable[str]) -> list[str]:
-    """The sentences as a list.
+def read_texts(sentences: Iterable[str]) -> list[str]:
+    """Return the sentences as a list.
 
     Raises:
         ConfigError: for one string, what cannot be iterated, or an item that is no text.
@@ -78,15 +78,15 @@ def texts_of(sentences: Iterable[str]) -> list[str]:
     if isinstance(sentences, str | bytes):
         raise ConfigError("one string was given where a list of sentences is expected: write [sentence]")
     if not isinstance(sentences, Iterable):
-        raise ConfigError(f"{shown(sentences)} was given where a list of sentences is expected: write [sentence]")
+        raise ConfigError(f"{shorten(sentences)} was given where a list of sentences is expected: write [sentence]")
     texts = list(sentences)
     for place, text in enumerate(texts):
         check_text(f"sentences[{place}]", text)
     return texts
 
 
-def points(z: Points, size: int, like: Tensor) -> Tensor:
-    """(R, size) points in the precision and on the device of `like`.
+def read_points(z: Points, size: int, like: Tensor) -> Tensor:
+    """Return (R, size) points in the precision and on the device of `like`.
 
     Args:
         z: a tensor, an array, or a list of rows of numbers.
@@ -96,7 +96,7 @@ def points(z: Points, size: int, like: Tensor) -> Tensor:
     Raises:
         ConfigError: for another shape, and for what is not a number or not finite.
 
-    >>> points([[1, 2], [3, 4]], 2, torch.zeros(()))
+    >>> read_points([[1, 2], [3, 4]], 2, torch.zeros(()))
     tensor([[1., 2.],
             [3., 4.]])
     """
@@ -110,7 +110,7 @@ def points(z: Points, size: int, like: Tensor) -> Tensor:
         except (TypeError, ValueError):
             raise ConfigError(f"z is a {type(z).__name__} of rows of different kinds or lengths: {wanted}") from None
         if array.dtype.kind not in "fiu":
-            raise ConfigError(f"z is {shown(z)}: {wanted}, such as the mode of what encode returns")
+            raise ConfigError(f"z is {shorten(z)}: {wanted}, such as the mode of what encode returns")
         z = torch.from_numpy(array.astype(np.float64))
     if z.is_complex() or z.dtype == torch.bool:
         raise ConfigError(f"z holds {str(z.dtype).removeprefix('torch.')}: {wanted}")
@@ -123,10 +123,10 @@ def points(z: Points, size: int, like: Tensor) -> Tensor:
     return z
 
 
-def shown(value: Any) -> str:
-    """A value as an error shows it, in one line and short.
+def shorten(value: Any) -> str:
+    """Return a value as an error shows it, in one line and short.
 
-    >>> shown([1] * 99)
+    >>> shorten([1] * 99)
     'list [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,...'
     """
     text = " ".join(repr(value).split())

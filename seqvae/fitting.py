@@ -143,7 +143,7 @@ def fit(run: Run) -> Iterator[Step | Validation]:
         TrainingError: when training cannot go on; the best model so far stands in the folder.
     """
     training, trainer = run.config.training, run.trainer
-    every = training.validate_every or min(LONGEST, whole_epochs(trainer.batches.steps))
+    every = training.validate_every or min(LONGEST, count_between(trainer.batches.steps))
     kept: dict[str, torch.Tensor] = {}
     validated, tokens, idle = trainer.update, 0, trainer.seconds
     with interruption() as asked:
@@ -175,10 +175,10 @@ def fit(run: Run) -> Iterator[Step | Validation]:
     _restore(run, kept)
 
 
-def whole_epochs(steps: int) -> int:
-    """The updates of one epoch, or of as few as are no less than `SHORTEST`: a validation may cost as much as several.
+def count_between(steps: int) -> int:
+    """Count the updates of as few epochs as have `SHORTEST` together: a validation may cost as much as several of them.
 
-    >>> whole_epochs(700), whole_epochs(50), whole_epochs(20), whole_epochs(1)
+    >>> count_between(700), count_between(50), count_between(20), count_between(1)
     (700, 50, 60, 50)
     """
     return steps * -(-SHORTEST // steps)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seqvae.arguments import check_whole
 from seqvae.errors import choose
-from seqvae.rng import apart, seeded
+from seqvae.rng import seeded, shift_seed
 from seqvae.vae import SequenceVAE
 
 Path = Callable[[Tensor, Tensor, int], Tensor]
@@ -22,7 +22,7 @@ def sample_prior(model: SequenceVAE, n: int, *, seed: int | None = None) -> Tens
     check_whole(1, n=n)
     with torch.no_grad():
         p = model.prior()
-        with seeded(apart(seed)):
+        with seeded(shift_seed(seed)):
             return p.sample((n,))
 
 

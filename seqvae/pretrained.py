@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from seqvae import fitting
-from seqvae.arguments import points, shown
+from seqvae.arguments import read_points, shorten
 from seqvae.card import card
 from seqvae.checkpoint import CARD, CONFIG, TOKENIZER, WEIGHTS, Checkpoint, write
 from seqvae.config import Config, Data, Model, Objective, Training
@@ -83,7 +83,7 @@ class Pretrained(ABC):
     def walk(self, z0: Tensor | np.ndarray, z1: Tensor | np.ndarray, *, steps: int = 7, path: str = "linear") -> Tensor:
         """(steps, D) points from z0 (D,) to z1 (D,), both included."""
         like = next(self.model.parameters())
-        z0, z1 = (points(z[None], self.model.latent, like)[0] for z in (z0, z1))
+        z0, z1 = (read_points(z[None], self.model.latent, like)[0] for z in (z0, z1))
         return path_named(path)(z0, z1, steps)
 
     def _posterior(self, batches: Indexed) -> Distribution:
@@ -98,7 +98,7 @@ class Pretrained(ABC):
 def stored(name: str | Path) -> Checkpoint:
     """What a model folder holds, or a model `owner/name` of the hub."""
     if not isinstance(name, str | Path):
-        raise ConfigError(f"a model of the name {shown(name)}: expected a folder, or owner/name of the hub")
+        raise ConfigError(f"a model of the name {shorten(name)}: expected a folder, or owner/name of the hub")
     folder = Path(name)
     if not folder.exists() and str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
         folder = _download(str(name))

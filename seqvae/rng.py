@@ -36,8 +36,8 @@ class Stream(TorchFunctionMode):
     does, and may be entered again to go on. The numbers are those that follow `torch.manual_seed(seed)`.
 
     Args:
-        seed: from 0 to 2^63 - 1. None takes a new one from torch's global generator: another each time, in all threads,
-            and the same ones again after `torch.manual_seed`.
+        seed: from 0 to 2^63 - 1. None takes one from torch's global generator when something is drawn: another for
+            each stream, in all threads, and the same ones again after `torch.manual_seed`.
 
     Raises:
         ConfigError: for another seed.
@@ -51,19 +51,20 @@ class Stream(TorchFunctionMode):
 
     def __init__(self, seed: int | None = None) -> None:
         super().__init__()
-        if seed is None:  # one call of torch, during which it locks its generator
-            seed = int(torch.randint(2**63 - 1, (), device="cpu"))
-        check_seed(seed)
-        self.seed = int(seed)
+        if seed is not None:
+            check_seed(seed)
+        self.seed = seed
         self._generators: dict[torch.device, torch.Generator] = {}
 
     def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
-        """The generator of this stream for a device, to be handed over where that is possible."""
+        """Return the generator of this stream for a device, to be handed over where that is possible."""
         device = torch.device(device)
         if device.type == "meta":  # nothing is drawn there
             device = torch.device("cpu")
+        if self.seed is None:  # by one call of torch, which locks its generator meanwhile
+            self.seed = int(torch.randint(2**63 - 1, (), device="cpu"))
         if device not in self._generators:
-            self._generators[device] = torch.Generator(device).manual_seed(self.seed)
+            self._generators[device] = torch.Generator(device).manual_seed(int(self.seed))
         return self._generators[device]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -75,12 +76,12 @@ class Stream(TorchFunctionMode):
 
 
 def seeded(seed: int | None) -> Stream:
-    """A stream that starts at `seed`, or anywhere if it is None; the global random state stays as it is."""
+    """Return a stream that starts at `seed`, or anywhere if it is None; the global random state stays as it is."""
     return Stream(seed)
 
 
-def apart(seed: int | None, number: int = 1) -> int | None:
-    """A seed for something else that is drawn by the same call; None stays None.
+def shift_seed(seed: int | None, number: int = 1) -> int | None:
+    """Return a seed for something else that is drawn by the same call; None stays None.
 
     Words are often drawn with the seed of their z: from the same stream they would depend on z twice.
     """
@@ -96,7 +97,7 @@ def check_seed(seed: int) -> None:
 
 
 def _device(args: Any, kwargs: Any) -> torch.device:
-    """Where the numbers of a call are drawn."""
+    """Return where the numbers of a call are drawn."""
     if (device := kwargs.get("device")) is not None:
         return torch.device(device)
     tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 from torch.distributions import Distribution
 
-from seqvae.arguments import Points, check_whole, points, shown
+from seqvae.arguments import Points, check_whole, read_points, shorten
 from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
 from seqvae.config import for_series
@@ -134,9 +134,12 @@ class SeriesVAE(Pretrained):
 
     def unrolled(self, z: Points, *, seed: int | None = None, temperature: float = 0.0, **options: Any) -> Unrolled:
         """As `decode`, with log densities and whether each series came to its end."""
-        z = points(z, self.model.latent, next(self.model.parameters()))
+        z = read_points(z, self.model.latent, next(self.model.parameters()))
         options.setdefault("max_length", self.config.data.max_length)
-        return unroll(self.model, z, temperature=temperature, generator=seeded(seed).generator(), **options)
+        stream = seeded(seed)
+        if temperature:
+            options["generator"] = stream.generator()
+        return unroll(self.model, z, temperature=temperature, **options)
 
     # -- measuring ----------------------------------------------------------------------------------------------------
 
@@ -165,7 +168,7 @@ class SeriesVAE(Pretrained):
         if isinstance(series, np.ndarray | Tensor) and series.ndim < 3:
             raise ConfigError("one series was given where a list of series is expected: write [series]")
         if isinstance(series, str | bytes) or not isinstance(series, Iterable):
-            raise ConfigError(f"{shown(series)} was given where a list of series is expected: write [series]")
+            raise ConfigError(f"{shorten(series)} was given where a list of series is expected: write [series]")
         table = in_memory(series)
         self.expect_channels(table.values.shape[1])
         return SeriesSplit(table, np.arange(len(table.lengths)), self.config.data.max_length)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from seqvae.aggregated import Aggregate, Density, fit_aggregate
-from seqvae.arguments import Points, check_text, check_whole, points, texts_of
+from seqvae.arguments import Points, check_text, check_whole, read_points, read_texts
 from seqvae.batch import END, Batch
 from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
@@ -22,7 +22,7 @@ from seqvae.measures.bounds import measure
 from seqvae.measures.held_out import score_split
 from seqvae.measures.scores import Scores
 from seqvae.pretrained import Pretrained, config_of, fitted
-from seqvae.rng import apart, check_seed, seeded
+from seqvae.rng import check_seed, seeded, shift_seed
 from seqvae.runs import fresh
 from seqvae.text.corpus import Split, load
 from seqvae.text.labels import Names, numbered
@@ -210,7 +210,7 @@ class TextVAE(Pretrained):
             return None
         check_whole(1, n=n)
         counts = torch.tensor(list(self.checkpoint.labels.values()), dtype=torch.float64)
-        generator = seeded(apart(seed, 2)).generator()
+        generator = seeded(shift_seed(seed, 2)).generator()
         return [self.labels[i] for i in torch.multinomial(counts, n, replacement=True, generator=generator).tolist()]
 
     def sentences(
@@ -224,11 +224,13 @@ class TextVAE(Pretrained):
         **options: Any,
     ) -> list[Sentence]:
         """(B, D) -> B sentences with their log probabilities; labels as in `decode`, options as in `sample`."""
-        z = points(z, self.model.latent, next(self.model.parameters()))
+        z = read_points(z, self.model.latent, next(self.model.parameters()))
         options.setdefault("max_length", self.config.data.max_length)
         with torch.no_grad():
             z = self.model.conditioned(z, self.numbers(labels, len(z)))
-        options["generator"] = seeded(seed).generator()
+        stream = seeded(seed)
+        if temperature and not beam:
+            options["generator"] = stream.generator()
         said = decode(self.model, z, temperature=1.0 if beam else temperature, beam=beam, **options)
         texts = self.tokenizer.decode_batch(said.tokens)
         return [Sentence(*row) for row in zip(texts, said.log_prob.tolist(), map(len, said.tokens), strict=True)]
@@ -250,7 +252,7 @@ class TextVAE(Pretrained):
 
     def sequences(self, sentences: Iterable[str]) -> list[list[int]]:
         """The ids of each sentence: its tokens, then the end unless it is cut."""
-        texts = texts_of(sentences)
+        texts = read_texts(sentences)
         longest = self.config.data.max_length
         return [[*ids, END][:longest] for ids in self.tokenizer.encode_batch(texts)]
 

@@ -105,7 +105,7 @@ def test_a_list_of_one_sentence_as_an_end_is_told_to_be_the_sentence(model, line
 @pytest.mark.parametrize("given", [None, 5, b"a b", "a b"], ids=repr)
 @pytest.mark.parametrize("call", ["encode", "score", "reconstruct", "aggregate"])
 def test_what_is_no_list_of_sentences_is_refused(call, given, model, line):
-    assert "[sentence]" in line(getattr(model, call), given)
+    assert "list of sentences" in line(getattr(model, call), given)
 
 
 def test_texts_of_numpy_and_generators_are_sentences(model):

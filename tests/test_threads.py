@@ -10,7 +10,7 @@ from torch import distributions, nn
 from seqvae import TextVAE
 from seqvae.checkpoint import Checkpoint
 from seqvae.priors import PRIORS
-from seqvae.rng import Stream, apart, seeded
+from seqvae.rng import Stream, seeded, shift_seed
 from seqvae.text.tokenizer import Tokenizer
 
 HALF, TWO = torch.tensor(0.5), torch.tensor([0.3, 0.7])
@@ -75,6 +75,16 @@ def test_what_is_drawn_with_a_seed_leaves_the_global_random_state_alone(model):
     model.score(["a b"], labels="no", samples=2)
     if not model.model.prior.spherical:
         model.aggregate(["a b", "c d", "e"], labels="no", components=1, seed=0).sample(2, seed=0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_needs_no_random_number_takes_none(model):
+    z, before = model.prior_draws(2, seed=0), torch.get_rng_state()
+    model.decode(z, labels="no")
+    model.decode(z, labels="no", beam=2)
+    model.reconstruct(["a b"], labels="no")
+    with seeded(None):
+        pass
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -144,8 +154,8 @@ def test_a_stream_is_of_the_thread_that_entered_it(beside):
 
 
 def test_seeds_set_apart_differ_and_none_stays_none():
-    assert apart(None) is None
-    seeds = [apart(seed, number) for seed in (0, 1, 2**63 - 1) for number in (1, 2)]
+    assert shift_seed(None) is None
+    seeds = [shift_seed(seed, number) for seed in (0, 1, 2**63 - 1) for number in (1, 2)]
     assert len(set(seeds)) == 6 and all(0 <= seed < 2**63 for seed in seeds)
 
 

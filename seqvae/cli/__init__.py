@@ -10,7 +10,7 @@ import cyclopts
 from seqvae.cli import comparing, generating, measuring, steering, training  # noqa: F401  their commands join the application
 from seqvae.cli.arguments import recipe, stream_last
 from seqvae.cli.shared import app
-from seqvae.cli.streams import drop_streams, lost_characters, open_streams
+from seqvae.cli.streams import drop_streams, open_streams, report_escapes
 from seqvae.errors import SeqVAEError
 from seqvae.machine import share_cores
 
@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     open_streams()
     try:
         code = _code(sys.argv[1:] if arguments is None else arguments)
-        if line := lost_characters():
+        if line := report_escapes():
             print(f"seqvae: {line}", file=sys.stderr)
         sys.stderr.flush()
     except BrokenPipeError:  # nobody reads the errors

@@ -31,8 +31,8 @@ def drop_streams() -> None:
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  or Python tries once more at its end
 
 
-def lost_characters() -> str:
-    """One line on what was written escaped and how to write it as it is; empty if nothing was."""
+def report_escapes() -> str:
+    """Return one line on what was written escaped and how to write it as it is; empty if nothing was."""
     whole = [character for character in "".join(_lost) if not "\ud800" <= character <= "\udfff"]  # these are in none
     if not whole:
         return ""

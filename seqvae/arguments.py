@@ -1,5 +1,6 @@
 """What a caller hands over: numbers, seeds, sentences and points, each taken as meant or refused in one line."""
 
+import math
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -15,7 +16,7 @@ Points = Tensor | np.ndarray | Sequence[Sequence[float]]  # (R, D)
 SHOWN = 40  # characters of a wrong value that an error shows, at most
 
 
-def check_whole(least: int = 0, most: float = float("inf"), **values: Any) -> None:
+def check_whole(least: float = -math.inf, most: float = math.inf, **values: Any) -> None:
     """Raise a `ConfigError` unless each value is a whole number from `least` to `most`.
 
     >>> check_whole(1, steps=2.5)
@@ -25,8 +26,10 @@ def check_whole(least: int = 0, most: float = float("inf"), **values: Any) -> No
     """
     for name, value in values.items():
         if not isinstance(value, Integral) or not least <= int(value) <= most:
-            reach = f"at least {least}" if most == float("inf") else f"from {least} to {most}"
-            raise ConfigError(f"{name} = {shorten(value)}: expected a whole number, {reach}")
+            reach = (
+                f" from {least} to {most}" if most < math.inf else f", at least {least}" if least > -math.inf else ""
+            )
+            raise ConfigError(f"{name} = {shorten(value)}: expected a whole number{reach}")
 
 
 def check_number(**values: Any) -> None:

@@ -64,12 +64,14 @@ def check_options(
 ) -> None:
     """Raise a `ConfigError` if `decode` could not use these options, so that a command can refuse before any work."""
     check_number(temperature=temperature, top_p=top_p, min_p=min_p)
-    check_whole(top_k=top_k, beam=beam)
-    check_whole(1, max_length=max_length)
+    check_whole(top_k=top_k, beam=beam, max_length=max_length)
     rules = [
         (0 <= temperature < float("inf"), f"temperature must be 0 (greedy) or more and finite, got {temperature}"),
+        (top_k >= 0, f"top_k must be 0 (no limit) or a number of tokens, got {top_k}"),
         (0 < top_p <= 1, f"top_p must lie above 0 and at most at 1 (no limit), got {top_p}"),
         (0 <= min_p <= 1, f"min_p must lie between 0 (no limit) and 1, got {min_p}"),
+        (beam >= 0, f"beam must be 0 (no beam search) or a number of hypotheses, got {beam}"),
+        (max_length >= 1, f"max_length must be at least 1, got {max_length}"),
     ]
     for holds, words in rules:
         if not holds:

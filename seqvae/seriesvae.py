@@ -152,7 +152,7 @@ class SeriesVAE(Pretrained):
                 f"a {type(split).__name__} was given where a split is expected: write model.split(series)"
             )
         check_seed(seed)
-        check_whole(samples=samples, seeds=seeds, refined=refined)
+        check_whole(0, samples=samples, seeds=seeds, refined=refined)
         return score_split(self.model, split, samples=samples, seed=seed, seeds=seeds, refined=refined)[0]
 
     def track(self, split: SeriesSplit) -> SeriesScores:

@@ -247,7 +247,7 @@ class TextVAE(Pretrained):
                 "seqvae.text.corpus.load(sentences, tokenizer=model.tokenizer, whole=True).test"
             )
         check_seed(seed)
-        check_whole(samples=samples, seeds=seeds, refined=refined)
+        check_whole(0, samples=samples, seeds=seeds, refined=refined)
         return score_split(self.model, split, samples=samples, seed=seed, seeds=seeds, refined=refined)[0]
 
     def sequences(self, sentences: Iterable[str]) -> list[list[int]]:

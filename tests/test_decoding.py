@@ -306,7 +306,7 @@ def test_points_of_another_size_and_broken_points_are_refused(options):
         ({"min_p": -0.1}, "min_p must lie between"),
         ({"min_p": 1.1}, "min_p must lie between"),
         ({"beam": -1}, "beam must be 0"),
-        ({"max_length": 0}, "max_length = 0: expected a whole number, at least 1"),
+        ({"max_length": 0}, "max_length must be at least 1"),
         ({"beam": 2, "temperature": 0.5}, "cannot be combined"),
         ({"beam": 2, "top_k": 5}, "cannot be combined"),
     ],

@@ -26,9 +26,8 @@ def check_whole(least: float = -math.inf, most: float = math.inf, **values: Any)
     """
     for name, value in values.items():
         if not isinstance(value, Integral) or not least <= int(value) <= most:
-            reach = (
-                f" from {least} to {most}" if most < math.inf else f", at least {least}" if least > -math.inf else ""
-            )
+            lower = f", at least {least}" if least > -math.inf else ""
+            reach = f" from {least} to {most}" if most < math.inf else lower
             raise ConfigError(f"{name} = {shorten(value)}: expected a whole number{reach}")
 
 

@@ -91,7 +91,10 @@ def open_series(source: str | Path | Sequence[Any], column: str | None = None) -
 
 def in_memory(series: Sequence[Any]) -> Table:
     """A list of arrays (N, F), or (N,) with one channel."""
-    arrays = [np.asarray(one) for one in series]
+    try:
+        arrays = [np.asarray(one) for one in series]
+    except (TypeError, ValueError):
+        raise CorpusError("a series is a list of frames of different lengths: expected (frames, channels)") from None
     if not arrays:
         raise CorpusError("the list of series is empty")
     arrays = [one[:, None] if one.ndim == 1 else one for one in arrays]

@@ -104,11 +104,11 @@ class Run:
         if self.folder is None:
             raise ConfigError("resume = True without a folder: name the folder of the run to go on with")
         state = load_state(self.folder)
-        if isinstance(state, dict) and state.get("corpus", self.corpus.fingerprint) != self.corpus.fingerprint:
-            raise CheckpointError(
-                f"{self.corpus.name} has changed since the run in {self.folder} began: start a new run"
-            )
         try:
+            if state["corpus"] != self.corpus.fingerprint:
+                raise CheckpointError(
+                    f"{self.corpus.name} has changed since the run in {self.folder} began: start a new run"
+                )
             self.best = Best(**state["best"])
             self.trainer.load_state(state)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):
@@ -189,7 +189,7 @@ def _steps(run: Run) -> Iterator[Step]:
     try:
         yield from run.trainer.steps()
     except TrainingError:
-        if run.folder is not None and not run.best.update and run.accelerator.is_main_process:
+        if run.folder is not None and run.trainer.update > run.best.update == 0 and run.accelerator.is_main_process:
             run.checkpoint.save(run.folder)
         raise
 

@@ -15,7 +15,7 @@ from seqvae.arguments import Points, check_text, check_whole, read_points, read_
 from seqvae.batch import END, Batch
 from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
-from seqvae.config import loading
+from seqvae.config import for_text, loading
 from seqvae.decoding import decode
 from seqvae.errors import CheckpointError, ConfigError
 from seqvae.measures.bounds import measure
@@ -27,6 +27,7 @@ from seqvae.runs import fresh
 from seqvae.text.corpus import Split, load
 from seqvae.text.labels import Names, numbered
 from seqvae.text.sources import located
+from seqvae.text.unknown import typed, warn
 
 ROWS = 256  # sentences encoded at a time
 
@@ -84,9 +85,10 @@ class TextVAE(Pretrained):
             ConfigError: for an unknown option or a value that it cannot have.
             CorpusError: if the sentences cannot be read, or are too few.
         """
-        config = resolve_all(config_of(options))
+        config = resolve_all(for_text(config_of(options)))
         folder = None if output is None else fresh(Path(output))
         corpus = load(sentences, **loading(config))
+        warn(corpus.unknown_words)
         origin = str(sentences.resolve()) if isinstance(sentences, Path) else sentences
         config = dataclasses.replace(config, corpus=located(origin) if isinstance(origin, str) else corpus.name)
         model = cls(fitted(config, corpus, folder))
@@ -251,10 +253,15 @@ class TextVAE(Pretrained):
         return score_split(self.model, split, samples=samples, seed=seed, seeds=seeds, refined=refined)[0]
 
     def sequences(self, sentences: Iterable[str]) -> list[list[int]]:
-        """The ids of each sentence: its tokens, then the end unless it is cut."""
+        """The ids of each sentence: its tokens, then the end unless it is cut.
+
+        An `UnknownWordsWarning` names words that the vocabulary lacks; so wherever sentences are given to the model.
+        """
         texts = read_texts(sentences)
         longest = self.config.data.max_length
-        return [[*ids, END][:longest] for ids in self.tokenizer.encode_batch(texts)]
+        found = [[*ids, END][:longest] for ids in self.tokenizer.encode_batch(texts)]
+        warn(typed(self.tokenizer, texts, found), stacklevel=4)
+        return found
 
     def numbers(self, labels: Names, count: int) -> Tensor | None:
         """(count,) int64, the numbers of the labels of `count` sentences, or None: `seqvae.text.labels.numbered`."""

@@ -78,6 +78,8 @@ class Trainer:
         rule: how an update is made.
     """
 
+    optimizer_of = staticmethod(optimizer_of)
+
     def __init__(
         self,
         model: SequenceVAE,
@@ -88,7 +90,7 @@ class Trainer:
         rule: Update,
     ) -> None:
         objective.to(accelerator.device)
-        optimizer = optimizer_of(nn.ModuleList([model, objective]), training)
+        optimizer = self.optimizer_of(nn.ModuleList([model, objective]), training)
         self.model = model
         # What accelerate returns computes in the chosen precision and adds up gradients over processes.
         self.prepared, self.optimizer = accelerator.prepare(model, optimizer)
@@ -189,9 +191,10 @@ class Trainer:
         cause = (
             f"the {' and the '.join(bad)}" if bad else f"the gradient's norm = {norm} (the loss was {report.loss:.4g})"
         )
+        kept = "the model before this update is kept" if self.update else "nothing was learnt before it"
         return (
             f"training stopped at update {self.update + 1}: {cause}, at learning rate {rate:.3g}; "
-            "the model before this update is kept: try a lower --learning-rate, a lower --clip or --precision fp32"
+            f"{kept}: try a lower --learning-rate, a lower --clip or --precision fp32"
         )
 
     def state(self) -> dict[str, Any]:
@@ -209,8 +212,8 @@ class Trainer:
         """Go on from `state()`, bit for bit on a CPU in fp32."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.objective.load_state_dict(state.get("objective", {}))
-        self.rule.load_state_dict(state.get("rule", {}))
+        self.objective.load_state_dict(state["objective"])
+        self.rule.load_state_dict(state["rule"])
         torch.set_rng_state(state["generator"])
         for name, value in state["counters"].items():
             setattr(self, name, value)

@@ -25,7 +25,7 @@ LAYERS = [
     "series series.corpus series.curves series.floors series.sources "
     "text text.batching text.corpus text.dialects text.encoding text.faults text.files text.folders text.grammar "
     "text.labels text.lexicon text.ngrams text.pipelines text.records text.sotu text.sources "
-    "text.splitting text.tokenizer",
+    "text.spacing text.splitting text.tokenizer text.unknown",
     "vae",
     "terms terms.term terms.rate terms.controlled terms.discrepancy terms.transport "
     "terms.adversarial terms.total_correlation terms.auxiliary objective",
@@ -36,7 +36,7 @@ LAYERS = [
     "generation aggregated steering measures.space measures.evaluation measures.held_out measures.vitals "
     "measures.remedies measures.doctor comparison.outcomes comparison.drawing comparison.scales comparison.plots "
     "comparison.report",
-    "build checkpoint card recipes",
+    "dry_run build checkpoint card recipes",
     "validation fitting runs pretrained textvae seriesvae "
     "text_evaluation examination show show_series series_plots "
     "commands commands.comparing commands.generating commands.measuring commands.reading commands.series "

@@ -4,6 +4,10 @@ so that `seqvae --help` answers without torch.
 
 import errno
 import sys
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import cyclopts
 
@@ -11,15 +15,22 @@ from seqvae.cli import comparing, generating, measuring, steering, training  # n
 from seqvae.cli.arguments import recipe, stream_last
 from seqvae.cli.shared import app
 from seqvae.cli.streams import drop_streams, open_streams, report_escapes
-from seqvae.errors import SeqVAEError
+from seqvae.errors import SeqVAEError, UnknownWordsWarning
 from seqvae.machine import share_cores
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; a user's mistake is one line on standard error and exit code 2."""
     open_streams()
+    unknown: list[str] = []
     try:
-        code = _code(sys.argv[1:] if arguments is None else arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UnknownWordsWarning)
+            warnings.showwarning = partial(_warned, unknown, warnings.showwarning)
+            code = _code(sys.argv[1:] if arguments is None else arguments)
+        if code == 0:  # where the command fails, what made it fail is all there is to say
+            for line in dict.fromkeys(unknown):
+                print(f"warning: {line}", file=sys.stderr)
         if line := report_escapes():
             print(f"seqvae: {line}", file=sys.stderr)
         sys.stderr.flush()
@@ -28,6 +39,21 @@ def main(arguments: list[str] | None = None) -> None:
         code = 0
     if code:
         sys.exit(code)
+
+
+def _warned(
+    unknown: list[str],
+    usual: Callable[..., None],
+    message: Warning | str,
+    category: type[Warning],
+    *place: Any,
+    **more: Any,
+) -> None:
+    """Keep warnings of unknown words, and show others as usual."""
+    if issubclass(category, UnknownWordsWarning):
+        unknown.append(str(message))
+    else:
+        usual(message, category, *place, **more)
 
 
 def _code(arguments: list[str]) -> int:

@@ -49,7 +49,8 @@ def score_split(
     if isinstance(split, SeriesSplit):
         scores = scored(model, kept, table, seed=seed)
     else:
-        counts = {"words": split.words, "bytes": split.bytes, "characters": split.characters}
+        words = split.words if split.divided else None
+        counts = {"words": words, "bytes": split.bytes, "characters": split.characters}
         scores = scored(model, kept, table, exact=exact(split), seed=seed, **counts)
     if refined and model.latent:
         with suppress(NotImplementedError):  # only diagonal Gaussians can be refined

@@ -81,8 +81,8 @@ class Lagging(Update):
         """
         if isinstance(trainer.model.prior, Vamp):
             raise ConfigError(
-                "objective.update = lagging lets the encoder catch up with a prior that rests, and vamp moves with the "
-                "encoder: write --model.prior.name mixture, or --objective.update.name joint"
+                "objective.update = lagging lets the encoder catch up with a prior that rests, and model.prior = vamp "
+                "moves with the encoder: write --model.prior.name mixture, or --objective.update.name joint"
             )
         others: list[nn.Parameter] | None = None
         if self.aggressive:

@@ -85,7 +85,7 @@ class Refining:
         if first is None:
             raise ConfigError(
                 "objective.update = semi-amortized needs a posterior that is a diagonal Gaussian, and model.posterior "
-                "gives another distribution: write --model.posterior.name gaussian"
+                "gives another distribution: write --model.posterior.name gaussian, or --objective.update.name joint"
             )
         mean, log_scale = first[0], first[1].log()
         start, through = (mean, log_scale), self.options.through

@@ -17,7 +17,7 @@ from seqvae.observations.tokens import Tokens
 from seqvae.text.files import cache_folder, settle
 
 MARGIN = 0.9  # bf16 is taken where a step takes at most so many times as long as in fp32
-OPERATIONS = 4e9  # of a step that is measured, at most
+OPERATIONS = 1.5e9  # of a step that is measured, at most
 SECONDS = 0.4  # of measuring, but for the first step of each kind
 
 

@@ -34,7 +34,7 @@ def keep_freed_memory() -> None:
 
 
 def limit_primitives() -> None:
-    """Let oneDNN keep 128 of the programs that it builds for each shape it meets, unless the environment says otherwise.
+    """Let oneDNN keep 128 of the programs that it builds, one for each shape, unless the environment says otherwise.
 
     To be called before the first of them is built; no effect afterwards. Of the usual 1,024 each holds up to a megabyte
     or more, and those that lie between the tensors of a step keep glibc from using that memory again: with sentences of

@@ -184,11 +184,11 @@ def padding(rows: int, device: torch.device) -> int:
     """How many rows to add to a product of matrices in half precision on a processor; nowhere else any.
 
     oneDNN builds a program for each shape that it meets, which takes as long as the product itself and a megabyte, so
-    there is to be one size for a quarter of an octave: 8, 16 .. 64, 80, 96, 112, 128, 160 ...
+    there are to be few: 32, 64 .. 256, 320, 384, 448, 512, 640 ... by a quarter of an octave at most
     """
     if device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return 0
-    step = max(8, 1 << max(0, (rows - 1).bit_length() - 3))
+    step = max(32, 1 << max(0, (rows - 1).bit_length() - 3))
     return -rows % step
 
 

@@ -46,6 +46,7 @@ def test_the_choice_stands_in_the_options_of_the_run(with_bf16, monkeypatch, rat
 
 def test_a_run_may_be_resumed_in_another_precision(tmp_path):
     half = replace(Config(), training=replace(Config().training, precision="bf16", max_epochs=1))
+    (tmp_path / RESOLVED).parent.mkdir()
     (tmp_path / RESOLVED).write_text(json.dumps(half.to_dict()), encoding="utf-8")
     asked = replace(Config(), training=replace(Config().training, precision="fp32"))
     assert _resumed(tmp_path, Config(), None).training.precision == "bf16"
@@ -95,11 +96,11 @@ def test_measuring_leaves_the_random_numbers_alone(half):
     assert torch.equal(torch.rand(2), expected)
 
 
-def test_rows_in_half_precision_are_padded_to_few_sizes_and_by_a_quarter_at_most():
+def test_rows_in_half_precision_are_padded_to_few_sizes_and_by_half_at_most():
     with torch.autocast("cpu", torch.bfloat16):
         sizes = [rows + padding(rows, CPU) for rows in range(5000)]
-    assert len(set(sizes)) < 40
-    assert all(rows <= size <= max(rows + 32, 1.25 * rows) for rows, size in enumerate(sizes))
+    assert len(set(sizes)) < 20
+    assert all(rows <= size <= max(rows + 32, 1.5 * rows) for rows, size in enumerate(sizes))
     assert padding(77, CPU) == 0
 
 

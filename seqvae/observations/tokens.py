@@ -184,11 +184,11 @@ def padding(rows: int, device: torch.device) -> int:
     """How many rows to add to a product of matrices in half precision on a processor; nowhere else any.
 
     oneDNN builds a program for each shape that it meets, which takes as long as the product itself and a megabyte, so
-    there are to be few: 32, 64 .. 256, 320, 384, 448, 512, 640 ... by a quarter of an octave at most
+    there are to be few: 32, 64, 96, 128, 192, 256, 384, 512, 768 ... What belongs to a shape is in part never freed.
     """
     if device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return 0
-    step = max(32, 1 << max(0, (rows - 1).bit_length() - 3))
+    step = max(32, 1 << max(0, (rows - 1).bit_length() - 2))
     return -rows % step
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from seqvae import half_precision, processes
+from seqvae.build import resolve_all
 from seqvae.commands.training import _resumed
 from seqvae.config import Config
 from seqvae.errors import CorpusError
@@ -45,11 +46,12 @@ def test_the_choice_stands_in_the_options_of_the_run(with_bf16, monkeypatch, rat
 
 
 def test_a_run_may_be_resumed_in_another_precision(tmp_path):
-    half = replace(Config(), training=replace(Config().training, precision="bf16", max_epochs=1))
+    usual = resolve_all(Config())
+    half = replace(usual, training=replace(usual.training, precision="bf16", max_epochs=1))
     (tmp_path / RESOLVED).parent.mkdir()
     (tmp_path / RESOLVED).write_text(json.dumps(half.to_dict()), encoding="utf-8")
-    asked = replace(Config(), training=replace(Config().training, precision="fp32"))
-    assert _resumed(tmp_path, Config(), None).training.precision == "bf16"
+    asked = replace(usual, training=replace(usual.training, precision="fp32"))
+    assert _resumed(tmp_path, usual, None).training.precision == "bf16"
     assert _resumed(tmp_path, asked, None).training.precision == "fp32"
 
 

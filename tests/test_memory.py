@@ -39,7 +39,7 @@ lines = [" ".join(words[end - length : end]) for end, length in zip(ends, length
 part = {"name": "recurrent", "hidden": 16}
 tokens = {"name": "tokens", "shortlist": 50}
 model = {"latent": 4, "embedding": 64, "encoder": part, "decoder": part, "observation": tokens}
-training = {"batch_size": 16, "max_epochs": 1000, "precision": sys.argv[1]}
+training = {"batch_size": 8, "max_epochs": 1000, "precision": sys.argv[1]}
 config = Config.from_dict({"model": model, "training": training})
 run = Run(config, load(lines, vocabulary_size=4000), accelerator=accelerator_for(config, None))
 keep_freed_memory()

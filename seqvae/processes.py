@@ -2,17 +2,19 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import LoggerType
+from accelerate.utils import LoggerType, broadcast_object_list
 
+from seqvae import half_precision, machine
 from seqvae.config import Config, Training
 from seqvae.errors import ConfigError, choose
 
@@ -23,7 +25,7 @@ def accelerator_for(config: Config, folder: Path | None) -> Accelerator:
     Raises:
         ConfigError: as `check_machine`.
     """
-    mixed = {"fp32": "no", "bf16": "bf16"}[precision(config.training.precision, PartialState(cpu=on_cpu()).device)]
+    mixed = {"fp32": "no", "bf16": "bf16"}[decide_precision(config)[0].training.precision]
     trackers = list(config.training.trackers)
     check_machine(config.training)
     AcceleratorState._reset_state()  # another training of this process may have had another precision
@@ -53,8 +55,36 @@ def on_cpu() -> bool:
     return device is None or device.type == "mps"
 
 
-def precision(choice: str, device: torch.device) -> str:
-    """`fp32` or `bf16`, where `auto` means bf16 if the processor computes in it rather than emulating it.
+def decide_precision(config: Config) -> tuple[Config, str]:
+    """The options with a precision other than `auto`, the same in all processes, and a line that says why.
+
+    Raises:
+        ConfigError: for bf16 where there is none.
+    """
+    machine.limit_primitives()  # before a measurement or a training builds the first of them
+    state, choice = PartialState(cpu=on_cpu()), config.training.precision
+    if choice == "auto":
+        found = [
+            precision(choice, state.device, lambda: half_precision.ratio(config)) if state.is_main_process else None
+        ]
+        broadcast_object_list(found)
+        assert found[0] is not None
+        chosen, reason = found[0]
+    else:
+        chosen, reason = precision(choice, state.device)
+    return replace(config, training=replace(config.training, precision=chosen)), f"precision {chosen}: {reason}"
+
+
+def precision(
+    choice: str, device: torch.device, ratio: Callable[[], float] = lambda: 1.0
+) -> tuple[Literal["fp32", "bf16"], str]:
+    """`fp32` or `bf16`, where `auto` means bf16 where it is quicker, and the reason.
+
+    Args:
+        choice: `fp32`, `bf16` or `auto`.
+        device: that computes.
+        ratio: measures how many times as long as in fp32 a step takes in bf16; asked only where the choice is `auto`
+            and the processor has bf16.
 
     Raises:
         ConfigError: for bf16 where there is none.
@@ -65,10 +95,15 @@ def precision(choice: str, device: torch.device) -> str:
             "write --precision fp32, or auto"
         )
     if choice != "auto":
-        return choice
+        return ("bf16" if choice == "bf16" else "fp32"), "as asked"
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16") else "fp32"
+        known = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ("bf16" if known else "fp32"), f"this GPU computes in bf16{'' if known else ' by emulation at most'}"
+    if device.type != "cpu" or not torch.cpu.get_capabilities().get("avx512_bf16"):
+        return "fp32", "this processor does not compute in bf16"
+    times = ratio()
+    chosen: Literal["fp32", "bf16"] = "bf16" if times <= half_precision.MARGIN else "fp32"
+    return chosen, f"a step in bf16 takes {times:.2g} times as long as in fp32 here"
 
 
 def half_possible(device: torch.device) -> bool:

@@ -29,7 +29,7 @@ LAYERS = [
     "vae",
     "terms terms.term terms.rate terms.controlled terms.discrepancy terms.transport "
     "terms.adversarial terms.total_correlation terms.auxiliary objective",
-    "processes sharing decoding unrolling measures.tracking "
+    "half_precision processes sharing decoding unrolling measures.tracking "
     "measures.metrics measures.measured measures.draws measures.aggregate measures.bounds "
     "densities measures.proposals measures.refinement measures.probes measures.surface measures.diversity",
     "trainer updates updates.joint updates.lagging updates.pretraining updates.importance updates.semi_amortized "

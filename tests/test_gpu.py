@@ -39,7 +39,7 @@ def test_the_likelihood_is_that_of_the_processor(model, corpus):
 
 def test_training_learns_in_bf16_where_the_gpu_has_it(corpus):
     config = Config.from_dict({"training": {"max_epochs": 1}})
-    assert precision("auto", torch.device("cuda")) == ("bf16" if torch.cuda.is_bf16_supported(False) else "fp32")
+    assert precision("auto", torch.device("cuda"))[0] == ("bf16" if torch.cuda.is_bf16_supported(False) else "fp32")
     run = Run(config, corpus, accelerator=accelerator_for(config, None))
     losses = [step.report.loss for step in fit(run) if hasattr(step, "report")]
     assert next(run.model.parameters()).is_cuda

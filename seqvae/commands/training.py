@@ -16,7 +16,7 @@ from seqvae.config import Config, Data, Model, Objective, Training, for_series, 
 from seqvae.errors import ConfigError
 from seqvae.examination import examine
 from seqvae.machine import keep_freed_memory
-from seqvae.processes import accelerator_for, check_machine, on_cpu
+from seqvae.processes import accelerator_for, check_machine, decide_precision, on_cpu
 from seqvae.series.corpus import SeriesCorpus, SeriesSplit
 from seqvae.series.sources import is_series
 from seqvae.seriesvae import SeriesVAE, opened
@@ -27,7 +27,7 @@ from seqvae.textvae import TextVAE
 
 SHOWN = 1000  # held-out sentences scored at the end of a training, at most; `seqvae evaluate` takes all
 SHOWN_SAMPLES, SHOWN_REFINED = 20, 50
-EXTENDABLE = ("max_epochs", "max_minutes", "patience", "trackers")  # what a resumed run may change
+EXTENDABLE = ("max_epochs", "max_minutes", "patience", "trackers", "precision")  # what a resumed run may change
 
 
 def train(
@@ -70,6 +70,8 @@ def trained(config: Config, folder: Path, *, resume: bool) -> fitting.Run:
     begins = PartialState().is_main_process and not resume
     with runs.claimed(folder, config) if begins else nullcontext():
         run = _prepared(config, folder, resume)
+        if begins:
+            runs.begin(folder, run.config)
         keep_freed_memory()  # only now, since what was freed while reading would be kept too
         show.quiet()
         show.training(run)
@@ -82,10 +84,12 @@ def _prepared(config: Config, folder: Path, resume: bool) -> fitting.Run:
     check_machine(config.training)
     with PartialState().main_process_first():  # the others find the tokenized corpus in the cache
         read = corpus_of(config)
+    automatic = config.training.precision == "auto"
+    config, precision = decide_precision(config)  # which a resumed run keeps
     accelerator = accelerator_for(config, folder)
     run = fitting.Run(config, read, folder, resume=resume and runs.has_state(folder), accelerator=accelerator)
     if accelerator.is_main_process:
-        for note in read.notes:
+        for note in [*read.notes, *([precision] if automatic else [])]:
             show.remark(note)
     return run
 

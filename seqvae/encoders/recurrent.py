@@ -66,7 +66,10 @@ class RecurrentEncoder(Encoder):
             outputs, _ = self.rnn(x)
         else:
             packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-            outputs, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=steps)
+            half = torch.is_autocast_enabled(x.device.type) and x.device.type != "cpu"
+            with torch.autocast(x.device.type, enabled=half):  # on a CPU each number of ids would be a shape to build
+                outputs = self.rnn(packed)[0]
+            outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=steps)
         return self._pool(outputs, lengths)
 
     def _pool(self, outputs: Tensor, lengths: Tensor) -> Tensor:

@@ -102,14 +102,18 @@ class Tokens(Observation):
 
     def log_prob(self, features: Tensor, targets: Tensor) -> Tensor:
         """(B, T) nats; normalized in single precision at least, since bf16 has three digits."""
-        x, said = self.project(features).flatten(0, 1), targets.flatten()
+        said, count = targets.flatten(), targets.numel()
+        extra = padding(count, features.device)
+        x, said = self.project(F.pad(features.flatten(0, 1), (0, 0, 0, extra))), F.pad(said, (0, extra))
         (weight, bias), *rest = self._pieces()
         cluster = torch.bucketize(said, said.new_tensor(self.edges[1:-1]), right=True)  # 0: the shortlist
         log_prob = score(x, weight, bias, torch.where(cluster == 0, said, self.edges[1] + cluster - 1))
         for number, (start, (weight, bias)) in enumerate(zip(self.edges[1:], rest, strict=False), start=1):
             rows = (cluster == number).nonzero()[:, 0]
-            log_prob = log_prob.index_add(0, rows, score(x[rows], weight, bias, said[rows] - start))
-        return log_prob.view(targets.shape)
+            extra = padding(len(rows), features.device)
+            within = score(x[F.pad(rows, (0, extra))], weight, bias, F.pad(said[rows] - start, (0, extra)))
+            log_prob = log_prob.index_add(0, rows, within[: len(rows)])
+        return log_prob[:count].view(targets.shape)
 
     def draw(self, features: Tensor, u: Tensor, banned: list[int]) -> tuple[Tensor, Tensor]:
         """A token for each row, with the probabilities of the model; a cluster's words are scored where it is drawn.
@@ -174,6 +178,18 @@ class Tokens(Observation):
         weights, biases = self.output.weight.split(sizes), self.output.bias.split(sizes)
         first = torch.cat([weights[0], self.clusters.weight]), torch.cat([biases[0], self.clusters.bias])
         return [first, *zip(weights[1:], biases[1:], strict=True)]
+
+
+def padding(rows: int, device: torch.device) -> int:
+    """How many rows to add to a product of matrices in half precision on a processor; nowhere else any.
+
+    oneDNN builds a program for each shape that it meets, which takes as long as the product itself and a megabyte, so
+    there are to be few: 32, 64, 96, 128, 192, 256, 384, 512, 768 ... What belongs to a shape is in part never freed.
+    """
+    if device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return 0
+    step = max(32, 1 << max(0, (rows - 1).bit_length() - 2))
+    return -rows % step
 
 
 def score(x: Tensor, weight: Tensor, bias: Tensor, choice: Tensor) -> Tensor:

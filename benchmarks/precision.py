@@ -1,0 +1,119 @@
+"""bf16 against fp32 on this machine: the time of an update, and the memory that a training holds as it goes on.
+
+    python -m benchmarks.precision [--words 2 80] [--updates 600] [--rounds 10] [--memory]
+
+The text is made up, of sentences of as many words as `--words` says, each length as frequent; sizes are the defaults.
+Time is that of 5 updates of each precision in turn in one process; memory is that of a process of its own for each.
+"""
+
+import argparse
+import itertools
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from seqvae.machine import keep_freed_memory, share_cores
+
+share_cores()  # before torch is imported
+
+import numpy as np  # noqa: E402
+
+from seqvae.config import Config  # noqa: E402
+from seqvae.fitting import Run  # noqa: E402
+from seqvae.half_precision import ratio  # noqa: E402
+from seqvae.processes import accelerator_for  # noqa: E402
+from seqvae.text.corpus import Corpus, load  # noqa: E402
+from seqvae.trainer import Step  # noqa: E402
+
+PRECISIONS = ("fp32", "bf16")
+MARKS = (10, 100, 300, 600)  # updates after which memory is read
+VOCABULARY, SENTENCES = 10_000, 20_000
+
+
+def of_all_lengths(least: int, most: int) -> Corpus:
+    """Sentences of `least` to `most` words, each drawn by Zipf's law."""
+    random = np.random.default_rng(0)
+    ends = np.cumsum(random.integers(least, most + 1, SENTENCES))
+    words = [f"w{i}" for i in (VOCABULARY ** random.random(ends[-1])).astype(int)]
+    starts = [0, *ends[:-1].tolist()]
+    lines = [" ".join(words[start:end]) for start, end in zip(starts, ends.tolist(), strict=True)]
+    return load(lines, vocabulary_size=VOCABULARY)
+
+
+def options(precision: str, batch_size: int) -> Config:
+    """The defaults in this precision."""
+    return Config.from_dict({"training": {"precision": precision, "max_epochs": 1000, "batch_size": batch_size}})
+
+
+def steps_of(corpus: Corpus, config: Config) -> Iterator[Step]:
+    """The updates of a training."""
+    return Run(config, corpus, accelerator=accelerator_for(config, None)).trainer.steps()
+
+
+def seconds(corpus: Corpus, rounds: int, batch_size: int) -> dict[str, list[tuple[float, float]]]:
+    """For each precision and round the seconds of an update, by the clock and of the processor."""
+    sides = {name: steps_of(corpus, options(name, batch_size)) for name in PRECISIONS}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in PRECISIONS}
+    for number in range(rounds + 2):
+        for name, steps in sides.items():
+            begin = time.perf_counter(), time.process_time()
+            for _ in itertools.islice(steps, 5):
+                pass
+            spent = (time.perf_counter() - begin[0]) / 5, (time.process_time() - begin[1]) / 5
+            if number >= 2:  # the first two warm up
+                found[name].append(spent)
+    return found
+
+
+def held() -> float:
+    """MiB that this process holds now, as Linux tells it."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS")]
+    return int(line.split()[1]) / 1024
+
+
+def memory(corpus: Corpus, precision: str, updates: int, batch_size: int) -> list[float]:
+    """MiB held after each of `MARKS` that is not beyond `updates`."""
+    steps = steps_of(corpus, options(precision, batch_size))
+    return [held() for number in range(1, updates + 1) if next(steps) and number in MARKS]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__.splitlines()[0])
+    parser.add_argument("--words", type=int, nargs=2, default=(2, 80), help="least and most of a sentence")
+    parser.add_argument("--updates", type=int, default=600, help="of each training whose memory is read")
+    parser.add_argument("--rounds", type=int, default=10, help="of 5 updates of each, for the time")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--memory", action="store_true", help="also the memory, which takes longer")
+    parser.add_argument("--only", choices=PRECISIONS, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    corpus = of_all_lengths(*given.words)
+    keep_freed_memory()
+    if given.only:
+        print(*memory(corpus, given.only, given.updates, given.batch_size))
+        return
+    found = seconds(corpus, given.rounds, given.batch_size)
+    print("| precision | ms an update, median | ms of the processor |\n| --- | ---: | ---: |")
+    for name, pairs in found.items():
+        print(
+            f"| {name} | "
+            + " | ".join(f"{1000 * statistics.median(part):.1f}" for part in zip(*pairs, strict=True))
+            + " |"
+        )
+    ratios = [half[0] / single[0] for half, single in zip(found["bf16"], found["fp32"], strict=True)]
+    print(f"\nbf16 / fp32: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    print(f"what --precision auto measures: {ratio(options('auto', given.batch_size)):.2f}")
+    if given.memory:
+        marks = [mark for mark in MARKS if mark <= given.updates]
+        print("\n| MiB after updates | " + " | ".join(map(str, marks)) + " |\n| --- |" + " ---: |" * len(marks))
+        for name in PRECISIONS:
+            command = [sys.executable, "-m", "benchmarks.precision", *sys.argv[1:], "--only", name]
+            printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+            print(f"| {name} | " + " | ".join(f"{float(value):,.0f}" for value in printed) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -24,9 +24,13 @@ def pytest_unconfigure():
     shutil.rmtree(os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 
 
+# Variables that pytest sets around each test, that torch sets where it is first compiled with, and that the first
+# training of a process sets for good.
+OTHERS = ("PYTEST_", "TORCHINDUCTOR_", "TRITON_", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+
+
 def environment():
-    """All variables but those that pytest sets around each test, and torch where it is first compiled with."""
-    return {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "TORCHINDUCTOR_", "TRITON_"))}
+    return {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
 
 
 def set_environment(values):
@@ -90,6 +94,17 @@ def set_apart(was, now):
 def kept_by_the_test(request):
     torch.manual_seed(request.config.getoption("randomly_seed", 0))  # what is not seeded differs from run to run
     yield from kept()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--quicker", choices=["fp32", "bf16"], default="fp32", help="what `--precision auto` finds")
+
+
+@pytest.fixture(autouse=True)
+def no_measurement(request, monkeypatch):
+    """Whether bf16 is quicker here is not measured but said, for a test must not depend on how busy the machine is."""
+    ratio = {"fp32": 2.0, "bf16": 0.5}[request.config.getoption("quicker")]
+    monkeypatch.setattr("seqvae.half_precision.ratio", lambda config: ratio)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -16,6 +16,7 @@ from seqvae.runs import RESOLVED
 
 BF16 = ("avx512_bw", "avx512_dq", "avx512_vl", "avx512_bf16")
 CPU = torch.device("cpu")
+RATIO = half_precision.ratio  # around tests it is replaced by a number
 
 
 @pytest.fixture
@@ -61,6 +62,7 @@ def measured(monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr(half_precision, "measure", lambda **sizes: calls.append(sizes) or 0.7)
     monkeypatch.setattr(half_precision, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(half_precision, "ratio", RATIO)
     return calls
 
 

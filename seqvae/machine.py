@@ -33,11 +33,11 @@ def keep_freed_memory() -> None:
     mallopt(top_pad, 64 * 2**20)
 
 
-def limit_primitives() -> None:
-    """Let oneDNN keep 128 of the programs that it builds, one for each shape, unless the environment says otherwise.
+def limit_primitives(count: int) -> None:
+    """Let oneDNN keep so many of the programs that it builds for shapes, unless the environment says otherwise.
 
     To be called before the first of them is built; no effect afterwards. Of the usual 1,024 each holds up to a megabyte
     or more, and those that lie between the tensors of a step keep glibc from using that memory again: with sentences of
     2 to 80 words a training in fp32 held twice as much after 100 updates as after 10 (docs/log.md).
     """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(count))

@@ -61,8 +61,9 @@ def decide_precision(config: Config) -> tuple[Config, str]:
     Raises:
         ConfigError: for bf16 where there is none.
     """
-    machine.limit_primitives()  # before a measurement or a training builds the first of them
     state, choice = PartialState(cpu=on_cpu()), config.training.precision
+    half = choice == "bf16" or (choice == "auto" and torch.cpu.get_capabilities().get("avx512_bf16"))
+    machine.limit_primitives(128 if half else 32)  # of which those of products of matrices are of bf16 alone
     if choice == "auto":
         found = [
             precision(choice, state.device, lambda: half_precision.ratio(config)) if state.is_main_process else None

@@ -2,10 +2,13 @@
 
 import contextlib
 import glob
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import xxhash
 
 from seqvae.errors import CorpusError
 from seqvae.text.faults import blame, inspect
@@ -64,8 +67,6 @@ def bare(name: str) -> str:
 
 def load_file(shown: str, path: Path) -> tuple["Dataset", list[str] | None]:
     """The file as a data set, and the columns that hold text where the data set cannot know them."""
-    import datasets
-
     suffix = Path(bare(path.name)).suffix.lower()
     kind = FORMATS.get(suffix, "text")
     options: dict[str, Any] = {"encoding": "utf-8-sig"} if kind == "text" else {}
@@ -75,10 +76,42 @@ def load_file(shown: str, path: Path) -> tuple["Dataset", list[str] | None]:
         with quiet():
             if kind == "csv":
                 options, texts = _csv_options(path, "\t" if suffix == ".tsv" else ",")
-            data_files = {"train": [glob.escape(str(path.resolve()))]}
-            return datasets.load_dataset(kind, data_files=data_files, split="train", **options), texts
+            return _kept(kind, path, options), texts
     except Exception as error:
         raise CorpusError(blame(shown, kind, error, path)) from None
+
+
+def _kept(kind: str, path: Path, options: dict[str, Any]) -> "Dataset":
+    """Read the file through a cache that knows it by its content: `datasets` itself goes by path and time.
+
+    The fingerprint of the data set is that content and the way it was read, so all that is kept under it is as safe.
+    """
+    import datasets
+
+    described = f"{content(path)}|{kind}|{sorted(options.items())}|{datasets.__version__}"
+    key = xxhash.xxh3_128_hexdigest(described.encode())
+    folder = cache_folder() / f"file-{key}"
+    known = folder / "tables.json"
+    dataset = None
+    with contextlib.suppress(Exception):  # not there yet, or a part of it is gone: the file is read again
+        tables = [str(folder / name) for name in json.loads(known.read_text(encoding="utf-8"))]
+        dataset = datasets.concatenate_datasets([datasets.Dataset.from_file(table) for table in tables])
+    if dataset is None:
+        files = {"train": [glob.escape(str(path.resolve()))]}
+        dataset = datasets.load_dataset(kind, data_files=files, split="train", cache_dir=str(folder), **options)
+        names = [os.path.relpath(table["filename"], folder) for table in dataset.cache_files]
+        settle(known, lambda part: part.write_text(json.dumps(names), encoding="utf-8"))
+    dataset._fingerprint = key
+    return dataset
+
+
+def content(path: Path) -> str:
+    """Return the XXH3 hash of the bytes of a file, 128 bits in hexadecimal."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _csv_options(path: Path, separator: str) -> tuple[dict[str, Any], list[str]]:

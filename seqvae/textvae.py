@@ -1,9 +1,9 @@
 """TextVAE: a trained model with its tokenizer; text goes in, text comes out."""
 
 import dataclasses
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,15 +16,16 @@ from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
 from seqvae.config import loading
 from seqvae.decoding import decode, seeded
-from seqvae.errors import CheckpointError, ConfigError
+from seqvae.errors import CheckpointError, ConfigError, expanded
 from seqvae.generation import STREAM
 from seqvae.measures.bounds import measure
 from seqvae.measures.held_out import score_split
 from seqvae.measures.scores import Scores
 from seqvae.pretrained import Pretrained, config_of, fitted
 from seqvae.runs import fresh
+from seqvae.text import containers
 from seqvae.text.corpus import Split, load
-from seqvae.text.labels import Names, numbered
+from seqvae.text.labels import Label, Names, numbered
 from seqvae.text.sources import located
 
 ROWS = 256  # sentences encoded at a time
@@ -68,13 +69,14 @@ class TextVAE(Pretrained):
     # -- making one ---------------------------------------------------------------------------------------------------
 
     @classmethod
-    def fit(
-        cls, sentences: Sequence[str] | str | Path, *, output: str | Path | None = None, **options: Any
-    ) -> "TextVAE":
+    def fit(cls, sentences: Any, *, output: str | os.PathLike | None = None, **options: Any) -> "TextVAE":
         """Train a model.
 
         Args:
-            sentences: a list of sentences, or anything that `seqvae train` takes: a file, a folder, `sotu`, `hub:NAME`.
+            sentences: anything that `seqvae train` takes: a file, a folder, `sotu`, `hub:NAME`; or sentences in memory:
+                a list, a generator, an array or a series of them, a table with a column of them (a data frame of
+                pandas or polars, a table of Arrow, a data set of `datasets`, a dict of columns, a list of dicts), or a
+                dict of the splits train, valid and test, each one of these. `column` and `label_column` as for files.
             output: a folder for the model, which must not hold one yet; None keeps it in memory.
             options: those of `seqvae.config`, by name: `kind="vae"`, `latent=32`, `seed=0`, `max_minutes=5`,
                 `tokenizer="bpe"`, `encoder={"layers": 2}`, `weight={"name": "cyclical"}` ...
@@ -84,10 +86,10 @@ class TextVAE(Pretrained):
             CorpusError: if the sentences cannot be read, or are too few.
         """
         config = resolve_all(config_of(options))
-        folder = None if output is None else fresh(Path(output))
+        folder = None if output is None else fresh(expanded(output))
         corpus = load(sentences, **loading(config))
-        origin = str(sentences.resolve()) if isinstance(sentences, Path) else sentences
-        config = dataclasses.replace(config, corpus=located(origin) if isinstance(origin, str) else corpus.name)
+        place = located(sentences) if isinstance(sentences, str | os.PathLike) else corpus.name
+        config = dataclasses.replace(config, corpus=place)
         model = cls(fitted(config, corpus, folder))
         if folder is not None:
             model.write_card(folder)
@@ -103,7 +105,7 @@ class TextVAE(Pretrained):
         """q(z|x): batch (B,), event (D,); `.mode` is the point to decode, `.stddev` how sure it is.
 
         Args:
-            sentences: B of them.
+            sentences: B of them, in any container of which `fit` takes one split.
             labels: where the model is conditioned on labels: that of each sentence, or one for all; then q(z|x, y).
 
         Raises:
@@ -175,7 +177,14 @@ class TextVAE(Pretrained):
         return self.decode(self.encode(sentences, labels=labels).mode, labels=labels, **options)
 
     def interpolate(
-        self, start: str, end: str, *, label: str | None = None, steps: int = 7, path: str | None = None, **options: Any
+        self,
+        start: str,
+        end: str,
+        *,
+        label: Label | None = None,
+        steps: int = 7,
+        path: str | None = None,
+        **options: Any,
     ) -> list[str]:
         """`steps` sentences from the reconstruction of `start` to that of `end`.
 
@@ -239,7 +248,8 @@ class TextVAE(Pretrained):
         if isinstance(sentences, str):
             raise ConfigError("one string was given where a list of sentences is expected: write [sentence]")
         longest = self.config.data.max_length
-        return [[*ids, END][:longest] for ids in self.tokenizer.encode_batch(list(sentences))]
+        found = containers.sentences(sentences, self.config.data.column)
+        return [[*ids, END][:longest] for ids in self.tokenizer.encode_batch(found)]
 
     def numbers(self, labels: Names, count: int) -> Tensor | None:
         """(count,) int64, the numbers of the labels of `count` sentences, or None: `seqvae.text.labels.numbered`."""

@@ -23,7 +23,7 @@ LAYERS = [
     "posteriors.low_rank posteriors.von_mises_fisher "
     "priors priors.base priors.normal priors.gaussian priors.flow priors.mixture priors.sphere priors.vamp "
     "series series.corpus series.curves series.floors series.sources "
-    "text text.batching text.corpus text.encoding "
+    "text text.batching text.containers text.corpus text.encoding "
     "text.faults text.files text.grammar text.labels text.lexicon text.ngrams text.pipelines text.sotu text.sources "
     "text.splitting text.tokenizer",
     "vae",

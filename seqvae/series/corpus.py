@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -145,12 +144,12 @@ class SeriesCorpus:
         digest = hashlib.sha256()
         for name, split in self.splits.items():
             digest.update(f"{name} {len(split)} ".encode() + split.lengths.tobytes())
-            digest.update(np.concatenate(split.at_most(1000).series()).tobytes())
+            digest.update(np.concatenate(split.series()).tobytes())
         return digest.hexdigest()[:16]
 
 
 def load_series(
-    source: str | Path | Sequence[Any],
+    source: Any,
     *,
     column: str | None = None,
     max_length: int = 128,
@@ -160,8 +159,8 @@ def load_series(
     """Read a corpus of series and divide it.
 
     Args:
-        source: `curves`, a .npz, .npy or .parquet file, a folder with train, valid and test files, or a list of arrays.
-        column: the column of a parquet file that holds lists, where there are several.
+        source: `curves`, a .npz, .npy or .parquet file, a folder with train, valid and test files, or series in memory.
+        column: the column of a table that holds lists, where there are several.
         max_length: most steps of a series, its end included; longer ones are cut.
         seed: of the split, where none is given.
         whole: take a corpus without splits as it stands, all of it as `test`, in its order.

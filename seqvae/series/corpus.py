@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from seqvae.batch import Batch
 from seqvae.errors import ConfigError, CorpusError
@@ -70,6 +71,12 @@ class SeriesSplit:
     def complete(self) -> np.ndarray:
         """(N,) bool, false where a series was cut and so has no end."""
         return self.table.lengths[self.numbers] < self.max_length
+
+    @cached_property
+    def keys(self) -> np.ndarray:
+        """(N,) uint64, equal for equal series as far as they are scored."""
+        series = (np.ascontiguousarray(one, np.float64) for one in self.series())
+        return np.array([xxhash.xxh3_64_intdigest(one.data) for one in series], np.uint64)
 
     @property
     def frames(self) -> int:
@@ -137,6 +144,11 @@ class SeriesCorpus:
         frames = np.concatenate(self.train.series()).astype(np.float64)
         std = frames.std(axis=0)
         return frames.mean(axis=0), np.where(std > 0, std, 1.0)
+
+    @property
+    def content(self) -> str:
+        """The fingerprint, under the name that it has for sentences, where it leaves the tokenizer out."""
+        return self.fingerprint
 
     @cached_property
     def fingerprint(self) -> str:

@@ -52,6 +52,11 @@ class Split:
             found.append(values[offsets[row] : offsets[row + 1]].tolist())
         return found
 
+    @cached_property
+    def keys(self) -> np.ndarray:
+        """(N,) uint64, equal for equal sentences once normalized."""
+        return self.rows.keys[self.rows.numbers]
+
     def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
         """Some sentences as a batch, with their labels where they have any."""
         batch = Batch.of(self.sequences(indices))

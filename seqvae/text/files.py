@@ -4,6 +4,7 @@ import contextlib
 import glob
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,16 +93,21 @@ def _kept(kind: str, path: Path, options: dict[str, Any]) -> "Dataset":
     key = xxhash.xxh3_128_hexdigest(described.encode())
     folder = cache_folder() / f"file-{key}"
     known = folder / "tables.json"
-    dataset = None
-    with contextlib.suppress(Exception):  # not there yet, or a part of it is gone: the file is read again
-        tables = [str(folder / name) for name in json.loads(known.read_text(encoding="utf-8"))]
-        dataset = datasets.concatenate_datasets([datasets.Dataset.from_file(table) for table in tables])
-    if dataset is None:
-        files = {"train": [glob.escape(str(path.resolve()))]}
-        dataset = datasets.load_dataset(kind, data_files=files, split="train", cache_dir=str(folder), **options)
-        names = [os.path.relpath(table["filename"], folder) for table in dataset.cache_files]
-        settle(known, lambda part: part.write_text(json.dumps(names), encoding="utf-8"))
-    dataset._fingerprint = key
+    if known.exists():
+        try:
+            tables = [str(folder / name) for name in json.loads(known.read_text(encoding="utf-8"))]
+            return _called(key, datasets.concatenate_datasets([datasets.Dataset.from_file(table) for table in tables]))
+        except Exception:  # a part of it is gone or damaged: the file is read again
+            shutil.rmtree(folder, ignore_errors=True)
+    source = {"train": [glob.escape(str(path.resolve()))]}
+    dataset = datasets.load_dataset(kind, data_files=source, split="train", cache_dir=str(folder), **options)
+    names = [os.path.relpath(table["filename"], folder) for table in dataset.cache_files]
+    settle(known, lambda part: part.write_text(json.dumps(names), encoding="utf-8"))
+    return _called(key, dataset)
+
+
+def _called(fingerprint: str, dataset: "Dataset") -> "Dataset":
+    dataset._fingerprint = fingerprint
     return dataset
 
 

@@ -40,11 +40,13 @@ class Source:
 
 
 def open_source(source: Any, column: str | None = None) -> Source:
-    """Open a built-in corpus, `-`, `hub:NAME[:CONFIG]`, a file, a folder or a container of sentences.
+    """Open a built-in corpus, `-`, `hub:NAME[:CONFIG]`, a file, a folder or a container of sentences, if not yet open.
 
     Raises:
         CorpusError: when it is missing, empty, unreadable, not UTF-8, or has no such column.
     """
+    if isinstance(source, Source):
+        return source
     if isinstance(source, os.PathLike):
         return _open_path(expanded(source), column)
     if not isinstance(source, str):

@@ -42,9 +42,7 @@ class Held:
 
     def read_series(self, model: SeriesVAE) -> tuple[SeriesSplit, SeriesSplit | None]:
         """The same for series."""
-        split, train = self._read(model)
-        model.expect_channels(split.channels)
-        return split, train
+        return self._read(model)
 
     def _read(self, model: TextVAE | SeriesVAE) -> tuple[Any, Any]:
         config, facts = model.config, model.checkpoint.facts
@@ -58,6 +56,8 @@ class Held:
         if self.split not in read.splits:
             raise CorpusError(f"{read.name} has no {self.split} sentences; it has: {', '.join(read.splits)}")
         split = read.splits[self.split].at_most(self.limit)
+        if isinstance(model, SeriesVAE):
+            model.expect_channels(split.channels)
         if own and not self._named(config):
             show.remark(f"{self.corpus} is the corpus of the training: its {self.split} sentences are scored")
         if not own:

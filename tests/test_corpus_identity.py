@@ -114,6 +114,12 @@ def test_the_fingerprint_knows_every_word_of_every_sentence():
     assert load(one, seed=1).content != first.content
 
 
+def test_the_hub_is_no_way_around_the_content_of_a_file(tmp_path):
+    (tmp_path / "train.txt").write_bytes(lines(OLD))
+    with pytest.raises(CorpusError, match="names a place on this disk"):
+        load(f"hub:{tmp_path}")
+
+
 # -- the corpus of a training under another name ----------------------------------------------------------------------
 
 

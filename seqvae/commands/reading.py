@@ -56,7 +56,7 @@ class Held:
         if self.split not in read.splits:
             raise CorpusError(f"{read.name} has no {self.split} sentences; it has: {', '.join(read.splits)}")
         split = read.splits[self.split].at_most(self.limit)
-        if isinstance(model, SeriesVAE):
+        if isinstance(model, SeriesVAE) and isinstance(split, SeriesSplit):
             model.expect_channels(split.channels)
         if own and not self._named(config):
             show.remark(f"{self.corpus} is the corpus of the training: its {self.split} sentences are scored")

@@ -117,7 +117,7 @@ def in_memory(series: Any, column: str | None = None) -> Table:
         return _from_arrays(containers.named(series), {name: np.asarray(array) for name, array in series.items()})
     if (found := containers.table(series)) is not None:
         return _of_table(containers.named(series), found, column)
-    items = list(series) if getattr(series, "ndim", 1) > 1 else containers.values(series, "a list of series")
+    items = list(series) if getattr(series, "ndim", 1) > 1 else containers.values(series, "series", "series")
     arrays = []
     for number, one in enumerate(items):
         try:

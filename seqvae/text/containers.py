@@ -6,12 +6,10 @@ A container is told by what it can do, so neither pandas nor polars is imported 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from seqvae.errors import CorpusError
+from seqvae.errors import ConfigError, CorpusError
 
 if TYPE_CHECKING:
     import pyarrow
-
-WANTED = "a list of sentences, or a table with a column of them"
 
 
 def sentences(given: Any, column: str | None = None) -> list[Any]:
@@ -40,33 +38,36 @@ def opened(given: Any) -> Any:
     return list(given) if isinstance(given, Iterator) and not _tabular(given) else given
 
 
-def values(given: Any, wanted: str = WANTED) -> list[Any]:
+def values(given: Any, one: str = "sentence", many: str = "sentences") -> list[Any]:
     """Return the items of a container of one dimension, in its order.
 
     Args:
         given: the container.
-        wanted: what an error says was expected.
+        one: what an error calls an item.
+        many: what it calls several.
 
     Raises:
-        CorpusError: for one string, bytes, a set, a table, and what cannot be iterated.
+        ConfigError: for one string, or bytes.
+        CorpusError: for a set, a table, an array of more dimensions, and what cannot be iterated.
     """
-    shown = named(given)
+    shown, wanted = named(given), f"expected a list of {many}, such as [{one}]"
     if isinstance(given, str | bytes | bytearray):
-        raise CorpusError(f"one {type(given).__name__} was given: expected {wanted}; write [sentence] for a single one")
+        kind = "string" if isinstance(given, str) else type(given).__name__
+        raise ConfigError(f"one {kind} was given where a list of {many} is expected: write [{one}]")
     if isinstance(given, set | frozenset):
         raise CorpusError(f"{shown} has no order, so nothing could be told apart: write sorted(...) of it")
     if _tabular(given):
-        raise CorpusError(f"{shown} has columns: expected {wanted}; hand over one of them")
+        raise CorpusError(f"{shown} has columns: {wanted}; hand over one of them")
     shape = getattr(given, "shape", None)
     if isinstance(shape, tuple) and len(shape) != 1:
         if len(shape) != 2 or shape[1] != 1:
-            raise CorpusError(f"{shown} has the shape {tuple(shape)}: expected {wanted}")
+            raise CorpusError(f"{shown} has the shape {tuple(shape)}: {wanted}")
         given = given[:, 0]
     for method in ("to_pylist", "tolist", "to_list"):
         if callable(read := getattr(given, method, None)):
             return list(read())
     if not isinstance(given, Iterable):
-        raise CorpusError(f"{shown} is no container: expected {wanted}")
+        raise CorpusError(f"{shown} holds no {many}: {wanted}")
     return list(given)
 
 
@@ -218,15 +219,22 @@ def _plain(found: "pyarrow.Table") -> "pyarrow.Table":
     """The table with all texts in one type, categories as what they stand for, and nothing beside the columns."""
     import pyarrow
 
-    types = pyarrow.types
     if len(set(found.column_names)) < found.num_columns:
         raise ValueError(f"two of the columns {_listed(found.column_names)} have one name")
-    fields = []
-    for field in found.schema:
-        kind = field.type.value_type if types.is_dictionary(field.type) else field.type
-        text = types.is_string(kind) or types.is_string_view(kind) or types.is_large_string(kind)
-        fields.append(pyarrow.field(field.name, pyarrow.large_string() if text else kind))
-    return found.cast(pyarrow.schema(fields))
+    columns = [[_plain_chunk(chunk) for chunk in column.chunks] for column in found.columns]
+    kinds = [_plain_chunk(pyarrow.nulls(0, field.type)).type for field in found.schema]
+    pairs = zip(columns, kinds, strict=True)
+    return pyarrow.table([pyarrow.chunked_array(*pair) for pair in pairs], names=found.column_names)
+
+
+def _plain_chunk(chunk: "pyarrow.Array") -> "pyarrow.Array":
+    import pyarrow
+
+    types = pyarrow.types
+    if types.is_dictionary(chunk.type):
+        return _plain_chunk(chunk.dictionary).take(chunk.indices)
+    text = types.is_string(chunk.type) or types.is_string_view(chunk.type)
+    return chunk.cast(pyarrow.large_string()) if text else chunk
 
 
 def _listed(given: Iterable[Any]) -> str:

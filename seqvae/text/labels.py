@@ -100,11 +100,13 @@ def numbered(given: Names, known: Sequence[str], column: str | None, count: int)
     if given is None:
         raise ConfigError(f"the model needs a label, the {column!r} of the sentence: expected one of: {listed(known)}")
     one = isinstance(given, str | bytes) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0
-    found = [given] * count if one else values(given, "a list of labels")
+    found = [given] * count if one else values(given, "label", "labels")
     names = [named(name, column or "") for name in found]
     if len(names) != count:
         raise ConfigError(f"{len(names)} labels were given: expected one for each of {count} sentences, or one for all")
     place = {name: number for number, name in enumerate(known)}
+    if "" in names:
+        raise ConfigError(f"label {names.index('')} is missing: expected one of: {listed(known)}")
     if unknown := [name for name in names if name not in place]:
         raise ConfigError(f"unknown label {unknown[0]!r}: expected one of: {listed(known)}")
     return [place[name] for name in names]

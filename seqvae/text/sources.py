@@ -72,17 +72,19 @@ def located(source: str | os.PathLike) -> str:
 
 
 def _open_container(given: Any, column: str | None) -> Source:
-    shown, made = containers.named(given), {}
-    for split, part in containers.splits(containers.opened(given), SPLITS).items():
+    given = containers.opened(given)
+    parts = containers.splits(given, SPLITS)
+    made, columns = {}, {}
+    for split, part in parts.items():
+        shown = containers.named(given) if part is given else f"the {split} split of {containers.named(given)}"
         made[split] = _dataset(shown, containers.opened(part))
-    columns = {split: text_column(shown, dataset, column) for split, dataset in made.items()}
-    for split, dataset in made.items():
-        texts = dataset.data.column(columns[split])
+        columns[split] = text_column(shown, made[split], column)
+        texts = made[split].data.column(columns[split])
         if texts.null_count:
             row = texts.is_null().to_pylist().index(True)
             raise CorpusError(
-                f"row {row} of {shown} has no text in column {columns[split]!r}: fill or leave out the "
-                f"{texts.null_count:,} such rows"
+                f"row {row} of {shown} has no text in column {columns[split]!r}: fill or leave out such rows, "
+                f"{texts.null_count:,} of {len(texts):,}"
             )
     return Source("sentences", made, columns, on_disk=False)
 
@@ -91,19 +93,19 @@ def _dataset(shown: str, given: Any) -> "Dataset":
     import datasets
 
     if (found := containers.table(given)) is None:
-        return datasets.Dataset.from_dict({"text": _sentences(containers.values(given))})
+        return datasets.Dataset.from_dict({"text": _sentences(shown, containers.values(given))})
     try:
         return datasets.Dataset(datasets.table.InMemoryTable(found))
     except Exception as error:
         raise CorpusError(blame(shown, "a table", error)) from None
 
 
-def _sentences(given: list[Any]) -> list[str]:
+def _sentences(shown: str, given: list[Any]) -> list[str]:
     for number, sentence in enumerate(given):
         if not isinstance(sentence, str):
-            raise CorpusError(f"sentence {number} is {type(sentence).__name__}, not text")
+            raise CorpusError(f"sentence {number} is {type(sentence).__name__}, not text (in {shown})")
     if not given:
-        raise CorpusError("the list of sentences is empty")
+        raise CorpusError(f"{shown} is empty: expected sentences")
     return [sound(sentence) for sentence in given]
 
 
@@ -134,6 +136,8 @@ def _open_hub(source: str, column: str | None) -> Source:
     name, _, config = source.removeprefix("hub:").partition(":")
     if not name:
         raise CorpusError("hub: needs the name of a data set, as in hub:owner/name or hub:owner/name:configuration")
+    if expanded(name).exists():  # `datasets` would read it, and go by its time instead of its content
+        raise CorpusError(f"{source} names a place on this disk: write {name} to read that")
     try:
         with quiet():
             loaded = datasets.load_dataset(name, config or None)

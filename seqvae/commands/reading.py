@@ -36,40 +36,44 @@ class Held:
     column: str | None
     limit: int | None
 
-    def read(self, model: TextVAE) -> tuple[Split, Split | None]:
-        """The sentences, divided as they were for training if they are those of the training; then also its own."""
+    def read(self, model: TextVAE) -> tuple[Split, Split | None, list[str]]:
+        """The sentences, divided as they were for training if they are those of the training; then also its own.
+
+        The third are facts to be told of what is scored once it is known that it will be, each a short sentence.
+        """
         return self._read(model)
 
-    def read_series(self, model: SeriesVAE) -> tuple[SeriesSplit, SeriesSplit | None]:
+    def read_series(self, model: SeriesVAE) -> tuple[SeriesSplit, SeriesSplit | None, list[str]]:
         """The same for series."""
         return self._read(model)
 
-    def _read(self, model: TextVAE | SeriesVAE) -> tuple[Any, Any]:
+    def _read(self, model: TextVAE | SeriesVAE) -> tuple[Any, Any, list[str]]:
         config, facts = model.config, model.checkpoint.facts
         if self.limit is not None and self.limit < 2:
             raise ConfigError(f"--limit {self.limit}: expected 2 or more sentences")
         if self.corpus is None and nameless(model):
             raise ConfigError("the model was trained on standard input or a list in memory: name the corpus to score")
-        read, own = self.load(model) if isinstance(model, TextVAE) else self.load_series(model)
-        if own and facts.get("fingerprint", "") not in ("", read.fingerprint):
-            show.remark(f"{config.corpus} has changed since the training: what is scored may have been trained on")
+        read, own = self.load(model, known=True) if isinstance(model, TextVAE) else self.load_series(model)
         if self.split not in read.splits:
             raise CorpusError(f"{read.name} has no {self.split} sentences; it has: {', '.join(read.splits)}")
         split = read.splits[self.split].at_most(self.limit)
         if isinstance(model, SeriesVAE) and isinstance(split, SeriesSplit):
             model.expect_channels(split.channels)
-        if own and not self._named(config):
-            show.remark(f"{self.corpus} is the corpus of the training: its {self.split} sentences are scored")
         if not own:
-            show.remark(overlap(model, split))
-        return split, read.train if own and self.split != "train" else None
+            return split, None, overlap(model, split)
+        notes = []
+        if not self._named(config):
+            notes.append(f"{self.corpus} is the corpus of the training: its {self.split} sentences are scored")
+        elif facts.get("fingerprint", "") not in ("", read.fingerprint):
+            notes.append(f"{config.corpus} has changed since the training: what is scored may have been trained on")
+        return split, read.train if self.split != "train" else None, notes
 
-    def load(self, model: TextVAE) -> tuple[Corpus, bool]:
-        """The corpus, and whether it is that of the training."""
+    def load(self, model: TextVAE, *, known: bool = False) -> tuple[Corpus, bool]:
+        """The corpus, and whether it is that of the training: by its name, or if `known` by its content."""
         config, own = model.config, self._named(model.config)
         opened = self._open(config)
         with suppress(CorpusError):  # one that cannot be divided as that of the training is another
-            own = own or content_of(config, opened) == model.checkpoint.facts.get("content")
+            own = own or (known and content_of(config, opened) == model.checkpoint.facts.get("content"))
         read = load(
             opened,
             label_column=config.data.label_column,
@@ -239,8 +243,8 @@ def content_of(config: Config, source: Any = None) -> str:
     return splitting.content(texts_of(config, source).splits) if is_of_text(config) else series_of(config).content
 
 
-def overlap(model: TextVAE | SeriesVAE, split: Split | SeriesSplit) -> str:
-    """Tell how many of the sentences of another corpus were trained on, as far as that can be known."""
+def overlap(model: TextVAE | SeriesVAE, split: Split | SeriesSplit) -> list[str]:
+    """How many of the sentences of another corpus were trained on, as a note; none where it is none."""
     config, facts, keys = model.config, model.checkpoint.facts, None
     if not nameless(model):
         with suppress(SeqVAEError):
@@ -251,10 +255,12 @@ def overlap(model: TextVAE | SeriesVAE, split: Split | SeriesSplit) -> str:
             elif (series := series_of(config)).content == facts.get("content") and series.train is not None:
                 keys = series.train.keys
     if keys is None:
-        return "whether some of what is scored was trained on is not known: the training corpus cannot be read any more"
+        return [
+            "whether some of what is scored was trained on is not known: the training corpus cannot be read any more"
+        ]
     seen, unit = int(np.isin(split.keys, keys).sum()), "sentences" if isinstance(split, Split) else "series"
-    meaning = ": what is new to the model scores worse" if seen else ""
-    return f"{seen:,} of the {len(split):,} {unit} that are scored were trained on{meaning}"
+    told = f"{seen:,} of the {len(split):,} {unit} that are scored were trained on: new ones would score worse"
+    return [told] if seen else []
 
 
 def same_content(folder: Path, config: Config) -> bool:

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from importlib import import_module
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -41,11 +42,7 @@ def build_flow(dimensions: int, *, family: Family = "maf", transforms: int = 3, 
     outputs = {"maf": 2, "nsf": 23}[family] * dimensions
     if (weights := transforms * hidden * (dimensions + hidden + outputs)) > HEAVIEST:
         raise ConfigError(f"a flow of {weights:,} weights: expected at most {HEAVIEST:,}; write fewer hidden units")
-    try:
-        # It also turns off, for the whole process, the checks of torch's distributions that do not ask for them.
-        flows = import_module("zuko.flows")
-    except ImportError:
-        raise ConfigError("a flow needs zuko, which is not installed: pip install 'seqvae[flows]'") from None
+    flows = import_zuko()
     cls = {"maf": flows.MAF, "nsf": flows.NSF}[family]
     options: dict[str, Any] = {}
     if dimensions > 1:  # one dimension has none before it, and no network
@@ -60,6 +57,31 @@ def build_flow(dimensions: int, *, family: Family = "maf", transforms: int = 3, 
         for parameter in last:
             nn.init.zeros_(parameter)
     return flow
+
+
+def import_zuko() -> ModuleType:
+    """Import `zuko.flows`, and leave the rest of torch's distributions as they were.
+
+    Its import turns off, for the whole process, the checks that torch's distributions make of arguments and values:
+    they are turned on again for all but its own, which rely on that.
+
+    Raises:
+        ConfigError: if zuko is not installed.
+    """
+    before = {name: Distribution.__dict__[name] for name in ("_validate_args", "arg_constraints")}
+    try:
+        flows, own = import_module("zuko.flows"), import_module("zuko.distributions")
+    except ImportError:
+        raise ConfigError("a flow needs zuko, which is not installed: pip install 'seqvae[flows]'") from None
+    finally:
+        for name, value in before.items():
+            setattr(Distribution, name, value)
+    for cls in vars(own).values():
+        if isinstance(cls, type) and issubclass(cls, Distribution) and cls.__module__ == own.__name__:
+            cls._validate_args = False
+            if "arg_constraints" not in vars(cls):
+                cls.arg_constraints = {}
+    return flows
 
 
 class FlowDistribution(Distribution):
@@ -79,6 +101,8 @@ class FlowDistribution(Distribution):
 
     def __init__(self, flow: nn.Module, mean: Tensor | None = None, scale_tril: Tensor | None = None) -> None:
         self.flow, self.like = flow(), next(flow.parameters())
+        for base in (self.flow.base, self.flow.base.base_dist):  # a value that is not finite is the caller's to report
+            base._validate_args = False
         self.place, self.scale_tril = mean, scale_tril
         super().__init__(torch.Size(), self.flow.event_shape, validate_args=False)
 

@@ -11,7 +11,7 @@ def share_cores() -> None:
     To be called before torch is imported. Long spinning is meant for a machine that nobody else uses: with one other
     busy process on two cores, training was more than ten times as slow with it as without (docs/log.md).
     """
-    if "OMP_WAIT_POLICY" not in os.environ:
+    if "OMP_WAIT_POLICY" not in os.environ and "torch" not in sys.modules:  # which has read it by then
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 

@@ -1,14 +1,7 @@
-"""What every test shares: one thread, a cache of its own, no leftovers of other tests, and small models."""
+"""What tests share: small models, batches and corpora."""
 
-import os
 import re
-import shutil
-import sys
-import tempfile
 from dataclasses import replace
-
-# `datasets` reads this when it is imported, so it is set before any test module is.
-os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="seqvae-tests-")
 
 import pytest
 import torch
@@ -19,26 +12,8 @@ from seqvae.cli import main
 from seqvae.config import Config
 from seqvae.processes import half_possible
 
-torch.set_num_threads(1)
-
 VOCABULARY = 11
 SPHERICAL = {"posterior": "vmf", "prior": "sphere"}
-
-
-def pytest_unconfigure():
-    shutil.rmtree(os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerate():
-    """accelerate keeps device and precision in process-wide singletons, which one test would hand on to the next."""
-    yield
-    if "accelerate.state" in sys.modules:
-        from accelerate.state import AcceleratorState, GradientState, PartialState
-
-        AcceleratorState._reset_state(reset_partial_state=True)
-        PartialState._reset_state()
-        GradientState._reset_state()
 
 
 def _small_config(**options):

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -302,10 +303,10 @@ DAMAGES = [
 ]
 
 
-@pytest.mark.parametrize("command", ON_A_MODEL)
-@pytest.mark.parametrize(("file", "damage"), DAMAGES, ids=lambda value: getattr(value, "__name__", value))
-def test_every_command_names_the_damaged_file_of_a_model(refused, model, place, command, file, damage):
+@pytest.mark.parametrize(("command", "harm"), list(zip(cycle(ON_A_MODEL), DAMAGES, strict=False)))
+def test_every_command_names_the_damaged_file_of_a_model(refused, model, place, command, harm):
     np.save(place / "z.npy", np.zeros((2, 3)))
+    file, damage = harm
     damage(model / file)
     assert file in refused(command, model, *ON_A_MODEL[command])
 

@@ -33,7 +33,7 @@ SMALL = {
     "precision": "fp32",
     "learning_rate": 0.02,
     "warm_up": 5,
-    "max_epochs": 30,
+    "max_epochs": 15,
     "noise": {"rate": 0.0},
 }
 SIZE = [

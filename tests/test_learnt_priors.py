@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
-from seqvae import TextVAE, fitting
+from seqvae import TextVAE
 from seqvae.build import build_model, resolve
 from seqvae.config import loading
 from seqvae.decoding import seeded
@@ -15,7 +15,6 @@ from seqvae.divergences import kl
 from seqvae.errors import ConfigError
 from seqvae.priors import PRIORS, Flow, LearntGaussian, Mixture
 from seqvae.text.corpus import load
-from seqvae.validation import Validation
 
 SENTENCES = [
     " ".join(f"{s} {v} {p} .".split())
@@ -242,28 +241,6 @@ def test_it_is_saved_and_loaded_with_its_prior(model, tmp_path):
     assert loaded.config == model.config
     assert torch.equal(loaded.model.prior().log_prob(z), model.model.prior().log_prob(z))
     assert loaded.sample(3, seed=2) == model.sample(3, seed=2)
-
-
-def test_a_training_is_resumed_bit_for_bit(model, tmp_path):
-    corpus = load(SENTENCES, **loading(model.config))
-
-    def run(folder, **more):
-        return fitting.Run(model.config, corpus, folder, **more)
-
-    whole = run(tmp_path / "whole")
-    for _ in fitting.fit(whole):
-        pass
-    first = run(tmp_path / "parts")  # which starts the random stream anew
-    for event in fitting.fit(first):
-        if isinstance(event, Validation) and first.trainer.update >= 6:
-            first.save_state()
-            break
-    second = run(tmp_path / "parts", resume=True)
-    assert 0 < second.trainer.update < whole.trainer.update
-    for _ in fitting.fit(second):
-        pass
-    for one, other in zip(whole.trainer.model.parameters(), second.trainer.model.parameters(), strict=True):
-        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("kind", ["ae", "lm"])

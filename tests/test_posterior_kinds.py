@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from seqvae import TextVAE, fitting
+from seqvae import TextVAE
 from seqvae.batch import Batch
 from seqvae.build import build_model, resolve
 from seqvae.config import Config, loading
@@ -15,7 +15,6 @@ from seqvae.errors import ConfigError
 from seqvae.posteriors import POSTERIORS, BatchNormGaussian, DiagonalGaussian, LowRankGaussian, Posterior
 from seqvae.posteriors.low_rank import FactorGaussian
 from seqvae.text.corpus import load
-from seqvae.validation import Validation
 
 SENTENCES = [
     " ".join(f"{s} {v} {p} .".split())
@@ -265,28 +264,6 @@ def test_it_is_saved_and_loaded(model, tmp_path):
     one, other = (each.encode(SENTENCES) for each in (loaded, model))
     assert torch.equal(one.mean, other.mean) and torch.equal(one.stddev, other.stddev)
     assert loaded.sample(3, seed=2) == model.sample(3, seed=2)
-
-
-def test_a_training_is_resumed_bit_for_bit(model, tmp_path):
-    corpus = load(SENTENCES, **loading(model.config))
-
-    def run(folder, **more):
-        return fitting.Run(model.config, corpus, folder, **more)
-
-    whole = run(tmp_path / "whole")
-    for _ in fitting.fit(whole):
-        pass
-    first = run(tmp_path / "parts")  # which starts the random stream anew
-    for event in fitting.fit(first):
-        if isinstance(event, Validation) and first.trainer.update >= 6:
-            first.save_state()
-            break
-    second = run(tmp_path / "parts", resume=True)
-    assert 0 < second.trainer.update < whole.trainer.update
-    for _ in fitting.fit(second):
-        pass
-    for name, value in whole.trainer.model.state_dict().items():
-        assert torch.equal(value, second.trainer.model.state_dict()[name]), name
 
 
 @pytest.mark.parametrize("kind", ["ae", "lm"])

@@ -282,15 +282,3 @@ def test_series_given_to_a_model_of_text_are_refused(refused, tmp_path):
     np.savez(tmp_path / "s.npz", values=np.zeros((4, 1)), lengths=np.array([2, 2]))
     assert "archive of arrays" in refused("decode", tmp_path / "text", tmp_path / "s.npz")
     assert "arrays, not text" in refused("reconstruct", tmp_path / "text", tmp_path / "s.npz")
-
-
-def test_a_resumed_training_of_series_ends_in_the_same_bits(file, tmp_path):
-    small = words(
-        "--model.latent 3 --model.embedding 8 --model.encoder.hidden 8 --model.decoder.hidden 8 --batch-size 16 "
-        "--precision fp32 --learning-rate 0.02 --warm-up 2 --cool-down 0"
-    )
-    main(["train", str(file), "--output", str(tmp_path / "whole"), *small, "--max-epochs", "4"])
-    main(["train", str(file), "--output", str(tmp_path / "parts"), *small, "--max-epochs", "2"])
-    main(["train", str(file), "--resume", "--output", str(tmp_path / "parts"), "--max-epochs", "4"])
-    whole, parts = (SeriesVAE.from_pretrained(tmp_path / name).model.state_dict() for name in ("whole", "parts"))
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)

@@ -15,13 +15,13 @@ import numpy as np
 from seqvae.errors import CorpusError, expanded
 from seqvae.series import curves
 from seqvae.text import containers
+from seqvae.text.folders import SPLITS
 
 if TYPE_CHECKING:
     import pyarrow
 
 BUILT_IN = ("curves",)
 ARRAYS = (".npz", ".npy")
-SPLITS = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "dev": "valid", "test": "test"}
 FORMAT = "values (all frames below each other) and lengths, or x (series, frames, channels) and lengths"
 
 

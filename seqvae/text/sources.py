@@ -17,7 +17,19 @@ from seqvae.errors import CorpusError, expanded
 from seqvae.series.sources import BUILT_IN as SERIES
 from seqvae.text import containers
 from seqvae.text.faults import blame
-from seqvae.text.files import FORMATS, bare, cache_folder, load_file, quiet, text_column
+from seqvae.text.files import (
+    FORMATS,
+    bare,
+    cache_folder,
+    content_key,
+    count_broken,
+    describe_column,
+    load_file,
+    load_shards,
+    quiet,
+    text_column,
+)
+from seqvae.text.folders import SAVED, SPLITS, list_names, split_files
 from seqvae.text.pipelines import sound
 
 if TYPE_CHECKING:
@@ -25,7 +37,6 @@ if TYPE_CHECKING:
 
 BUILT_IN = ("grammar", "sotu")
 LONGEST = 1_000  # characters of the name of a corpus: a longer one is likelier a text
-SPLITS = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "dev": "valid", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -161,24 +172,72 @@ def _open_path(path: Path, column: str | None) -> Source:
 
 
 def _single(shown: str, path: Path, column: str | None, name: str = "") -> Source:
-    dataset, texts = load_file(shown, path)
-    return Source(name or shown, {"train": dataset}, {"train": text_column(shown, dataset, column, texts)})
+    dataset, texts = load_file(shown, path, column)
+    chosen = text_column(shown, dataset, column, texts)
+    return Source(name or shown, {"train": dataset}, {"train": chosen}, notes=_describe_taken([path], dataset, chosen))
 
 
 def _open_folder(folder: Path, column: str | None) -> Source:
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        stem, _, rest = path.name.partition(".")
-        suffix = Path(bare("." + rest)).name
-        if stem in SPLITS and suffix in FORMATS and path.is_file():
-            if SPLITS[stem] in files:
-                raise CorpusError(f"{folder} has two {SPLITS[stem]} files, {files[SPLITS[stem]].name} and {path.name}")
-            files[SPLITS[stem]] = path
+    """The splits that the names of files say, those that `datasets` saved, or those of the folder `data` below."""
+    name = folder.resolve().name
+    if any((folder / saved).is_file() for saved in SAVED):
+        return _open_saved(folder, name, column)
+    files, ignored = split_files(folder)
+    if "train" not in files and (folder / "data").is_dir():
+        folder = folder / "data"
+        files, ignored = split_files(folder)
     if "train" not in files:
-        raise CorpusError(f"the folder {folder} has no train file; name one train.txt (or .csv, .jsonl, .parquet)")
-    loaded = {split: load_file(str(path), path) for split, path in files.items()}
-    columns = {split: text_column(str(files[split]), data, column, texts) for split, (data, texts) in loaded.items()}
-    return Source(folder.resolve().name, {split: dataset for split, (dataset, _) in loaded.items()}, columns)
+        present = [*ignored, *sorted(f"{path.name}/" for path in folder.iterdir() if path.is_dir())]
+        others = f"; it has: {list_names(present)}" if present else ""
+        raise CorpusError(
+            f"the folder {folder} has no train file; name one train.txt (or .csv, .jsonl, .parquet){others}"
+        )
+    notes: tuple[str, ...] = (f"not read, as their names say no split: {list_names(ignored)}",) if ignored else ()
+    loaded, columns = {}, {}
+    for split, paths in files.items():
+        loaded[split], texts = load_shards(paths, column)
+        columns[split] = text_column(str(paths[0]), loaded[split], column, texts)
+        if split == "train" or columns[split] != columns["train"]:
+            notes += _describe_taken(paths, loaded[split], columns[split])
+    return Source(name, loaded, columns, notes=notes)
+
+
+def _describe_taken(paths: list[Path], dataset: "Dataset", column: str) -> tuple[str, ...]:
+    """What to tell of the column that was taken, where the file could have several."""
+    kind = FORMATS.get(Path(bare(paths[0].name)).suffix.lower(), "text")
+    if kind == "text":
+        return ()
+    taken = describe_column(paths[0].name, dataset, column)
+    broken = count_broken(dataset, column) if kind == "csv" else 0
+    return (taken, f"{broken:,} of its cells hold several lines, each read as one sentence") if broken else (taken,)
+
+
+def _open_saved(folder: Path, name: str, column: str | None) -> Source:
+    """A folder that `save_to_disk` of a Dataset or of a DatasetDict wrote."""
+    import datasets
+
+    try:
+        with quiet():
+            loaded = datasets.load_from_disk(str(folder))
+    except Exception as error:
+        raise CorpusError(blame(str(folder), "a folder saved by datasets", error)) from None
+    parts = loaded if isinstance(loaded, dict) else {"train": loaded}
+    found: dict[str, Dataset] = {}
+    for part, dataset in parts.items():
+        if part in SPLITS and SPLITS[part] in found:
+            raise CorpusError(f"{folder} has two {SPLITS[part]} splits; it has: {', '.join(parts)}")
+        if part in SPLITS:
+            found[SPLITS[part]] = dataset
+    if "train" not in found:
+        raise CorpusError(f"{folder} has no train split; it has: {', '.join(parts)}")
+    for dataset in found.values():
+        written = "".join(content_key(Path(file["filename"])) for file in dataset.cache_files)
+        dataset._fingerprint = xxhash.xxh3_128_hexdigest(written.encode())
+    columns = {split: text_column(str(folder), dataset, column) for split, dataset in found.items()}
+    notes = [describe_column(name, found["train"], columns["train"])]
+    if ignored := [part for part in parts if part not in SPLITS]:
+        notes.append(f"not read, as their names say no split: {list_names(ignored)}")
+    return Source(name, found, columns, notes=tuple(notes))
 
 
 def _missing(path: Path) -> str:

@@ -1,18 +1,17 @@
 """Laws of encoders: Batch -> (B, H). A class that is added to the catalogue comes under all of them."""
 
-from itertools import product
-
 import pytest
 import torch
+from covering import pairwise
 
 from seqvae.encoders import ENCODERS
 
-# Depth and pooling do not meet in the code, so each is crossed with cell and direction, not with the other.
+# Depth and pooling do not meet in the code.
 SHAPES = [(layers, "last") for layers in (1, 2, 3)] + [(1, "mean"), (1, "max")]
 VARIANTS = {
     "recurrent": [
         {"cell": cell, "layers": layers, "bidirectional": both, "pooling": pooling}
-        for cell, (layers, pooling), both in product(("lstm", "gru"), SHAPES, (True, False))
+        for cell, (layers, pooling), both in pairwise(("lstm", "gru"), SHAPES, (True, False))
     ],
     "transformer": [
         {"width": 8, "heads": heads, "hidden": 10, "layers": layers, "pooling": pooling}

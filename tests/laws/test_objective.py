@@ -16,7 +16,7 @@ from seqvae.terms import AUXILIARIES, DIVERGENCES, KL, Reconstruction
 
 FLOORED = [{"name": "kl", "free_bits": 9.0, "floor": floor} for floor in ("total", "dimension", "batch")]
 DIVERGENCE_CASES = [*({"name": name} for name in DIVERGENCES), *FLOORED]
-EVERY = list(product(DIVERGENCE_CASES, ({"name": name} for name in SCHEDULES)))
+WEIGHTS = [{"name": name} for name in SCHEDULES]
 SIZES = {"vocabulary": 11, "sentences": 100}
 
 
@@ -46,24 +46,25 @@ def test_at_weight_one_the_loss_is_the_negative_bound(trace):
     assert report.elbo == pytest.approx(-loss.item(), abs=1e-10)
 
 
-@pytest.mark.parametrize(("divergence", "weight"), EVERY, ids=str)
-@pytest.mark.parametrize("update", [0, 700, 10**6])
-def test_the_report_is_raw_under_every_objective(divergence, weight, update, trace):
-    _, report = objective_of(divergence, weight)(trace, update)
+@pytest.mark.parametrize("divergence", DIVERGENCE_CASES, ids=str)
+def test_the_report_is_raw_under_every_objective(divergence, trace):
     reconstruction, kl = bound(trace)
-    assert report.reconstruction == pytest.approx(reconstruction, abs=1e-10)
-    assert report.kl == pytest.approx(kl, abs=1e-10)
+    for weight, update in product(WEIGHTS, [0, 700, 10**6]):
+        _, report = objective_of(divergence, weight)(trace, update)
+        assert report.reconstruction == pytest.approx(reconstruction, abs=1e-10)
+        assert report.kl == pytest.approx(kl, abs=1e-10)
 
 
-@pytest.mark.parametrize(("divergence", "weight"), EVERY, ids=str)
-def test_the_loss_is_the_reconstruction_and_the_weighted_divergence(divergence, weight, trace):
-    objective = objective_of(divergence, weight).eval()  # while training some divergences move at each call
-    torch.manual_seed(1)  # some draw of the prior
-    loss, report = objective(trace, 700)
-    torch.manual_seed(1)
-    expected = trace.reconstruction.mean() + objective.weight(700) * objective.divergence(trace).mean()
-    assert loss.item() == pytest.approx(expected.item(), abs=1e-10)
-    assert report.loss == loss.item() and report.weight == objective.weight(700)
+@pytest.mark.parametrize("divergence", DIVERGENCE_CASES, ids=str)
+def test_the_loss_is_the_reconstruction_and_the_weighted_divergence(divergence, trace):
+    for weight in WEIGHTS:
+        objective = objective_of(divergence, weight).eval()  # while training some divergences move at each call
+        torch.manual_seed(1)  # some draw of the prior
+        loss, report = objective(trace, 700)
+        torch.manual_seed(1)
+        expected = trace.reconstruction.mean() + objective.weight(700) * objective.divergence(trace).mean()
+        assert loss.item() == pytest.approx(expected.item(), abs=1e-10)
+        assert report.loss == loss.item() and report.weight == objective.weight(700)
 
 
 @pytest.mark.parametrize("auxiliary", AUXILIARIES)

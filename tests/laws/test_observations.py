@@ -1,7 +1,6 @@
 """Laws of observations: embed(x), and log p(x_t | features)."""
 
 import math
-from itertools import product
 
 import pytest
 import torch
@@ -34,10 +33,10 @@ def made(small_model, part, *, channels=1, **options):
     return found
 
 
-@pytest.fixture(params=list(product(CASES, (False, True))), ids=str)
+@pytest.fixture(params=enumerate(CASES), ids=str)
 def observation(request, small_model):
-    part, shared = request.param
-    return made(small_model, part, share_embedding=shared)
+    number, part = request.param
+    return made(small_model, part, share_embedding=number % 2 == 0)
 
 
 @pytest.fixture(params=VARIANTS["tokens"], ids=str)
@@ -89,10 +88,10 @@ def test_log_prob_is_that_of_the_distribution(observation):
     torch.testing.assert_close(observation.log_prob(f, x), expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e4])
-def test_the_probabilities_of_all_that_can_be_observed_sum_to_one(observation, scale):
-    total = mass(observation, features(3, scale=scale))
-    torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-10)
+def test_the_probabilities_of_all_that_can_be_observed_sum_to_one(observation):
+    for scale in (1.0, 1e4):
+        total = mass(observation, features(3, scale=scale))
+        torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-10)
 
 
 def test_log_prob_stays_finite_where_a_probability_vanishes(observation):
@@ -155,8 +154,7 @@ def test_a_word_of_a_cluster_costs_its_cluster_and_its_place_there(small_model):
     torch.testing.assert_close(said[0], expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("count", [1, 3, 7, VOCABULARY + 1])
-@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize(("count", "scale"), [(1, 10.0), (3, 1.0), (7, 0.1), (VOCABULARY + 1, 1.0)])
 def test_the_likeliest_tokens_are_those_of_all_and_none_is_banned(tokens, count, scale):
     f, banned = features(60, scale=scale), [0, 2]
     log_p = tokens.logits(f).log_softmax(-1)

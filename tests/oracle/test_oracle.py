@@ -1,9 +1,8 @@
 """The model against the second implementation of its loss, from the same weights, in float64."""
 
-from itertools import product
-
 import pytest
 import torch
+from covering import pairwise
 from oracle import END, loss
 
 from seqvae.batch import Batch
@@ -15,11 +14,11 @@ SENTENCES = [[5, 6, END], [END], [10, 3, 4, 10, END], [7, 7, 7, 8], [9, END]]  #
 B = (True, False)
 ENCODERS = [
     {"cell": cell, "hidden": 3, "layers": layers, "bidirectional": both, "pooling": pooling}
-    for cell, layers, both, pooling in product(("lstm", "gru"), (1, 2, 3), B, ("last", "mean", "max"))
+    for cell, layers, both, pooling in pairwise(("lstm", "gru"), (1, 2, 3), B, ("last", "mean", "max"))
 ]
 DECODERS = [
     {"cell": cell, "hidden": 4, "layers": layers, "initial_state": first, "every_step": every, "skip": skip}
-    for cell, layers, first, every, skip in product(("lstm", "gru"), (1, 2, 3), B, B, B)
+    for cell, layers, first, every, skip in pairwise(("lstm", "gru"), (1, 2, 3), B, B, B)
     if first or every or skip
 ]
 SIMPLE = {"cell": "lstm", "hidden": 3, "layers": 1, "bidirectional": False, "pooling": "last"}

@@ -1,0 +1,97 @@
+"""What holds around every test, those of the docstrings too: what belongs to the whole process stays as it was."""
+
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+
+# `datasets` reads this when it is imported, so it is set before any test module is.
+os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="seqvae-tests-")
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Distribution
+
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+CHECKS = ("_validate_args", "arg_constraints")  # what the import of zuko turns off in torch's distributions
+
+
+def pytest_unconfigure():
+    shutil.rmtree(os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
+
+
+def environment():
+    """All variables but those that pytest sets around each test, and torch where it is first compiled with."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "TORCHINDUCTOR_", "TRITON_"))}
+
+
+def set_environment(values):
+    for name in environment().keys() - values.keys():
+        del os.environ[name]
+    os.environ.update(values)
+
+
+def set_checks(values):
+    for name, value in zip(CHECKS, values, strict=True):
+        setattr(Distribution, name, value)
+
+
+# What a test must leave as it found it: how to look at it, and how to put it back.
+STATES = {
+    "the environment": (environment, set_environment),
+    "the working directory": (os.getcwd, os.chdir),
+    "the handler of Ctrl-C": (lambda: signal.getsignal(signal.SIGINT), lambda it: signal.signal(signal.SIGINT, it)),
+    "torch's threads": (torch.get_num_threads, torch.set_num_threads),
+    "torch's default type": (torch.get_default_dtype, torch.set_default_dtype),
+    "torch's default device": (torch.get_default_device, torch.set_default_device),
+    "torch's switch of gradients": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "torch's algorithms": (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
+    "the checks of torch's distributions": (lambda: [Distribution.__dict__[name] for name in CHECKS], set_checks),
+}
+
+
+def forget_accelerate():
+    """Reset the singletons in which accelerate keeps device and precision once a training has begun."""
+    if "accelerate.state" in sys.modules:
+        from accelerate.state import AcceleratorState, GradientState, PartialState
+
+        AcceleratorState._reset_state(reset_partial_state=True)
+        PartialState._reset_state()
+        GradientState._reset_state()
+
+
+def kept():
+    """Restore the random streams and accelerate afterwards, and fail whoever has changed anything else for good."""
+    streams = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    before = {name: look() for name, (look, _) in STATES.items()}
+    yield
+    for restore, state in zip((random.setstate, np.random.set_state, torch.set_rng_state), streams, strict=True):
+        restore(state)
+    forget_accelerate()
+    changed = []
+    for name, (look, put_back) in STATES.items():
+        if (now := look()) != before[name]:
+            put_back(before[name])
+            changed.append(f"{name} ({set_apart(before[name], now)})")
+    assert not changed, f"changed for the whole process: {'; '.join(changed)}"
+
+
+def set_apart(was, now):
+    if isinstance(was, dict):
+        was, now = dict(was.items() - now.items()), dict(now.items() - was.items())
+    return f"{was} became {now}"
+
+
+@pytest.fixture(autouse=True)
+def kept_by_the_test(request):
+    torch.manual_seed(request.config.getoption("randomly_seed", 0))  # what is not seeded differs from run to run
+    yield from kept()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kept_by_the_module():
+    yield from kept()

@@ -1,0 +1,305 @@
+"""Tables as text: the dialect that a .csv or .tsv file is written in, and its rows."""
+
+import contextlib
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from seqvae.errors import CorpusError
+
+SHOWN = {"\t": "a tab", ",": "a comma", ";": "a semicolon", "|": "a vertical bar"}
+ALONE = "\x1f"  # the delimiter of a table of one column, which no text holds
+READINGS: dict[str, dict[str, Any]] = {
+    "quoted": {"strict": True},
+    "escaped": {"strict": True, "escapechar": "\\"},
+    "literal": {"quoting": csv.QUOTE_NONE},
+}
+HEAD = 1 << 18  # characters that the dialect is told from
+ROWS = 1_000  # rows that the header and the kind of a column are told from
+LONGEST = 1 << 24  # characters of a cell; a quote that is never closed would else read a whole file into memory
+
+# What columns are often called. Other names are told from texts by what stands below them.
+COMMON = """\
+abstract answer author body caption category class comment content context date description document headline
+id idx index label labels lang language line message name question rating review score sentence sentences sentiment
+smiles source split summary target text texts title topic tweet url utterance word words"""
+NAMES = frozenset(COMMON.split())
+MISSING = frozenset({"na", "n/a", "nan", "null", "none"})  # what stands for a number that is not known
+
+
+class BadRowError(ValueError):
+    """A row that a reading of the file does not fit: what is wrong with which line."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a table is written.
+
+    Attributes:
+        delimiter: what separates cells.
+        readings: keys of `READINGS` by which the head has the same rows, in the order in which they are to be tried.
+        names: of the columns.
+        skipped: rows above the first one of data: the header, if there is one.
+        texts: the columns that hold anything but numbers.
+    """
+
+    delimiter: str
+    readings: tuple[str, ...]
+    names: tuple[str, ...]
+    skipped: int
+    texts: tuple[str, ...]
+
+
+def find_dialect(shown: str, file: io.TextIOBase, wanted: str | None = None) -> Dialect:
+    """Find the dialect of a table from its head.
+
+    The delimiter is the one by which all rows have the same number of cells. The first row is a header if it looks like
+    names, for what stands below it, or if it holds the column that is wanted.
+
+    Args:
+        shown: what to call the table in an error.
+        file: its text, with the ends of lines as they are.
+        wanted: the column that the user named.
+
+    Raises:
+        CorpusError: for rows of different numbers of cells, and where it cannot be told how the rows are to be read.
+    """
+    head = file.read(HEAD) + file.readline(LONGEST)
+    whole = not file.read(1)
+    if not head.strip():
+        raise CorpusError(f"{shown} is empty")
+    if head.startswith("sep="):
+        raise CorpusError(f"{shown} begins with {head.split()[0]!r}, which is for spreadsheets: leave that line out")
+    delimiter, fitting = _split_head(shown, head, whole)
+    rows = next(iter(fitting.values()))[: ROWS + 1]
+    if not rows:
+        raise CorpusError(f"{shown} is empty")
+    readings = tuple(reading for reading, other in fitting.items() if other[: ROWS + 1] == rows)
+    first, body = rows[0], rows[1:]
+    header = _has_header(first, body, wanted)
+    if header is None and (wanted is None or wanted.isdecimal()):
+        numbered = ", ".join(_name_columns([""] * len(first)))
+        raise CorpusError(
+            f"{shown} needs --column, for its first line may be names or a row like the others: if names, its columns "
+            f"are: {', '.join(cell.strip()[:30] for cell in first)}; if a row, they are: {numbered}"
+        )
+    header = header is not False
+    if header and not body:
+        raise CorpusError(f"{shown} is empty below the names of its columns, {', '.join(first)}")
+    names = _name_columns(first if header else [""] * len(first))
+    columns = list(zip(*(body if header else rows), strict=True))
+    texts = tuple(name for name, cells in zip(names, columns, strict=True) if not _is_numeric(cells))
+    return Dialect(delimiter, readings, names, int(header), texts)
+
+
+def read_rows(lines: Iterable[str], delimiter: str, reading: str, whole: bool = True) -> Iterator[list[str]]:
+    """Read the rows of a table, blank lines left out where it has several columns.
+
+    Args:
+        lines: its lines, with their ends.
+        delimiter: what separates cells.
+        reading: a key of `READINGS`: double quotes around cells, with or without backslashes, or only as text.
+        whole: whether the lines are all there are; otherwise the last row may be cut short.
+
+    Raises:
+        BadRowError: for a row with more or fewer cells than the first, a quote that does not close at the end of a
+            cell, and a quote that makes one row of several.
+    """
+    lines = _check_escapes(lines) if reading == "escaped" else lines
+    limit = csv.field_size_limit(LONGEST)
+    try:
+        yield from _check_rows(csv.reader(lines, delimiter=delimiter, **READINGS[reading]), delimiter, whole)
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _check_rows(reader: Any, delimiter: str, whole: bool) -> Iterator[list[str]]:
+    width, line = 0, 1
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if not whole and "unexpected end" in str(error) and width:
+                return
+            raise BadRowError(_describe_quote(line, reader.line_num, str(error))) from None
+        last = reader.line_num
+        if width == 1 or len(row) > 1 or "".join(row).strip():
+            row = row or [""]
+            width = width or len(row)
+            _check(row, width, line, last, delimiter)
+            yield row
+        line = last + 1
+
+
+def _check(row: list[str], width: int, line: int, last: int, delimiter: str) -> None:
+    """Refuse the row of these lines if it has not `width` cells, or if it is several rows in one."""
+    if len(row) != width:
+        cells = "1 cell" if len(row) == 1 else f"{len(row)} cells"
+        raise BadRowError(
+            f"line {line} has {cells} where the first has {width}: expected as many; each cell ends at "
+            f"{SHOWN.get(delimiter, 'the end of the line')}, and one that holds that needs double quotes around it"
+        )
+    if last > line and _is_several(row, delimiter):
+        raise BadRowError(
+            f"a double quote in line {line} closes in line {last}, and each line between is a row: leave that quote "
+            'out, or double it ("") in a cell with double quotes around it'
+        )
+
+
+def _describe_quote(line: int, last: int, problem: str) -> str:
+    if "limit" in problem:
+        return f"a cell of line {line} has more than {LONGEST:,} characters: is a double quote not closed?"
+    where = "does not close" if "unexpected end" in problem else f"closes within a cell, in line {last}"
+    return (
+        f'a double quote in line {line} {where}: leave that quote out, or double it ("") in a cell with double quotes '
+        "around it"
+    )
+
+
+def _is_several(row: list[str], delimiter: str) -> bool:
+    """Whether the row is several in one, made so by quotes that are text.
+
+    Of several columns each line of it then has as many cells. A comma within a text mostly has a space behind it, or
+    ends the line; one that ends a cell has none. Of one column nothing tells but the space within the quotes, which
+    texts have whose marks stand apart.
+    """
+    if len(row) == 1:
+        return row[0][:1] in (" ", "\t") or row[0][-1:] in (" ", "\t")
+    *lines, last = re.split(r"\r\n|\r|\n", delimiter.join(row))
+    if not lines or any(line.count(delimiter) != len(row) - 1 for line in (*lines, last)):
+        return False
+    behind = [cell[:1] for line in lines for cell in line.split(delimiter)[1:]]
+    return delimiter == "\t" or sum(bool(one.strip()) for one in behind) >= len(behind) / 2
+
+
+def _check_escapes(lines: Iterable[str]) -> Iterator[str]:
+    """The lines, as long as backslashes do nothing but to mark quotes, as no backslash of a text may be lost."""
+    for number, line in enumerate(lines, 1):
+        if re.search(r'\\(?!["\\])', line.replace("\\\\", "")):
+            raise BadRowError(f"line {number} has a backslash that marks no quote")
+        yield line
+
+
+def _order_readings(head: str) -> list[str]:
+    """The readings that may fit: quotes are text if some stand within cells and none is doubled, as a writer would."""
+    within = '""' not in head and re.search(r'[^,;\t|\r\n"\\]"[^,;\t|\r\n"]', head)
+    readings = ["literal", "quoted"] if within else ["quoted", "literal"]
+    return [*readings[:1], "escaped", *readings[1:]] if '\\"' in head else readings
+
+
+def _split_head(shown: str, head: str, whole: bool) -> tuple[str, dict[str, list[list[str]]]]:
+    """Find the delimiter, and the rows of the head by each reading that fits, the best one first."""
+    faults: dict[str, str] = {}
+    alone: set[str] = set()
+    readings = _order_readings(head)
+    for reading in readings:
+        found = {}
+        for delimiter in [one for one in SHOWN if one not in alone]:
+            try:
+                rows = _read_head(head, delimiter, reading, whole)
+            except BadRowError as error:
+                if reading == "quoted" or delimiter not in faults:
+                    faults[delimiter] = str(error)
+                continue
+            if rows and len(rows[0]) > 1:
+                found[delimiter] = rows
+            else:
+                alone.add(delimiter)
+        if len(found) > 1 and "\t" not in found:
+            raise CorpusError(
+                f"the cells of {shown} may end at {' or at '.join(SHOWN[delimiter] for delimiter in found)}, for each "
+                "line has as many of both: write the names of the columns above them, as in: text,label"
+            )
+        if found:
+            delimiter = next(iter(found))
+            return delimiter, _read_all(head, delimiter, readings[readings.index(reading) :], whole)
+    first, *others = (line for line in io.StringIO(head, newline="") if line.strip())
+    for delimiter, fault in faults.items():
+        counts = {line.count(delimiter) for line in others}
+        below = len(others) > 1 and len(counts) == 1 and counts != {0}
+        if delimiter not in alone and (delimiter in first or below):
+            raise CorpusError(f"{shown} cannot be read as csv: {fault}; if each line is a sentence, name the file .txt")
+    return ALONE, _read_all(head, ALONE, readings, whole)  # delimiters are in no line, or in some below the first
+
+
+def _read_head(head: str, delimiter: str, reading: str, whole: bool) -> list[list[str]]:
+    return list(read_rows(io.StringIO(head, newline=""), delimiter, reading, whole))
+
+
+def _read_all(head: str, delimiter: str, readings: list[str], whole: bool) -> dict[str, list[list[str]]]:
+    """The rows of the head by each reading that fits it."""
+    fitting = {}
+    for reading in readings:
+        with contextlib.suppress(BadRowError):
+            fitting[reading] = _read_head(head, delimiter, reading, whole)
+    return fitting
+
+
+def _has_header(first: Sequence[str], body: list[list[str]], wanted: str | None) -> bool | None:
+    """Whether the first row holds the names of the columns; None if that cannot be told."""
+    first = [cell.strip() for cell in first]
+    if wanted in first:
+        return True
+    if wanted is not None and re.fullmatch(r"column_\d+", wanted):
+        return False
+    columns = [[cell.strip() for cell in cells if cell.strip()] for cells in zip(*body, strict=True)]
+    columns = columns or [[] for _ in first]
+    pairs = list(zip(first, columns, strict=True))
+    if first == [str(number) for number in range(len(first))] and not all(map(_is_numeric, columns)):
+        return True  # as pandas numbers columns without names
+    known = any(cell.lower() in NAMES or re.fullmatch(r"[^\W\d]+(_\w+)+", cell) for cell in first)
+    numbers = [(cell, _is_number(cell)) for cell, cells in pairs if cell and cells and _is_numeric(cells)]
+    if any(number for _, number in numbers):
+        return None if known else False
+    if any(cell.lower() not in MISSING and re.search(r"[^\W\d]", cell) for cell, _ in numbers):
+        return True
+    if any(_resembles(cell, cells) for cell, cells in pairs):
+        return None if known else False
+    if known:
+        return True
+    named = len(set(first)) == len(first) and not any(_is_number(cell) for cell in first)
+    return True if named and any(_heads(cell, cells) for cell, cells in pairs) else None
+
+
+def _is_number(cell: str) -> bool:
+    """Whether a cell is a number, a date or a time: more digits than letters."""
+    digits = sum(character.isdecimal() for character in cell)
+    return digits > sum(character.isalpha() for character in cell)
+
+
+def _is_numeric(cells: Sequence[str]) -> bool:
+    """Whether a column holds numbers, empty cells aside."""
+    return all(_is_number(cell) for cell in cells if cell.strip())
+
+
+def _resembles(cell: str, cells: list[str]) -> bool:
+    """Whether a cell is one of its column: a label that comes again, or a sentence among sentences."""
+    if not cells:
+        return len(cell.split()) > 3
+    if cell in cells and len(set(cells)) <= len(cells) / 2:
+        return True
+    words, ends = len(cell.split()), r".*[.!?…。！？][\"'”’»)]*"
+    if re.fullmatch(ends, cell) and sum(bool(re.fullmatch(ends, other)) for other in cells) >= len(cells) / 2:
+        return True
+    return words > 3 and words >= median(len(other.split()) for other in cells) / 2
+
+
+def _heads(cell: str, cells: list[str]) -> bool:
+    """Whether a cell is a name above texts: one word, where nearly all below have more."""
+    longer = sum(len(other.split()) > 1 for other in cells)
+    return len(cell.split()) == 1 and longer >= max(1, 0.9 * len(cells))
+
+
+def _name_columns(cells: Sequence[str]) -> tuple[str, ...]:
+    """The names of the columns; those without one, or with that of an earlier one, are numbered from 1."""
+    names: list[str] = []
+    for number, cell in enumerate(cells, 1):
+        name = cell.strip()
+        names.append(name if name and name not in names else f"column_{number}")
+    return tuple(names)

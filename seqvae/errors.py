@@ -67,10 +67,10 @@ def check_folder(option: str, path: Path) -> None:
         raise ConfigError(f"{option} {path}: there is no folder {path.parent}")
 
 
-def expanded(path: str | os.PathLike) -> Path:
+def expand(path: str | os.PathLike) -> Path:
     """Return the path with a leading `~` or `~name` made the home folder, as a shell does, where there is one.
 
-    >>> expanded("models/~").as_posix()
+    >>> expand("models/~").as_posix()
     'models/~'
     """
     try:

@@ -14,7 +14,7 @@ from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
 from seqvae.config import for_series
 from seqvae.decoding import seeded
-from seqvae.errors import CheckpointError, ConfigError, expanded
+from seqvae.errors import CheckpointError, ConfigError, expand
 from seqvae.measures.bounds import measure
 from seqvae.measures.held_out import score_split
 from seqvae.measures.scores import Scores
@@ -64,7 +64,7 @@ class SeriesVAE(Pretrained):
             CorpusError: if the series cannot be read, or are too few.
         """
         config = resolve_all(for_series(config_of(options)))
-        folder = None if output is None else fresh(expanded(output))
+        folder = None if output is None else fresh(expand(output))
         data = config.data
         corpus = load_series(series, column=data.column, max_length=data.max_length, seed=data.split_seed)
         place = located(series) if isinstance(series, str | os.PathLike) else corpus.name

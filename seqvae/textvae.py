@@ -16,7 +16,7 @@ from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
 from seqvae.config import loading
 from seqvae.decoding import decode, seeded
-from seqvae.errors import CheckpointError, ConfigError, expanded
+from seqvae.errors import CheckpointError, ConfigError, expand
 from seqvae.generation import STREAM
 from seqvae.measures.bounds import measure
 from seqvae.measures.held_out import score_split
@@ -86,7 +86,7 @@ class TextVAE(Pretrained):
             CorpusError: if the sentences cannot be read, or are too few.
         """
         config = resolve_all(config_of(options))
-        folder = None if output is None else fresh(expanded(output))
+        folder = None if output is None else fresh(expand(output))
         corpus = load(sentences, **loading(config))
         place = located(sentences) if isinstance(sentences, str | os.PathLike) else corpus.name
         config = dataclasses.replace(config, corpus=place)

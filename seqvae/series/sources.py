@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqvae.errors import CorpusError, expanded
+from seqvae.errors import CorpusError, expand
 from seqvae.series import curves
 from seqvae.text import containers
 from seqvae.text.folders import SPLITS
@@ -51,7 +51,7 @@ class Source:
 
 def is_series(source: str | Path, column: str | None = None) -> bool:
     """Whether a corpus is one of series, by its name or by the columns of its table; false for what is not there."""
-    path = expanded(source)
+    path = expand(source)
     if str(source) in BUILT_IN or path.suffix.lower() in ARRAYS:
         return True
     if path.is_dir():
@@ -71,16 +71,16 @@ def open_series(source: Any, column: str | None = None) -> Source:
         CorpusError: for what is missing, no numbers, ragged, empty, or not finite.
     """
     if not isinstance(source, str | os.PathLike):
-        parts = containers.splits(containers.opened(source), SPLITS)
+        parts = containers.splits(containers.collect(source), SPLITS)
         given = Source("series", {split: in_memory(part, column) for split, part in parts.items()})
-        return _alike(containers.named(source), given)
+        return _alike(containers.describe(source), given)
     if str(source) in BUILT_IN:
         drawn = curves.draw(curves.SIZE)
         phase, lengths = drawn.factors["phase"], drawn.factors["length"]
         columns = drawn.factors | {"phase_sine": np.sin(phase), "phase_cosine": np.cos(phase)}
         note = f"the noise of the curves alone has an entropy of {curves.entropy():.2f} nats per series"
         return Source(str(source), {"train": _checked("curves", drawn.values, lengths, columns)}, (note,))
-    path = expanded(source)
+    path = expand(source)
     if not path.exists():
         raise CorpusError(f"no corpus {str(source)!r}: there is no such file or folder")
     if path.is_dir():
@@ -112,11 +112,11 @@ def in_memory(series: Any, column: str | None = None) -> Table:
     Raises:
         CorpusError: for what holds no series.
     """
-    series = containers.opened(series)
+    series = containers.collect(series)
     if isinstance(series, Mapping) and any(hasattr(series.get(name), "shape") for name in ("values", "x")):
-        return _from_arrays(containers.named(series), {name: np.asarray(array) for name, array in series.items()})
+        return _from_arrays(containers.describe(series), {name: np.asarray(array) for name, array in series.items()})
     if (found := containers.table(series)) is not None:
-        return _of_table(containers.named(series), found, column)
+        return _of_table(containers.describe(series), found, column)
     items = list(series) if getattr(series, "ndim", 1) > 1 else containers.values(series, "series", "series")
     arrays = []
     for number, one in enumerate(items):

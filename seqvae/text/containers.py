@@ -20,20 +20,21 @@ def sentences(given: Any, column: str | None = None) -> list[Any]:
         column: of a table, the one that holds the text if the table has it; else `text`, else the only one of text.
 
     Raises:
-        CorpusError: for one string, a set, several splits, a table without a column of text or with several, and
-            whatever holds no sentences.
+        ConfigError: for one string.
+        CorpusError: for a set, several splits, a table without a column of text or with several, and whatever holds no
+            sentences.
 
     >>> sentences({"text": ["a cat .", "a dog ."], "label": [0, 1]})
     ['a cat .', 'a dog .']
     """
-    shown, given = named(given), opened(given)
+    shown, given = describe(given), collect(given)
     if isinstance(given, Mapping) and given and all(map(_tabular, given.values())):
         raise CorpusError(f"{shown} holds tables under {_listed(given)}: hand over one of them")
     found = table(given)
     return values(given) if found is None else found.column(_text_column(found, shown, column)).to_pylist()
 
 
-def opened(given: Any) -> Any:
+def collect(given: Any) -> Any:
     """Return the container, or the items of one that can be read once as a list."""
     return list(given) if isinstance(given, Iterator) and not _tabular(given) else given
 
@@ -50,7 +51,7 @@ def values(given: Any, one: str = "sentence", many: str = "sentences") -> list[A
         ConfigError: for one string, or bytes.
         CorpusError: for a set, a table, an array of more dimensions, and what cannot be iterated.
     """
-    shown, wanted = named(given), f"expected a list of {many}, such as [{one}]"
+    shown, wanted = describe(given), f"expected a list of {many}, such as [{one}]"
     if isinstance(given, str | bytes | bytearray):
         kind = "string" if isinstance(given, str) else type(given).__name__
         raise ConfigError(f"one {kind} was given where a list of {many} is expected: write [{one}]")
@@ -89,7 +90,7 @@ def splits(given: Any, known: Mapping[str, str]) -> dict[str, Any]:
     """
     if not isinstance(given, Mapping):
         return {"train": given}
-    shown, among = named(given), [name for name in given if name in known]
+    shown, among = describe(given), [name for name in given if name in known]
     tables = bool(given) and all(map(_tabular, given.values()))
     if not among and not tables:
         return {"train": given}
@@ -121,7 +122,7 @@ def table(given: Any) -> "pyarrow.Table | None":
     """
     import pyarrow
 
-    shown = named(given)
+    shown = describe(given)
     if not _tabular(given):
         if not isinstance(given, list | tuple) or not given or not isinstance(given[0], Mapping):
             return None
@@ -169,10 +170,10 @@ def _text_column(found: "pyarrow.Table", shown: str, wanted: str | None) -> str:
     return chosen
 
 
-def named(given: Any) -> str:
+def describe(given: Any) -> str:
     """Return what to call a container in an error.
 
-    >>> named((1, 2))
+    >>> describe((1, 2))
     'the tuple'
     """
     return f"the {type(given).__name__}"

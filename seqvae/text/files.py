@@ -219,17 +219,17 @@ def _load_by_content(kind: str, path: Path, options: dict[str, Any]) -> "Dataset
     if known.exists():
         try:
             tables = [str(folder / name) for name in json.loads(known.read_text(encoding="utf-8"))]
-            return _called(key, datasets.concatenate_datasets([datasets.Dataset.from_file(table) for table in tables]))
+            return _rename(key, datasets.concatenate_datasets([datasets.Dataset.from_file(table) for table in tables]))
         except Exception:  # a part of it is gone or damaged: it is read again
             shutil.rmtree(folder, ignore_errors=True)
     source = {"train": [glob.escape(str(path.resolve()))]}
     dataset = datasets.load_dataset(kind, data_files=source, split="train", cache_dir=str(folder), **options)
     names = [os.path.relpath(table["filename"], folder) for table in dataset.cache_files]
     settle(known, lambda part: part.write_text(json.dumps(names), encoding="utf-8"))
-    return _called(key, dataset)
+    return _rename(key, dataset)
 
 
-def _called(fingerprint: str, dataset: "Dataset") -> "Dataset":
+def _rename(fingerprint: str, dataset: "Dataset") -> "Dataset":
     dataset._fingerprint = fingerprint
     return dataset
 

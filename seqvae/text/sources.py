@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import xxhash
 
-from seqvae.errors import CorpusError, expanded
+from seqvae.errors import CorpusError, expand
 from seqvae.series.sources import BUILT_IN as SERIES
 from seqvae.text import containers
 from seqvae.text.faults import blame
@@ -59,7 +59,7 @@ def open_source(source: Any, column: str | None = None) -> Source:
     if isinstance(source, Source):
         return source
     if isinstance(source, os.PathLike):
-        return _open_path(expanded(source), column)
+        return _open_path(expand(source), column)
     if not isinstance(source, str):
         return _open_container(source, column)
     if source == "-":
@@ -71,24 +71,24 @@ def open_source(source: Any, column: str | None = None) -> Source:
     if len(source.splitlines()) > 1 or len(source) > LONGEST:
         shown = f"{' '.join(source[:40].split())} ..."
         raise CorpusError(f"a text was given as the name of a corpus, {shown!r}: write text.splitlines() for its lines")
-    return _open_path(expanded(source), column)
+    return _open_path(expand(source), column)
 
 
 def located(source: str | os.PathLike) -> str:
     """The name of a corpus as it is understood from anywhere: a file or a folder by its full path."""
     if isinstance(source, str) and (source in (*BUILT_IN, *SERIES) or source == "-" or source.startswith("hub:")):
         return source
-    path = expanded(source)
+    path = expand(source)
     return str(path.resolve()) if isinstance(source, os.PathLike) or path.exists() else source
 
 
 def _open_container(given: Any, column: str | None) -> Source:
-    given = containers.opened(given)
+    given = containers.collect(given)
     parts = containers.splits(given, SPLITS)
     made, columns = {}, {}
     for split, part in parts.items():
-        shown = containers.named(given) if part is given else f"the {split} split of {containers.named(given)}"
-        made[split] = _dataset(shown, containers.opened(part))
+        shown = containers.describe(given) if part is given else f"the {split} split of {containers.describe(given)}"
+        made[split] = _dataset(shown, containers.collect(part))
         columns[split] = text_column(shown, made[split], column)
         texts = made[split].data.column(columns[split])
         if texts.null_count:
@@ -147,7 +147,7 @@ def _open_hub(source: str, column: str | None) -> Source:
     name, _, config = source.removeprefix("hub:").partition(":")
     if not name:
         raise CorpusError("hub: needs the name of a data set, as in hub:owner/name or hub:owner/name:configuration")
-    if expanded(name).exists():  # `datasets` would read it, and go by its time instead of its content
+    if expand(name).exists():  # `datasets` would read it, and go by its time instead of its content
         raise CorpusError(f"{source} names a place on this disk: write {name} to read that")
     try:
         with quiet():

@@ -9,7 +9,7 @@ from pathlib import Path
 import tokenizers
 
 from seqvae.batch import END, PADDING, START
-from seqvae.errors import CheckpointError, ConfigError, choose, expanded
+from seqvae.errors import CheckpointError, ConfigError, choose, expand
 from seqvae.text.pipelines import (
     NORMALIZERS,
     PIECES,
@@ -146,7 +146,7 @@ class Tokenizer:
 
     def save(self, path: str | Path) -> None:
         """Write tokenizer.json to the file `path`."""
-        expanded(path).write_text(self.to_json(), encoding="utf-8")
+        expand(path).write_text(self.to_json(), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
@@ -156,7 +156,7 @@ class Tokenizer:
             CheckpointError: for a missing or damaged file, or one that is not of these tokenizers.
         """
         try:
-            text = expanded(path).read_text(encoding="utf-8")
+            text = expand(path).read_text(encoding="utf-8")
         except FileNotFoundError:
             raise CheckpointError(f"no tokenizer at {path}") from None
         except (OSError, UnicodeDecodeError) as error:

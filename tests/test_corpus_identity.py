@@ -175,11 +175,12 @@ def test_a_file_with_sentences_of_the_training_tells_how_many(place, say, traine
     assert told in err if trained_on else err == ""
 
 
-def test_where_the_training_sentences_are_gone_nothing_is_claimed_of_them(home, place, say):
+def test_where_the_training_sentences_are_gone_nothing_is_claimed_of_them(home, place, say, refused):
     config = json.loads((place / "m" / "config.json").read_text())
     config["config"]["corpus"] = str(place / "gone.txt")
     (place / "m" / "config.json").write_text(json.dumps(config))
     Path("c.txt").write_bytes(lines(NEW))
+    assert "if the corpus has moved, name the place" in refused("evaluate", place / "m")
     assert "not known" in say("evaluate", place / "m", "c.txt", *FAST).err
     assert "the corpus of the training" in say("evaluate", place / "m", "b.txt", *FAST).err
 

@@ -53,7 +53,12 @@ class Held:
             raise ConfigError(f"--limit {self.limit}: expected 2 or more sentences")
         if self.corpus is None and nameless(model):
             raise ConfigError("the model was trained on standard input or a list in memory: name the corpus to score")
-        read, own = self.load(model, known=True) if isinstance(model, TextVAE) else self.load_series(model)
+        try:
+            read, own = self.load(model, known=True) if isinstance(model, TextVAE) else self.load_series(model)
+        except CorpusError as error:
+            if self.corpus is None:
+                raise CorpusError(f"{error}; if the corpus has moved, name the place where it is now") from None
+            raise
         if self.split not in read.splits:
             raise CorpusError(f"{read.name} has no {self.split} sentences; it has: {', '.join(read.splits)}")
         split = read.splits[self.split].at_most(self.limit)

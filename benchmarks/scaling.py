@@ -34,7 +34,7 @@ def measured(corpus: str, updates: int) -> None:
     for _ in itertools.islice(steps, 5):
         pass
     begin = time.perf_counter()
-    tokens = sum(step.report.tokens for step in itertools.islice(steps, updates)) * run.accelerator.num_processes
+    tokens = sum(step.report.tokens for step in itertools.islice(steps, updates))
     if run.accelerator.is_main_process:
         print(tokens / (time.perf_counter() - begin))
     run.accelerator.end_training()

@@ -18,7 +18,7 @@ from seqvae.build import build_model, build_objective, make
 from seqvae.config import Config
 from seqvae.decoding import beam_search, decode
 from seqvae.fitting import Run, fit
-from seqvae.measures.aggregate import mutual_information
+from seqvae.measures.aggregate import bracket_information
 from seqvae.measures.bounds import measure
 from seqvae.options import Part
 from seqvae.pace import optimizer_of
@@ -247,7 +247,7 @@ def information(name: str) -> Pair:
         z, kl = q.rsample(), torch.full((count,), 10.0)
 
         def work() -> float:
-            mutual_information(q, z, kl)
+            bracket_information(q, z, kl)
             return count
 
         return work

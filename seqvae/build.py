@@ -17,12 +17,13 @@ from torch import nn
 
 from seqvae.config import Config
 from seqvae.decoders import DECODERS
+from seqvae.dry_run import CHANNELS, LABELS, VOCABULARY, Parts, check_together, shrink
 from seqvae.encoders import ENCODERS, Encoder, NoEncoder
-from seqvae.errors import ConfigError, choose
+from seqvae.errors import ConfigError, choose, shown
 from seqvae.noise import NOISES
 from seqvae.objective import Objective
 from seqvae.observations import OBSERVATIONS
-from seqvae.options import Part
+from seqvae.options import Part, plain
 from seqvae.posteriors import POSTERIORS
 from seqvae.priors import PRIORS
 from seqvae.schedules import SCHEDULES
@@ -81,22 +82,63 @@ def resolve(place: str, part: Part) -> Part:
 
 
 def resolve_all(config: Config) -> Config:
-    """The configuration with every part resolved, so that a wrong name or value is found before any work."""
-    groups: dict[str, dict[str, Any]] = {"model": {}, "objective": {}}
+    """The configuration with every part resolved, so that a wrong name or value is found before any work.
+
+    Raises:
+        ConfigError: also for parts that do not go together, which a dry update finds out (see `seqvae.dry_run`).
+    """
     for place in CATALOGUES:
-        group, field = place.split(".")
-        groups[group][field] = resolve(place, getattr(getattr(config, group), field))
-    model, objective = replace(config.model, **groups["model"]), replace(config.objective, **groups["objective"])
-    resolved = replace(config, model=model, objective=objective)
+        config = with_part(config, place, resolve(place, part_at(config, place)))
+    check_together(config, build_small, alternatives)
+    return config
+
+
+def part_at(config: Config, place: str) -> Part:
+    """The part at a place such as `model.prior`."""
+    group, field = place.split(".")
+    return getattr(getattr(config, group), field)
+
+
+def with_part(config: Config, place: str, part: Part) -> Config:
+    """The configuration with another part at a place such as `model.prior`."""
+    group, field = place.split(".")
+    return replace(config, **{group: replace(getattr(config, group), **{field: part})})
+
+
+def build_small(config: Config) -> Parts:
+    """What is trained of a resolved configuration, at tiny sizes, for the sentences of a dry update."""
+    size, labels = VOCABULARY, 0 if config.data.label_column is None else LABELS
+    if config.model.observation["name"] == "frames":
+        size = CHANNELS
     with torch.device("meta"):  # without memory: only to see whether each class takes its values
-        build_model(resolved, vocabulary=8, labels=0 if config.data.label_column is None else 2)
-        build_objective(resolved, vocabulary=8, sentences=8)
-    build_update(resolved)
-    return resolved
+        build_model(config, size, labels)
+        build_objective(config, vocabulary=size, sentences=VOCABULARY)
+    for small in shrink(config):
+        try:
+            parts = build_model(small, size, labels), build_objective(small, vocabulary=size, sentences=VOCABULARY)
+        except ConfigError:  # a value that goes with the sizes as they are, and not with small ones
+            continue
+        return *parts, build_update(small)
+    raise AssertionError("the last is the configuration itself")
+
+
+def alternatives(config: Config) -> Iterator[tuple[str, str, Config]]:
+    """Yield the configurations with one option, then one part, at its default: the place, what to write, the whole."""
+    usual = Config()
+    for place in CATALOGUES:
+        part, default = part_at(config, place), resolve(place, part_at(usual, place))
+        plain = resolve(place, {"name": part["name"]})
+        for option, value in plain.items():
+            if value != part[option]:
+                words = f"--{place}.{option} {str(value).lower()}"
+                yield place, words, with_part(config, place, part | {option: value})
+        if part["name"] != default["name"]:
+            yield place, f"--{place}.name {default['name']}", with_part(config, place, default)
 
 
 def converted(value: Any, annotation: Any, place: str) -> Any:
-    """`value` (as a command line, TOML or JSON gives it) as the type that the constructor asks for."""
+    """`value` (as a command line, TOML, JSON or Python gives it) as the type that the constructor asks for."""
+    value = plain(value)
     if get_origin(annotation) in (Union, types.UnionType):
         if value is None or str(value).lower() == "none":
             return None
@@ -107,13 +149,13 @@ def converted(value: Any, annotation: Any, place: str) -> Any:
     if annotation is bool:
         if text in ("true", "yes", "1", "false", "no", "0"):
             return text in ("true", "yes", "1")
-        raise ConfigError(f"{place} = {value}: expected true or false")
+        raise ConfigError(f"{place} = {shown(value)}: expected true or false")
     try:
         if annotation in (int, float):
             return annotation(text)
     except ValueError:
         kind = "a whole number" if annotation is int else "a number"
-        raise ConfigError(f"{place} = {value}: expected {kind}") from None
+        raise ConfigError(f"{place} = {shown(value)}: expected {kind}") from None
     return value
 
 
@@ -140,9 +182,10 @@ def build_model(config: Config, vocabulary: int, labels: int = 0) -> SequenceVAE
         posterior = make("model.posterior", m.posterior, **sizes)
         prior = make("model.prior", m.prior, **sizes, encoder=encoder, posterior=posterior)
         if posterior.spherical != prior.spherical:
+            fitting = ("sphere", "gaussian") if posterior.spherical else ("normal", "vmf")
             raise ConfigError(
                 f"model.posterior {m.posterior['name']} with model.prior {m.prior['name']}: one lies on the sphere and "
-                "the other does not; write vmf with sphere, or neither of them"
+                f"the other does not: write --model.prior.name {fitting[0]}, or --model.posterior.name {fitting[1]}"
             )
         return SequenceVAE(
             latent=m.latent,

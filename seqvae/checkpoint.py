@@ -17,12 +17,11 @@ from safetensors.torch import load_file, save_file
 
 from seqvae.build import build_model
 from seqvae.config import Config
-from seqvae.errors import CheckpointError, SeqVAEError
+from seqvae.errors import CheckpointError, SeqVAEError, shown
 from seqvae.text.tokenizer import Tokenizer
 from seqvae.vae import SequenceVAE
 
 FORMAT = 3
-ABSENT = {1: {"shortlist": 0}, 2: {"widest": 0}}  # what tokens did before they had an option, up to that format
 CONFIG, WEIGHTS, TOKENIZER, CARD = "config.json", "model.safetensors", "tokenizer.json", "README.md"
 METRICS = "metrics.jsonl"
 STATE = Path("resume") / "state.pt"
@@ -90,30 +89,18 @@ class Checkpoint:
         return cls(config, _weights(folder / WEIGHTS, config, vocabulary, len(labels)), tokenizer, facts, labels)
 
 
-def as_it_was(config: dict[str, Any], format: int = 0) -> dict[str, Any]:
-    """A stored configuration with what its time did where an option of today is absent.
-
-    Args:
-        config: as it was written; changed in place.
-        format: that it was written in; 0 for one whose options were all written out, and the absent unknown.
-    """
-    observation = config["model"]["observation"]
-    for last, options in ABSENT.items():
-        if format <= last and observation["name"] == "tokens":
-            config["model"]["observation"] = observation = options | observation
-    return config
-
-
 def _config(path: Path) -> tuple[int, Config, dict[str, Any], dict[str, int]]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["library"] != "seqvae":
             raise KeyError("library")
-        if values["format"] > FORMAT:
+        if values["format"] != FORMAT:
+            given = shown(repr(values["format"]))
             raise CheckpointError(
-                f"{path} was written by a newer version of seqvae: upgrade with pip install -U seqvae"
+                f"{path} has format {given}, and this version of seqvae reads format {FORMAT} alone: load it with the "
+                "version that wrote it, or train the model again"
             )
-        config = Config.from_dict(as_it_was(values["config"], values["format"]))
+        config = Config.from_dict(values["config"])
         return int(values["vocabulary"]), config, dict(values["facts"]), _labels(path, config, values.get("labels", {}))
     except CheckpointError:
         raise

@@ -13,10 +13,13 @@ from typing import Any, Literal
 
 from seqvae.errors import ConfigError, choose
 from seqvae.options import Part, completed, typed
-from seqvae.targets import HOLDERS, TargetBy, held
+from seqvae.targets import TargetBy, held, target_of
 
 NO_LABELS = "nothing, since models of series are not conditioned"
-NO_WORDS = "nothing, since noise is made of words and these are series of numbers"
+NO_WORDS = (
+    "word-dropout, which is then none, since noise is made of words and model.observation is of frames: "
+    "write --model.noise.name word-dropout"
+)
 
 
 def part(name: str, **options: Any) -> Any:
@@ -51,6 +54,7 @@ class Data:
     split_seed: int = 0
 
     def __post_init__(self) -> None:
+        _settle(self)
         _expect_seed("split_seed", self.split_seed)
 
 
@@ -82,6 +86,9 @@ class Model:
     observation: Part = part("tokens")
     noise: Part = part("word-dropout", rate=0.3)
 
+    def __post_init__(self) -> None:
+        _settle(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
@@ -98,6 +105,9 @@ class Objective:
     weight: Part = part("linear", end=0.5, updates=1500)
     auxiliary: Part = part("none")
     update: Part = part("joint")
+
+    def __post_init__(self) -> None:
+        _settle(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +156,7 @@ class Training:
     trackers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        _settle(self)
         for name in ("batch_size", "learning_rate", "clip"):
             _expect(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
         for name in ("weight_decay", "warm_up", "patience", "halve_after"):
@@ -181,13 +192,9 @@ class Config:
     training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:
-        for group in (Model, Objective):
-            values = getattr(self, group.__name__.lower())
-            for f in dataclasses.fields(group):
-                if f.default_factory is not dataclasses.MISSING:
-                    object.__setattr__(values, f.name, completed(getattr(values, f.name), f.default_factory()))
-        choose("kind", self.kind, ("vae", "ae", "lm"))
-        choose("target_by", self.target_by, HOLDERS)
+        _settle(self)
+        for group in ("model", "objective"):  # with parts of its own, not those of what it was given
+            _change(self, group)
         if self.target_kl is None and self.target_by != "controller":
             raise ConfigError(
                 f"target_by = {self.target_by} without a target: write target_kl = 8 too, or leave it out"
@@ -195,27 +202,32 @@ class Config:
         if self.target_kl is not None:
             _expect(0 < self.target_kl < float("inf"), "target_kl", self.target_kl, "more than 0 nats")
             parts = held(self.objective.divergence, self.target_kl, self.target_by)
-            object.__setattr__(self, "objective", replace(self.objective, **parts))
+            _change(self, "objective", **parts)
         if self.kind != "vae":  # a recipe for a VAE serves its baselines too: what concerns z is overruled
             weight = {"name": "constant", "end": 1.0 if self.kind == "lm" else 0.0}
             # A divergence that waits for its rate would wait for ever, and the last model be kept in place of the best.
-            plain_parts: dict[str, Any] = {"divergence": {"name": "kl"}, "weight": weight, "update": {"name": "joint"}}
-            object.__setattr__(self, "objective", replace(self.objective, **plain_parts))
+            _change(self, "objective", divergence={"name": "kl"}, weight=weight, update={"name": "joint"})
         if self.kind == "lm":
             # Word dropout is there to make a decoder ask z; without z it is a handicap, of 1.1 nats on Tatoeba.
             noise = {"name": "word-dropout", "rate": 0.0}
             # A space without dimensions is the same whatever lies in it, and some parts need one at least.
-            plain = replace(self.model, latent=0, noise=noise, posterior={"name": "gaussian"}, prior={"name": "normal"})
-            object.__setattr__(self, "model", plain)
-            object.__setattr__(self, "objective", replace(self.objective, auxiliary={"name": "none"}))
+            _change(self, "model", latent=0, noise=noise, posterior={"name": "gaussian"}, prior={"name": "normal"})
+            _change(self, "objective", auxiliary={"name": "none"})
         if self.model.observation["name"] == "frames":  # there are no words to be dropped or deleted
             _expect(self.model.noise["name"] == "word-dropout", "model.noise.name", self.model.noise["name"], NO_WORDS)
             _expect(self.data.label_column is None, "label_column", self.data.label_column, NO_LABELS)
-            object.__setattr__(self, "model", replace(self.model, noise={"name": "word-dropout", "rate": 0.0}))
+            _change(self, "model", noise={"name": "word-dropout", "rate": 0.0})
         for name in ("latent", "embedding", "label_size"):
             value = getattr(self.model, name)
             if not (name == "latent" and self.kind == "lm"):
                 _expect(1 <= value <= 2**16, f"model.{name}", value, "1 to 65536")
+
+    @property
+    def held_kl(self) -> float | None:
+        """The KL that training is to hold, nats per sentence; None where it is left to itself, or there is none."""
+        if self.kind != "vae":
+            return None
+        return target_of(self.objective.divergence) if self.target_kl is None else self.target_kl
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as config.json holds them."""
@@ -230,7 +242,7 @@ class Config:
         return cls(
             corpus=values.get("corpus", cls.corpus),
             kind=values.get("kind", cls.kind),
-            target_kl=typed(values.get("target_kl"), float | None, "target_kl"),
+            target_kl=values.get("target_kl"),
             target_by=values.get("target_by", cls.target_by),
             **{name: _group(kind, name, values.get(name, {})) for name, kind in groups.items()},
         )
@@ -265,6 +277,17 @@ def for_series(config: Config) -> Config:
     return replace(config, model=replace(config.model, observation=given | {"name": "frames"}))
 
 
+def for_text(config: Config) -> Config:
+    """The configuration as it is, for a corpus of text.
+
+    Raises:
+        ConfigError: if it observes frames, which are of series.
+    """
+    name = config.model.observation["name"]
+    _expect(name != "frames", "model.observation.name", name, "tokens, as this is text")
+    return config
+
+
 def loading(config: Config) -> dict[str, Any]:
     """The options of `data` as `seqvae.text.corpus.load` names them."""
     options = dict(vars(config.data))
@@ -277,7 +300,25 @@ def _group(kind: type, name: str, values: dict[str, Any]) -> Any:
     known = {f.name: f for f in dataclasses.fields(kind)}
     for option in values:
         choose(f"option of {name}", option, known)
-    return kind(**{k: typed(v, known[k].type, k) for k, v in values.items()})
+    return kind(**values)
+
+
+def _settle(group: Any) -> None:
+    """See to it that the values of a new dataclass have their types, and complete its parts with their defaults.
+
+    Raises:
+        ConfigError: for a value of another type.
+    """
+    for f in dataclasses.fields(group):
+        value = typed(getattr(group, f.name), f.type, f.name)
+        if isinstance(value, dict) and f.default_factory is not dataclasses.MISSING:
+            value = completed(value, f.default_factory())
+        object.__setattr__(group, f.name, value)
+
+
+def _change(config: Config, group: str, **values: Any) -> None:
+    """Put a changed copy of a group in the place of the one that a new configuration was given."""
+    object.__setattr__(config, group, replace(getattr(config, group), **values))
 
 
 def _expect_seed(name: str, seed: int) -> None:

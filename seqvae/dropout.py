@@ -1,10 +1,24 @@
 """Dropout on sequences."""
 
+from collections.abc import Callable
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqvae.errors import ConfigError
+
+Masks = Callable[[int], Tensor]  # how many rows -> their masks, (rows, ...)
+
+
+def masks_of_rows(rows: int, masks: Masks) -> Tensor:
+    """(rows, ...): draw the masks of as many rows as there are."""
+    return masks(rows)
+
+
+# Where several processes share a batch: draws the masks of the whole batch, and takes those of this process's rows.
+DRAW: ContextVar[Callable[[int, Masks], Tensor]] = ContextVar("DRAW", default=masks_of_rows)
 
 
 class SequenceDropout(nn.Module):
@@ -27,10 +41,16 @@ class SequenceDropout(nn.Module):
         """The same shape."""
         if not self.training or self.rate == 0:
             return x
-        if not self.locked:
+        if not self.locked and DRAW.get() is masks_of_rows:
             return F.dropout(x, self.rate)
-        keep = torch.rand(x.shape[0], 1, x.shape[2], device=x.device) >= self.rate
-        return x * keep.to(x.dtype).div_(1 - self.rate)
+        return x * DRAW.get()(len(x), lambda rows: self._masks(x, rows))
+
+    def _masks(self, x: Tensor, rows: int) -> Tensor:
+        """(rows, 1 or T, F), 0 or 1 / (1 - rate), for (B, T, F)."""
+        if not self.locked:
+            return F.dropout(x.new_ones(rows, *x.shape[1:]), self.rate)
+        keep = torch.rand(rows, 1, x.shape[2], device=x.device) >= self.rate
+        return keep.to(x.dtype).div_(1 - self.rate)
 
 
 def check_share(**shares: float) -> None:

@@ -8,6 +8,7 @@ import difflib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 class SeqVAEError(Exception):
@@ -30,6 +31,10 @@ class TrainingError(SeqVAEError):
     """Training cannot go on, as when the loss is no longer finite."""
 
 
+class UnknownWordsWarning(UserWarning):
+    """Words of the input are not in the vocabulary, and so are read as `<unk>`. Commands print it on one line."""
+
+
 def choose(kind: str, given: str, known: Iterable[str]) -> str:
     """Return `given` if it is one of `known`, else raise a `ConfigError` that names the nearest and all of them.
 
@@ -41,11 +46,21 @@ def choose(kind: str, given: str, known: Iterable[str]) -> str:
     seqvae.errors.ConfigError: unknown tokenizer 'wrod'; did you mean 'word'? (known: char, word)
     """
     known = sorted(known)
-    if given in known:
+    if isinstance(given, str) and given in known:
         return given
-    near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(given), known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"unknown {kind} {given!r}{hint} (known: {', '.join(known) or 'none'})")
+    raise ConfigError(f"unknown {kind} {shown(repr(given))}{hint} (known: {', '.join(known) or 'none'})")
+
+
+def shown(value: Any) -> str:
+    """A value in one line that is not too long.
+
+    >>> shown("two\\nlines"), len(shown(list(range(99))))
+    ('two lines', 60)
+    """
+    text = " ".join(str(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def check_size(most: int = 2**16, **sizes: int) -> None:

@@ -25,6 +25,8 @@ from seqvae.observations import Frames
 from seqvae.pace import HALVINGS
 from seqvae.processes import agreed, interruption
 from seqvae.series.corpus import SeriesCorpus, SeriesSplit
+from seqvae.sharing import follow_main
+from seqvae.targets import met, miss
 from seqvae.text.batching import Batches, ordered
 from seqvae.text.corpus import Corpus, Split
 from seqvae.trainer import Step, Trainer
@@ -75,19 +77,15 @@ class Run:
         if isinstance(self.corpus, SeriesCorpus) and isinstance(self.model.observation, Frames):
             self.model.observation.scaler.fit(*map(torch.from_numpy, self.corpus.moments))
         self.objective = build_objective(self.config, vocabulary=self.corpus.size, sentences=len(train))
-        world = self.accelerator.num_processes
         batches = Batches(
             train,
-            batch_size=max(1, training.batch_size // world),
+            batch_size=training.batch_size,
             seed=training.seed,
-            rank=self.accelerator.process_index,
-            world=world,
             exact_length=training.exact_length,
-            max_tokens=training.tokens_per_batch and max(1, training.tokens_per_batch // world),
+            max_tokens=training.tokens_per_batch,
         )
         rule = build_update(self.config)
         self.trainer = Trainer(self.model, self.objective, batches, training, self.accelerator, rule)
-        self._part_ways()
         if self.resume:
             self._load()
         elif self.folder is not None and self.accelerator.is_main_process:
@@ -101,28 +99,31 @@ class Run:
         facts = {"corpus": corpus.name, "notes": corpus.notes} | known | {"update": update}
         return Checkpoint(self.config, self.model, self.corpus.tokenizer, facts, corpus.labels)
 
+    @property
+    def missed(self) -> str | None:
+        """What to say of a kept model that has not the KL that was asked for; None where it has, or none was."""
+        target, kl = self.config.held_kl, self.best.kl
+        if target is None or self.best.settled > 1:
+            return None
+        if met(kl, target):
+            return f"the KL of the kept model is {kl:.2f}, but it had not stayed at its target {target:g}: train longer"
+        return f"{miss(kl, target)}, on the validation sentences: train longer, or ask for another"
+
     def _load(self) -> None:
         if self.folder is None:
             raise ConfigError("resume = True without a folder: name the folder of the run to go on with")
         state = load_state(self.folder)
-        if isinstance(state, dict) and state.get("corpus", self.corpus.fingerprint) != self.corpus.fingerprint:
-            raise CheckpointError(
-                f"{self.corpus.name} has changed since the run in {self.folder} began: start a new run"
-            )
         try:
+            if state["corpus"] != self.corpus.fingerprint:
+                raise CheckpointError(
+                    f"{self.corpus.name} has changed since the run in {self.folder} began: start a new run"
+                )
             self.best = Best(**state["best"])
             self.trainer.load_state(state)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):
             raise CheckpointError(f"{self.folder / STATE} is not of this run: it cannot be resumed") from None
         if self.accelerator.is_main_process:
             keep_lines(self.folder / METRICS, self.trainer.update)
-        self._part_ways()  # the state holds the random stream of the main process alone
-
-    def _part_ways(self) -> None:
-        """Give each process but the main one a random stream of its own; all have the same weights."""
-        rank = self.accelerator.process_index
-        if rank:
-            torch.manual_seed(hash((self.config.training.seed, rank, self.trainer.update)) % 2**63)
 
     def save_state(self) -> None:
         """Write what `resume` needs, in the main process."""
@@ -149,7 +150,7 @@ def fit(run: Run) -> Iterator[Step | Validation]:
     validated, tokens, idle = trainer.update, 0, trainer.seconds
     with interruption() as asked:
         for step in _steps(run):
-            tokens += step.report.tokens * run.accelerator.num_processes
+            tokens += step.report.tokens
             speed = tokens / max(trainer.seconds - idle, 1e-9)
             if step.update % LOG_EVERY == 0:
                 run.log(kind="train", **plain(step))
@@ -181,7 +182,7 @@ def _steps(run: Run) -> Iterator[Step]:
     try:
         yield from run.trainer.steps()
     except TrainingError:
-        if run.folder is not None and not run.best.update and run.accelerator.is_main_process:
+        if run.folder is not None and run.trainer.update > run.best.update == 0 and run.accelerator.is_main_process:
             run.checkpoint.save(run.folder)
         raise
 
@@ -191,8 +192,11 @@ def _validate(run: Run, kept: dict[str, torch.Tensor], step: Step, speed: float)
     bound = bound_of(run)
     said, cost = bound.reconstruction / bound.sentences, bound.kl / bound.sentences
     value = -said if run.config.kind == "ae" else -bound.nll
+    follow_main(run.accelerator, run.model, run.objective, run.trainer.rule)
+    run.objective.observe(cost)
     full = run.trainer.scheduled > run.objective.weight.settled  # the last update was one before that
-    better = run.best.offer(value, update, full and run.objective.settled and run.trainer.rule.settled)
+    settled = full and run.objective.settled and run.trainer.rule.settled
+    better = run.best.offer(value, update, settled * (1 + met(cost, run.config.held_kl)), cost)
     if better:
         if run.folder is None:
             kept.update({name: tensor.detach().clone() for name, tensor in run.model.state_dict().items()})
@@ -217,12 +221,18 @@ def bound_of(run: Run) -> Bound:
 
 
 def vitals_of(run: Run) -> Vitals | None:
-    """Whether z is used on the validation sentences: measured in the main process, known to all."""
+    """Whether z is used on the validation sentences: measured in the main process, known to all, errors too."""
     watched = run.valid.at_most(WATCHED)
-    seen: list[Vitals | None] = [None]
+    seen: list[Vitals | TrainingError | None] = [None]
     if run.accelerator.is_main_process and len(watched) > 1:
-        seen = [vitals(run.model, ordered(watched, batch_size=128), seed=run.config.training.seed)]
-    return broadcast_object_list(seen)[0]
+        try:
+            seen = [vitals(run.model, ordered(watched, batch_size=128), seed=run.config.training.seed)]
+        except TrainingError as error:
+            seen = [error]
+    (found,) = broadcast_object_list(seen)
+    if isinstance(found, TrainingError):
+        raise found
+    return found
 
 
 def _restore(run: Run, kept: dict[str, torch.Tensor]) -> None:

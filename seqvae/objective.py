@@ -55,6 +55,11 @@ class Objective(nn.Module):
         """Whether its terms are what they will be to the end; the schedule of the weight has its own."""
         return self.divergence.settled and self.auxiliary.settled
 
+    def observe(self, kl: float) -> None:
+        """Let the terms take note of the mean KL of the validation sentences, in nats."""
+        self.divergence.observe(kl)
+        self.auxiliary.observe(kl)
+
     def forward(self, trace: Trace, update: int) -> tuple[Tensor, Report]:
         """The loss () to go backward from, and its report, at `update` (0, 1, 2, ...; weight 0 before)."""
         weight = self.weigh(update)

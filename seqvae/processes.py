@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import LoggerType
 
-from seqvae.config import Config
+from seqvae.config import Config, Training
 from seqvae.errors import ConfigError, choose
 
 
@@ -21,20 +21,27 @@ def accelerator_for(config: Config, folder: Path | None) -> Accelerator:
     """The accelerator that the options ask for.
 
     Raises:
-        ConfigError: for a tracker that is not known or not installed.
+        ConfigError: as `check_machine`.
     """
     mixed = {"fp32": "no", "bf16": "bf16"}[precision(config.training.precision, PartialState(cpu=on_cpu()).device)]
     trackers = list(config.training.trackers)
-    installed = {tracker.value for tracker in get_available_trackers()}
-    for tracker in trackers:
-        choose("tracker", tracker, [kind.value for kind in LoggerType if kind.value != "all"])
-        if tracker not in installed:
-            raise ConfigError(f"--trackers {tracker}: its package is not installed: pip install {tracker}")
+    check_machine(config.training)
     AcceleratorState._reset_state()  # another training of this process may have had another precision
     accelerator = Accelerator(cpu=on_cpu(), mixed_precision=mixed, log_with=trackers or None, project_dir=folder)
     if trackers:
         accelerator.init_trackers("seqvae", config={"corpus": config.corpus, "seed": config.training.seed})
     return accelerator
+
+
+def check_machine(training: Training) -> None:
+    """Raise a `ConfigError` for a tracker that is not known or not installed, or a precision that there is not here."""
+    installed = {tracker.value for tracker in get_available_trackers()}
+    for tracker in training.trackers:
+        choose("tracker", tracker, [kind.value for kind in LoggerType if kind.value != "all"])
+        if tracker not in installed:
+            raise ConfigError(f"--trackers {tracker}: its package is not installed: pip install {tracker}")
+    if training.precision != "auto":
+        precision(training.precision, PartialState(cpu=on_cpu()).device)
 
 
 def on_cpu() -> bool:
@@ -78,14 +85,6 @@ def agreed(accelerator: Accelerator, mine: bool) -> bool:
         return mine
     wish = torch.tensor(float(mine), device=accelerator.device)
     return bool(accelerator.reduce(wish, reduction="sum") > 0)
-
-
-def pooled(accelerator: Accelerator, total: float, count: float) -> float:
-    """total / count, both summed over the processes."""
-    if accelerator.num_processes > 1:
-        sums = accelerator.reduce(torch.tensor([total, count], device=accelerator.device), reduction="sum")
-        total, count = float(sums[0]), float(sums[1])
-    return total / count
 
 
 @contextmanager

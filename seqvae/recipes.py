@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seqvae.build import resolve_all
-from seqvae.config import Config, Data, Training
+from seqvae.config import Config, Data, Training, for_text
 from seqvae.errors import ConfigError, choose
 
 SECTIONS = {"model", "objective"}  # of the options; other tables are recipes
@@ -51,20 +51,22 @@ def plan(paths: Sequence[Path], corpus: str, budget: Budget) -> list[tuple[str, 
             found[name] = path, values
     for name in budget.only:
         choose("recipe", name, found)
-    planned = []
-    for seed in range(budget.seeds):
-        for name, (path, values) in found.items():
-            if budget.only and name not in budget.only:
-                continue
-            try:
-                config = Config.from_dict(_sections(values) | {"corpus": corpus})
-                limits = {"max_minutes": budget.minutes, "max_epochs": budget.epochs}
-                given: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
-                training = replace(config.training, seed=seed, **given)
-                planned.append((name, resolve_all(replace(config, training=training))))
-            except ConfigError as error:
-                raise ConfigError(f"recipe {name} of {path}: {error}") from None
-    return planned
+    configs = {}
+    for name, (path, values) in found.items():
+        if budget.only and name not in budget.only:
+            continue
+        try:
+            config = Config.from_dict(_sections(values) | {"corpus": corpus})
+            limits = {"max_minutes": budget.minutes, "max_epochs": budget.epochs}
+            given: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
+            configs[name] = resolve_all(for_text(replace(config, training=replace(config.training, **given))))
+        except ConfigError as error:
+            raise ConfigError(f"recipe {name} of {path}: {error}") from None
+    return [
+        (name, replace(config, training=replace(config.training, seed=seed)))
+        for seed in range(budget.seeds)
+        for name, config in configs.items()
+    ]
 
 
 def _tables(path: Path) -> dict[str, dict[str, Any]]:

@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from seqvae.checkpoint import CONFIG, STATE, as_it_was, write
+from seqvae.checkpoint import CONFIG, METRICS, STATE, write
 from seqvae.config import Config, to_toml
 from seqvae.errors import CheckpointError, ConfigError
 from seqvae.series.sources import ARRAYS
@@ -52,24 +53,35 @@ def newest() -> Path:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Make the folder of a run, and remove it if what follows fails before anything stands in it.
+def claimed(folder: Path, config: Config) -> Iterator[None]:
+    """Make the folder of a run and write its options there; leave none where what follows fails with nothing to keep.
 
     Raises:
         ConfigError: if something stands there already, or the folder cannot be made.
     """
     try:
-        fresh(folder).mkdir(parents=True, exist_ok=True)
+        made = [path for path in (fresh(folder), *folder.parents) if not path.exists()]  # the innermost first
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
             f"--output {folder} cannot be made ({error.strerror}): name a folder in a place that can be written"
         ) from None
     try:
+        begin(folder, config)
         yield
     except BaseException:
-        with suppress(OSError):
-            folder.rmdir()
+        if not any((folder / name).exists() for name in (CONFIG, STATE, METRICS)):
+            clear(folder, made)
         raise
+
+
+def clear(folder: Path, made: Iterable[Path]) -> None:
+    """Remove all that stands in a folder that was empty, then the folders that were made for it."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        for path in made:
+            path.rmdir()
 
 
 def begin(folder: Path, config: Config) -> None:
@@ -85,7 +97,7 @@ def options_of(folder: Path) -> Config:
         CheckpointError: if no run was started there, or its notes are damaged.
     """
     try:
-        return Config.from_dict(as_it_was(json.loads((folder / RESOLVED).read_text(encoding="utf-8"))))
+        return Config.from_dict(json.loads((folder / RESOLVED).read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise CheckpointError(f"nothing to resume in {folder}: no run was started there") from None
     except ConfigError as error:

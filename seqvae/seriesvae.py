@@ -141,7 +141,8 @@ class SeriesVAE(Pretrained):
         self, split: SeriesSplit, *, samples: int = 100, seed: int = 0, seeds: int = 1, refined: int = 100
     ) -> Scores:
         """The scores of a split (see `score_split`)."""
-        return score_split(self.model, split, samples=samples, seed=seed, seeds=seeds, refined=refined)[0]
+        options = {"samples": samples, "seed": seed, "seeds": seeds, "refined": refined}
+        return score_split(self.model, split, target_kl=self.config.held_kl, **options)[0]
 
     def track(self, split: SeriesSplit) -> SeriesScores:
         """How well the series of a split come back from their posterior means, without noise."""

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from seqvae.card import given, labels
 from seqvae.fitting import Run, Validation, fit
-from seqvae.measures.doctor import Diagnosis, warning
+from seqvae.measures.doctor import Diagnosis, bracket, warning
 from seqvae.measures.scores import Scores, restored, rows
 from seqvae.measures.text_scores import TextScores
 from seqvae.measures.tracking import SeriesScores
@@ -76,6 +76,8 @@ def training(run: Run) -> None:
             if main and not terminal and time.monotonic() > due:
                 remark(f"{event.progress:.0%}{figures(recent)}")
                 due = time.monotonic() + PAUSE
+    if main and run.missed:
+        remark(run.missed)
 
 
 def figures(recent: Sequence[tuple[Step, float]]) -> str:
@@ -103,7 +105,15 @@ def validation(event: Validation, end: float, unit: str = "sentence") -> str:
     if event.vitals is None:
         return line
     rise = event.vitals.permuted_nll_increase
-    ill = warning(reconstruction=event.reconstruction, kl=event.kl, rise=rise, weight=event.weight, end=end)
+    ill = warning(
+        reconstruction=event.reconstruction,
+        kl=event.kl,
+        rise=rise,
+        weight=event.weight,
+        end=end,
+        information=bracket(event.vitals)[0],
+        series=unit == "series",
+    )
     return f"{line}\n  warning: {ill}; `seqvae diagnose` says what to try" if ill else line
 
 

@@ -80,6 +80,11 @@ class SphericalUniform(Distribution):
         """(D,) zeros: the middle of the ball."""
         return torch.zeros_like(self.like)
 
+    @property
+    def variance(self) -> Tensor:
+        """(D,) 1 / D each: their sum is that of the squares of z, 1."""
+        return torch.full_like(self.like, 1 / len(self.like))
+
     def rsample(self, sample_shape: _size = ()) -> Tensor:
         """(..., D) directions of Gaussian vectors."""
         shape = (*sample_shape, *self.event_shape)

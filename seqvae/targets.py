@@ -4,6 +4,7 @@ from typing import Literal
 
 from seqvae.options import Part
 
+TOLERANCE = 0.05  # relative distance from the target up to which a KL of held-out sentences has met it
 TargetBy = Literal["controller", "minimum-rate", "capacity", "free-bits"]
 
 # A divergence, its option for the target, others, and the constant weight. One setting serves all targets, since what
@@ -34,3 +35,26 @@ def held(divergence: Part, target: float, by: TargetBy) -> dict[str, Part]:
         "divergence": {**others, **given, "name": name, option: target},
         "weight": {"name": "constant", "end": weight},
     }
+
+
+def target_of(divergence: Part) -> float | None:
+    """The KL that a divergence draws the model to, nats per sentence; None if it has none, or 0."""
+    return float(divergence.get("target", 0.0)) or None
+
+
+def met(kl: float, target: float | None) -> bool:
+    """Whether the KL of held-out sentences is the target, up to 5 %, or none was asked for.
+
+    >>> met(5.1, 5.3), met(4.61, 5.3), met(0.0, None)
+    (True, False, True)
+    """
+    return target is None or abs(kl / target - 1) <= TOLERANCE
+
+
+def miss(kl: float, target: float) -> str:
+    """What to say of a KL that has not met its target.
+
+    >>> miss(4.61, 5.3)
+    'target missed: KL 4.61 where 5.3 was asked'
+    """
+    return f"target missed: KL {kl:.2f} where {target:g} was asked"

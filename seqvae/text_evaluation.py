@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import tokenizers
 from tokenizers.pre_tokenizers import Split as Cut
+from torch import Tensor
 from torch.distributions import Distribution
 
 from seqvae.batch import UNKNOWN
-from seqvae.decoding import check_options, seeded
+from seqvae.decoding import check_options
 from seqvae.errors import ConfigError, CorpusError
 from seqvae.generation import path
 from seqvae.measures.diversity import (
@@ -21,6 +22,7 @@ from seqvae.measures.diversity import (
     unigram_divergence,
     unique,
 )
+from seqvae.measures.draws import draw, sentence_keys
 from seqvae.measures.metrics import perplexity
 from seqvae.measures.surface import (
     bleu,
@@ -35,6 +37,7 @@ from seqvae.measures.text_scores import TextScores
 from seqvae.text.corpus import Split
 from seqvae.text.ngrams import NGram
 from seqvae.text.pipelines import PIECES
+from seqvae.text.unknown import unmentioned
 from seqvae.textvae import TextVAE
 
 ORDER = 5  # of the n-gram models
@@ -110,20 +113,18 @@ def evaluate_text(
     scores |= _diversity(model, said, _all(held_out), train)
     if model.model.latent:
         labels = model.labels_of(held_out)
-        q = model.encode(held_out.texts(), labels=labels)
-        scores |= _reconstruction(model, q, labels, _all(held_out), seed)
+        with unmentioned():
+            q = model.encode(held_out.texts(), labels=labels)
+        scores |= _reconstruction(model, q, labels, held_out, seed)
         scores |= _interpolation(model, q, labels, steps, min(paths, len(held_out) // 2), seed, judge)
     return TextScores(**scores)
 
 
-def _reconstruction(
-    model: TextVAE, q: Distribution, labels: list[str] | None, originals: Sequences, seed: int
-) -> Found:
+def _reconstruction(model: TextVAE, q: Distribution, labels: list[str] | None, held_out: Split, seed: int) -> Found:
     scores: Found = {}
+    originals = _all(held_out)
     texts = _spaced(model, originals)
-    with seeded(seed):
-        points = {"mean": q.mode, "sampled": q.sample()}
-    for name, z in points.items():
+    for name, z in {"mean": q.mode, "sampled": _drawn(model, q, labels, held_out, seed)}.items():
         again = model.sequences(model.decode(z, labels=labels))
         said = _spaced(model, again)
         scores[f"exact_match_{name}"] = exact_match(texts, said)
@@ -131,6 +132,18 @@ def _reconstruction(
         scores[f"bleu_{name}"] = bleu(texts, said)
         scores[f"edit_distance_{name}"] = edit_distance(texts, said)
     return scores
+
+
+def _drawn(model: TextVAE, q: Distribution, labels: list[str] | None, held_out: Split, seed: int) -> Tensor:
+    """(N, D), a draw of q(z|x) of each sentence, which depends on the seed and the sentence, not on its place."""
+    texts = held_out.texts()
+
+    def alone(row: int) -> Tensor:
+        own = None if labels is None else labels[row : row + 1]
+        with unmentioned():
+            return model.encode(texts[row : row + 1], labels=own).sample()
+
+    return draw(q, alone, sentence_keys(held_out.batch(range(len(held_out)))), 1, seed)[:, 0]
 
 
 def _fluency(

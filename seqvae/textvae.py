@@ -14,7 +14,7 @@ from seqvae.aggregated import Aggregate, Density, fit_aggregate
 from seqvae.batch import END, Batch
 from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
-from seqvae.config import loading
+from seqvae.config import for_text, loading
 from seqvae.decoding import decode, seeded
 from seqvae.errors import CheckpointError, ConfigError, expand
 from seqvae.generation import STREAM
@@ -27,6 +27,7 @@ from seqvae.text import containers
 from seqvae.text.corpus import Split, load
 from seqvae.text.labels import Label, Names, numbered
 from seqvae.text.sources import located
+from seqvae.text.unknown import typed, warn
 
 ROWS = 256  # sentences encoded at a time
 
@@ -85,9 +86,10 @@ class TextVAE(Pretrained):
             ConfigError: for an unknown option or a value that it cannot have.
             CorpusError: if the sentences cannot be read, or are too few.
         """
-        config = resolve_all(config_of(options))
+        config = resolve_all(for_text(config_of(options)))
         folder = None if output is None else fresh(expand(output))
         corpus = load(sentences, **loading(config))
+        warn(corpus.unknown_words)
         place = located(sentences) if isinstance(sentences, str | os.PathLike) else corpus.name
         config = dataclasses.replace(config, corpus=place)
         model = cls(fitted(config, corpus, folder))
@@ -241,15 +243,21 @@ class TextVAE(Pretrained):
         self, split: Split, *, samples: int = 100, seed: int = 0, seeds: int = 1, refined: int = 100
     ) -> Scores:
         """The scores of a split that was encoded with this model's tokenizer (see `score_split`)."""
-        return score_split(self.model, split, samples=samples, seed=seed, seeds=seeds, refined=refined)[0]
+        options = {"samples": samples, "seed": seed, "seeds": seeds, "refined": refined}
+        return score_split(self.model, split, target_kl=self.config.held_kl, **options)[0]
 
     def sequences(self, sentences: Iterable[str]) -> list[list[int]]:
-        """The ids of each sentence: its tokens, then the end unless it is cut."""
+        """The ids of each sentence: its tokens, then the end unless it is cut.
+
+        An `UnknownWordsWarning` names words that the vocabulary lacks; so wherever sentences are given to the model.
+        """
         if isinstance(sentences, str):
             raise ConfigError("one string was given where a list of sentences is expected: write [sentence]")
         longest = self.config.data.max_length
-        found = containers.sentences(sentences, self.config.data.column)
-        return [[*ids, END][:longest] for ids in self.tokenizer.encode_batch(found)]
+        texts = containers.sentences(sentences, self.config.data.column)
+        found = [[*ids, END][:longest] for ids in self.tokenizer.encode_batch(texts)]
+        warn(typed(self.tokenizer, texts, found), stacklevel=4)
+        return found
 
     def numbers(self, labels: Names, count: int) -> Tensor | None:
         """(count,) int64, the numbers of the labels of `count` sentences, or None: `seqvae.text.labels.numbered`."""

@@ -18,6 +18,7 @@ from seqvae.errors import TrainingError
 from seqvae.measures.vitals import Vitals
 from seqvae.objective import Objective, Report
 from seqvae.pace import learning_rate, length, optimizer_of
+from seqvae.sharing import average_gradients, share_of
 from seqvae.text.batching import Batches
 from seqvae.vae import Refinement, SequenceVAE, Trace
 
@@ -29,7 +30,7 @@ class Step:
     """One update.
 
     Attributes:
-        report: what the objective says of its batch.
+        report: what the objective says of its batch, the sentences of all processes together.
         update: how many updates have been made, this one included.
         epoch: the pass over the training split that it belongs to, from 0.
         learning_rate: of this update.
@@ -72,11 +73,13 @@ class Trainer:
     Args:
         model: trained in place.
         objective: gives the loss of a `Trace`; its parameters, if it has any, are trained too.
-        batches: the training split, dealt out to this process.
+        batches: the training split, the same in all processes, which share the work on each batch.
         training: the options.
         accelerator: the device, the precision and the other processes.
         rule: how an update is made.
     """
+
+    optimizer_of = staticmethod(optimizer_of)
 
     def __init__(
         self,
@@ -88,10 +91,12 @@ class Trainer:
         rule: Update,
     ) -> None:
         objective.to(accelerator.device)
-        optimizer = optimizer_of(nn.ModuleList([model, objective]), training)
+        optimizer = self.optimizer_of(nn.ModuleList([model, objective]), training)
         self.model = model
-        # What accelerate returns computes in the chosen precision and adds up gradients over processes.
-        self.prepared, self.optimizer = accelerator.prepare(model, optimizer)
+        # What accelerate returns computes in the chosen precision. Gradients are averaged here, see `seqvae.sharing`.
+        self.prepared = accelerator.prepare_model(model, evaluation_mode=True)
+        self.optimizer = accelerator.prepare(optimizer)
+        self.share = share_of(accelerator, training.seed)
         self.objective = objective
         self.batches = batches
         self.training = training
@@ -136,7 +141,7 @@ class Trainer:
     def trace(self, batch: Batch, draws: int = 1, refine: Refinement | None = None) -> Trace:
         """A pass of the batch through the model, as it is trained."""
         self.prepared.train()
-        return self.prepared(batch.to(self.accelerator.device), draws, refine)
+        return self.prepared(batch.to(self.accelerator.device), draws, refine, self.share)
 
     def descend(self, loss: Tensor, report: Report, only: Collection[nn.Parameter] | None = None) -> float:
         """One step of the optimizer down the gradient of `loss` (), of which the norm before clipping is returned.
@@ -146,28 +151,15 @@ class Trainer:
         Raises:
             TrainingError: when the gradient is not finite; no weight has then moved.
         """
-        several = self.accelerator.num_processes > 1
-        if several:  # which wait for the gradient of each parameter, of a prior that a weight of 0 leaves out too
-            loss = loss + 0 * sum((p.sum() for p in self.model.prior.parameters()), torch.zeros_like(loss))
         self.optimizer.zero_grad()
-        self.accelerator.backward(loss, inputs=None if only is None or several else list(only))
-        self._average(self.objective)
+        self.accelerator.backward(loss, inputs=None if only is None else list(only))
         trained = [*self.prepared.parameters(), *self.objective.parameters()]
-        if only is not None and several:
-            for parameter in set(trained) - set(only):
-                parameter.grad = None
+        average_gradients(self.accelerator, trained)
         norm = float(self.accelerator.clip_grad_norm_(trained, self.training.clip))
         if not math.isfinite(norm):  # the norm is the same in every process, so that all of them stop
             raise TrainingError(self._cause(report, norm))
         self.optimizer.step()
         return norm
-
-    def _average(self, module: nn.Module) -> None:
-        """Give the parameters of a module that accelerate has not wrapped the mean gradient of all processes."""
-        if self.accelerator.num_processes > 1:
-            for parameter in module.parameters():
-                mine = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                parameter.grad = self.accelerator.reduce(mine, reduction="mean")
 
     def _progress(self) -> float:
         """In [0, 1]. Minutes count only where they bite, so that a run that ends by epochs is reproducible.
@@ -189,9 +181,10 @@ class Trainer:
         cause = (
             f"the {' and the '.join(bad)}" if bad else f"the gradient's norm = {norm} (the loss was {report.loss:.4g})"
         )
+        kept = "the model before this update is kept" if self.update else "nothing was learnt before it"
         return (
             f"training stopped at update {self.update + 1}: {cause}, at learning rate {rate:.3g}; "
-            "the model before this update is kept: try a lower --learning-rate, a lower --clip or --precision fp32"
+            f"{kept}: try a lower --learning-rate, a lower --clip or --precision fp32"
         )
 
     def state(self) -> dict[str, Any]:
@@ -209,8 +202,8 @@ class Trainer:
         """Go on from `state()`, bit for bit on a CPU in fp32."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.objective.load_state_dict(state.get("objective", {}))
-        self.rule.load_state_dict(state.get("rule", {}))
+        self.objective.load_state_dict(state["objective"])
+        self.rule.load_state_dict(state["rule"])
         torch.set_rng_state(state["generator"])
         for name, value in state["counters"].items():
             setattr(self, name, value)

@@ -60,6 +60,13 @@ class Trace:
 
 
 Refinement = Callable[[Batch, Distribution], Distribution]
+# (function, batch, *tensors of its rows) -> function(batch, *tensors), which treats each row by itself.
+Share = Callable[..., Tensor]
+
+
+def alone(function: Callable[..., Tensor], batch: Batch, *tensors: Tensor) -> Tensor:
+    """Compute all rows here, as a training in one process does."""
+    return function(batch, *tensors)
 
 
 class SequenceVAE(nn.Module):
@@ -99,23 +106,24 @@ class SequenceVAE(nn.Module):
         """D + C, the size of what the decoder hears beside words."""
         return self.latent + (0 if self.condition is None else self.condition.embedding_dim)
 
-    def forward(self, batch: Batch, draws: int = 1, refine: Refinement | None = None) -> Trace:
+    def forward(self, batch: Batch, draws: int = 1, refine: Refinement | None = None, share: Share = alone) -> Trace:
         """Encode, draw z, and score the sentences under it; noise and dropout only while training.
 
         Args:
             batch: B sentences.
             draws: K, how often z is drawn for each; the trace then has B * K rows, the K of a sentence in a row.
             refine: what becomes of q(z|x) before z is drawn; given the sentences with their noise, and q.
+            share: how the work of encoding and of scoring is shared with other processes.
         """
         noisy = self.noise(batch)
-        h = self.hidden(noisy)
+        h = share(self.hidden, noisy)
         if draws > 1:
             batch, noisy, h = batch.repeat(draws), noisy.repeat(draws), h.repeat_interleave(draws, dim=0)
         q = self.posterior(h)
         if refine is not None:
             q = refine(noisy, q)
         z = q.rsample()
-        return Trace(batch=batch, q=q, p=self.prior(), z=z, log_prob=self.log_prob(noisy, z))
+        return Trace(batch=batch, q=q, p=self.prior(), z=z, log_prob=share(self.log_prob, noisy, z))
 
     def encode(self, batch: Batch) -> Distribution:
         """q(z|x): batch (B,), event (D,)."""

@@ -42,21 +42,24 @@ class Best:
     One counts only once the schedule has reached its full weight, the divergence its rate if it has one, and updates
     are made as they will be to the end. Before, the latest model is the best, since one that has not been asked to
     compress, or not yet to use z, would win with a bound that means little; after, none from a time at which the rate
-    had left its target again.
+    had left its target again. If the KL has a target, one that meets it is better than any that does not.
 
     Attributes:
         value: the true bound (for an autoencoder, which has none, -reconstruction), nats per sentence.
+        settled: 0 before, 1 after, 2 where the KL meets its target too.
+        kl: nats per sentence.
     """
 
     value: float = -float("inf")
-    settled: bool = False
+    settled: int = 0
     update: int = 0
     waited: int = 0  # validations since then
+    kl: float = float("nan")
 
-    def offer(self, value: float, update: int, settled: bool) -> bool:
+    def offer(self, value: float, update: int, settled: int, kl: float = float("nan")) -> bool:
         """Whether this one is better; if so it takes the place."""
-        if self.settled and not (settled and value > self.value):
+        if settled < self.settled or (settled == self.settled > 0 and value <= self.value):
             self.waited += 1
             return False
-        self.value, self.settled, self.update, self.waited = value, settled, update, 0
+        self.value, self.settled, self.update, self.waited, self.kl = value, settled, update, 0, kl
         return True

@@ -25,18 +25,18 @@ LAYERS = [
     "series series.corpus series.curves series.floors series.sources "
     "text text.batching text.containers text.corpus text.dialects text.encoding text.faults text.files text.folders "
     "text.grammar text.labels text.lexicon text.ngrams text.pipelines text.records text.sotu text.sources "
-    "text.splitting text.tokenizer",
+    "text.spacing text.splitting text.tokenizer text.unknown",
     "vae",
     "terms terms.term terms.rate terms.controlled terms.discrepancy terms.transport "
     "terms.adversarial terms.total_correlation terms.auxiliary objective",
-    "processes decoding unrolling measures.tracking "
+    "processes sharing decoding unrolling measures.tracking "
     "measures.metrics measures.measured measures.draws measures.aggregate measures.bounds "
     "densities measures.proposals measures.refinement measures.probes measures.surface measures.diversity",
     "trainer updates updates.joint updates.lagging updates.pretraining updates.importance updates.semi_amortized "
     "generation aggregated steering measures.space measures.evaluation measures.held_out measures.vitals "
     "measures.remedies measures.doctor comparison.outcomes comparison.drawing comparison.scales comparison.plots "
     "comparison.report",
-    "build checkpoint card recipes",
+    "dry_run build checkpoint card recipes",
     "validation fitting runs pretrained textvae seriesvae "
     "text_evaluation examination show show_series series_plots "
     "commands commands.comparing commands.generating commands.measuring commands.reading commands.series "

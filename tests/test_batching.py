@@ -37,56 +37,43 @@ deals = st.fixed_dictionaries(
     {
         "batch_size": st.integers(1, 9),
         "seed": st.integers(0, 3),
-        "world": st.integers(1, 5),
         "exact_length": st.booleans(),
         "max_tokens": st.one_of(st.none(), st.integers(1, 30)),
     }
 )
 
 
-def plans(lengths, options, epoch):
-    return [Batches(Lengths(lengths), rank=rank, **options).plan(epoch) for rank in range(options["world"])]
+def plan_of(lengths, options, epoch=0):
+    return Batches(Lengths(lengths), **options).plan(epoch)
 
 
 @given(lengths=some_lengths, options=deals, epoch=st.integers(0, 3))
 def test_every_sentence_comes_once_an_epoch_the_last_partial_batch_too(lengths, options, epoch):
-    counts = Counter(int(i) for plan in plans(lengths, options, epoch) for indices in plan for i in indices)
-    assert set(counts) == set(range(len(lengths)))
-    if options["world"] == 1:
-        assert set(counts.values()) == {1}
-
-
-@given(lengths=some_lengths, options=deals)
-def test_ranks_repeat_sentences_only_where_a_step_has_fewer_than_there_are_ranks(lengths, options):
-    for step in zip(*plans(lengths, options, 0), strict=True):
-        repeated = sum(map(len, step)) - len({int(i) for indices in step for i in indices})
-        distinct = len({int(i) for indices in step for i in indices})
-        assert repeated == max(0, options["world"] - distinct)
+    counts = Counter(int(i) for indices in plan_of(lengths, options, epoch) for i in indices)
+    assert set(counts) == set(range(len(lengths))) and set(counts.values()) == {1}
 
 
 @given(lengths=some_lengths, options=deals, epochs=st.tuples(st.integers(0, 5), st.integers(0, 5)))
-def test_all_ranks_have_the_same_number_of_batches_in_every_epoch(lengths, options, epochs):
-    counts = {len(plan) for epoch in epochs for plan in plans(lengths, options, epoch)}
+def test_every_epoch_has_the_same_number_of_batches(lengths, options, epochs):
+    counts = {len(plan_of(lengths, options, epoch)) for epoch in epochs}
     assert counts == {Batches(Lengths(lengths), **options).steps}
 
 
 @given(lengths=some_lengths, options=deals, epoch=st.integers(0, 3))
-def test_the_order_is_a_pure_function_of_seed_epoch_rank_and_world(lengths, options, epoch):
-    for one, two in zip(plans(lengths, options, epoch), plans(lengths, options, epoch), strict=True):
-        assert [indices.tolist() for indices in one] == [indices.tolist() for indices in two]
+def test_the_order_is_a_pure_function_of_seed_and_epoch(lengths, options, epoch):
+    one, two = plan_of(lengths, options, epoch), plan_of(lengths, options, epoch)
+    assert [indices.tolist() for indices in one] == [indices.tolist() for indices in two]
 
 
 @given(lengths=some_lengths, options=deals)
 def test_no_batch_is_empty_or_larger_than_asked(lengths, options):
-    for plan in plans(lengths, options, 0):
-        assert all(1 <= len(indices) <= options["batch_size"] for indices in plan)
+    assert all(1 <= len(indices) <= options["batch_size"] for indices in plan_of(lengths, options))
 
 
 @given(lengths=some_lengths, options=deals, tokens=st.integers(1, 30))
 def test_no_batch_has_more_tokens_than_asked_unless_it_is_one_sentence(lengths, options, tokens):
-    for step in zip(*plans(lengths, options | {"max_tokens": tokens}, 0), strict=True):
-        for indices in step:
-            assert len(indices) == 1 or len(indices) * max(lengths[i] for i in indices) <= tokens
+    for indices in plan_of(lengths, options | {"max_tokens": tokens}):
+        assert len(indices) == 1 or len(indices) * max(lengths[i] for i in indices) <= tokens
 
 
 def test_a_limit_of_tokens_cuts_no_more_than_it_has_to():
@@ -96,16 +83,14 @@ def test_a_limit_of_tokens_cuts_no_more_than_it_has_to():
 
 @given(lengths=some_lengths, options=deals)
 def test_exact_length_batches_need_no_padding(lengths, options):
-    for step in zip(*plans(lengths, options | {"exact_length": True}, 0), strict=True):
-        assert len({lengths[i] for indices in step for i in indices}) == 1
+    for indices in plan_of(lengths, options | {"exact_length": True}):
+        assert len({lengths[i] for i in indices}) == 1
 
 
 @given(lengths=some_lengths, options=deals)
 def test_batches_hold_sentences_of_like_length(lengths, options):
     spans = sorted(
-        (min(here), max(here))
-        for step in zip(*plans(lengths, options, 0), strict=True)
-        if (here := [lengths[i] for indices in step for i in indices])
+        (min(here), max(here)) for indices in plan_of(lengths, options) if (here := [lengths[i] for i in indices])
     )
     assert all(first[1] <= second[0] for first, second in pairwise(spans))
 
@@ -155,7 +140,6 @@ def test_evaluation_sees_each_sentence_once_in_order_of_length(split, max_tokens
     assert sorted(seen) == list(range(len(split)))
 
 
-@pytest.mark.parametrize("options", [{"batch_size": 0}, {"rank": 1}, {"rank": -1}, {"world": 0}])
-def test_options_that_make_no_sense_are_refused(split, options):
+def test_a_batch_size_of_zero_is_refused(split):
     with pytest.raises(ConfigError):
-        Batches(split, **options)
+        Batches(split, batch_size=0)

@@ -12,9 +12,8 @@ import torch
 from covering import pairwise
 from safetensors.torch import load_file, save_file
 
-from seqvae import runs
-from seqvae.build import build_model, resolve_all
-from seqvae.checkpoint import Checkpoint, load_state, save_state, write
+from seqvae.build import build_model
+from seqvae.checkpoint import FORMAT, Checkpoint, load_state, save_state, write
 from seqvae.config import Config
 from seqvae.errors import CheckpointError
 from seqvae.text.tokenizer import Tokenizer
@@ -62,41 +61,6 @@ def edit(folder, *path, value):
         at = at[key]
     at[path[-1]] = value
     (folder / "config.json").write_text(json.dumps(values))
-
-
-def test_a_model_of_the_first_format_has_one_softmax_over_all_its_tokens(small_config, tmp_path):
-    tokenizer = Tokenizer.train([" ".join(f"w{i}" for i in range(700))])
-    checkpoint_of(small_config(observation={"shortlist": 0}), tokenizer).save(tmp_path)
-    edit(tmp_path, "format", value=1)
-    values = json.loads((tmp_path / "config.json").read_text())
-    del values["config"]["model"]["observation"]["shortlist"]
-    (tmp_path / "config.json").write_text(json.dumps(values))
-    assert Checkpoint.load(tmp_path).model.observation.clusters is None
-    edit(tmp_path, "format", value=2)
-    refused(tmp_path, "clusters")
-
-
-def test_a_model_of_the_second_format_has_clusters_of_any_width(small_config, tmp_path):
-    tokenizer = Tokenizer.train([" ".join(f"w{i}" for i in range(9000))])
-    checkpoint_of(small_config(observation={"shortlist": 500, "widest": 0}), tokenizer).save(tmp_path)
-    before = Checkpoint.load(tmp_path).model.observation.edges
-    edit(tmp_path, "format", value=2)
-    values = json.loads((tmp_path / "config.json").read_text())
-    del values["config"]["model"]["observation"]["widest"]
-    (tmp_path / "config.json").write_text(json.dumps(values))
-    assert Checkpoint.load(tmp_path).model.observation.edges == before
-    edit(tmp_path, "format", value=3)
-    refused(tmp_path, "clusters")
-
-
-def test_a_run_that_began_without_an_option_goes_on_as_it_began(tmp_path):
-    runs.begin(tmp_path, resolve_all(Config()))
-    path = tmp_path / runs.RESOLVED
-    values = json.loads(path.read_text())
-    assert runs.options_of(tmp_path).model.observation["widest"] == 2000
-    del values["model"]["observation"]["widest"]
-    path.write_text(json.dumps(values))
-    assert runs.options_of(tmp_path).model.observation["widest"] == 0
 
 
 # -- what is loaded is what was saved ----------------------------------------------------------------------------------
@@ -222,9 +186,10 @@ def test_a_tokenizer_of_another_vocabulary_is_refused(folder):
     refused(folder, "tokenizer.json")
 
 
-def test_a_newer_format_asks_for_a_newer_version(folder):
-    edit(folder, "format", value=10**6)
-    refused(folder, "newer", "pip install")
+@pytest.mark.parametrize("value", [FORMAT - 1, FORMAT + 1, 10**6, "3", "a\nb", None], ids=repr)
+def test_any_other_format_is_refused_by_its_number(folder, value):
+    edit(folder, "format", value=value)
+    refused(folder, repr(value), f"format {FORMAT}", "train the model again")
 
 
 def test_weights_of_another_shape_are_refused_by_name(folder, small_config, tokenizer, tmp_path):

@@ -4,10 +4,14 @@ import dataclasses
 import json
 import tomllib
 
+import numpy as np
 import pytest
+import torch
 
+from seqvae.build import resolve_all
 from seqvae.config import Config, Data, Model, Objective, Training, completed, to_toml
 from seqvae.errors import ConfigError
+from seqvae.pretrained import config_of
 
 FULL = {
     "corpus": "some file.txt",
@@ -129,3 +133,100 @@ def test_options_of_a_part_keep_the_name_and_the_other_options_of_the_default():
 def test_another_tenant_takes_none_of_the_options_of_the_default():
     default = {"name": "linear", "updates": 9}
     assert completed({"name": "constant", "end": 2.0}, default) == {"name": "constant", "end": 2.0}
+
+
+def test_two_configurations_of_the_same_groups_leave_them_alone_and_are_independent():
+    model, objective, training, data = Model(encoder={"layers": 2}), Objective(), Training(), Data()
+    groups = {"model": model, "objective": objective, "training": training, "data": data}
+    before = json.dumps({name: dataclasses.asdict(group) for name, group in groups.items()})
+    plain = Config(**groups)
+    for options in ({"kind": "lm"}, {"kind": "ae"}, {"target_kl": 5.0}):
+        assert Config(**groups, **options) != plain
+    assert json.dumps({name: dataclasses.asdict(group) for name, group in groups.items()}) == before
+    one, other = Config(**groups), Config(**groups)
+    assert one == other == plain
+    one.model.encoder["hidden"] = one.objective.divergence["free_bits"] = 3
+    assert other == plain and json.dumps({name: dataclasses.asdict(g) for name, g in groups.items()}) == before
+
+
+def test_a_part_given_as_a_dictionary_is_not_kept_as_that_dictionary():
+    given = {"layers": 2}
+    Config(model=Model(encoder=given)).model.encoder["layers"] = 3
+    assert given == {"layers": 2}
+
+
+# -- values from Python ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "value"),
+    [
+        ({"latent": np.int64(3)}, 3),
+        ({"seed": np.uint8(3)}, 3),
+        ({"learning_rate": np.float64(0.5)}, 0.5),
+        ({"learning_rate": np.float32(0.5)}, 0.5),
+        ({"exact_length": np.bool_(True)}, True),
+        ({"target_kl": np.float32(8)}, 8.0),
+        ({"max_epochs": torch.tensor(3)}, 3),
+        ({"encoder": {"hidden": np.int64(5)}}, 5),
+        ({"encoder": {"dropout": np.float32(0.5)}}, 0.5),
+        ({"encoder": {"bidirectional": np.bool_(False)}}, False),
+    ],
+    ids=str,
+)
+def test_numbers_of_numpy_and_torch_are_numbers(options, value):
+    config, (name, given) = resolve_all(config_of(options)), *options.items()
+    found = next(getattr(c, name) for c in (config, config.data, config.model, config.training) if hasattr(c, name))
+    found = found[next(iter(given))] if isinstance(given, dict) else found
+    assert found == value and type(found) is type(value)
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+TABLE = np.arange(99).reshape(9, 11)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        *[({"latent": value}, "a whole number") for value in (True, None, "8", 8.0, np.float64(8), [8], TABLE)],
+        *[({"learning_rate": value}, "a number") for value in (True, None, "8", [8.0], TABLE)],
+        *[({"exact_length": value}, "true or false") for value in (1, None, "yes")],
+        *[({"trackers": value}, "a list of texts") for value in ("wandb", [1], {"wandb": 1})],
+        *[({"encoder": value}, "a table") for value in ("recurrent", ["recurrent"], 3, None, TABLE)],
+        *[({"encoder": {"hidden": value}}, "a whole number") for value in (True, None, 8.0, [8], TABLE, "a\nb")],
+        *[({"encoder": {"dropout": value}}, "a number") for value in (True, None, [0.1], TABLE)],
+        *[({"encoder": {"bidirectional": value}}, "true or false") for value in (2, None, [True], TABLE)],
+        *[({"encoder": {"cell": value}}, "known: gru, lstm") for value in (None, 3, ["gru"], TABLE)],
+        *[({"encoder": {"name": value}}, "known: recurrent, tr") for value in (None, 3, ["recurrent"], TABLE, "a\nb")],
+        ({"encoder": {3: 4}}, "unknown option"),
+        *[({"kind": value}, "known: ae, lm, vae") for value in (None, 3, ["vae"], TABLE)],
+        *[({"tokenizer": value}, "known: bpe, char, word") for value in (None, 3, ["word"])],
+        *[({"target_kl": value}, "a number") for value in ("8", True, [8], TABLE)],
+        *[({"target_by": value}, "known: capacity") for value in (None, 3)],
+    ],
+    ids=lambda value: " ".join(str(value).split())[:40],
+)
+def test_a_value_of_python_that_cannot_be_is_refused_in_one_line(options, expected):
+    with pytest.raises(ConfigError, match=expected) as caught:
+        resolve_all(config_of(options))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Training(batch_size="8"),
+        lambda: Training(learning_rate=None),
+        lambda: Data(max_length=[3]),
+        lambda: Model(latent="3"),
+        lambda: Objective(weight=0.5),
+        lambda: Config(model=3),
+        lambda: Config(model={"latent": 3}),
+        lambda: Config(corpus=None),
+        lambda: Config(kind=None),
+    ],
+)
+def test_a_group_that_is_made_by_hand_has_the_same_rules(make):
+    with pytest.raises(ConfigError) as caught:
+        make()
+    assert "\n" not in str(caught.value)

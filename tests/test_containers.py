@@ -22,7 +22,7 @@ try:
 except ImportError:
     polars = None
 
-LINES = [f"sentence number {i} is here ." for i in range(40)]
+LINES = [f"sentence number {i // 10} {i % 10} is here ." for i in range(40)]
 COLUMNS = {"id": list(range(40)), "text": LINES, "mood": [i % 2 for i in range(40)]}
 FRAME = pandas.DataFrame(COLUMNS)
 PARTS = {"train": LINES[:30], "validation": LINES[30:35], "test": LINES[35:]}

@@ -26,7 +26,7 @@ from seqvae.text import encoding, files, splitting
 from seqvae.text.corpus import load
 from seqvae.textvae import TextVAE
 
-OLD, NEW = ([f"{word} sentence number {i} ." for i in range(40)] for word in ("old", "new"))
+OLD, NEW = ([f"{word} sentence number {i // 10} {i % 10} ." for i in range(40)] for word in ("old", "new"))
 SMALL = {"latent": 2, "encoder": {"hidden": 4}, "decoder": {"hidden": 4}, "max_epochs": 1}
 FAST = ["--samples", "2", "--refine", "0"]
 

@@ -180,8 +180,12 @@ def test_a_model_kept_from_before_the_end_of_the_schedule_is_under_trained():
 def test_what_it_advises_can_be_pasted(name, tmp_path):
     from seqvae.cli import app
 
+    known = {"sentences": 9, "tokens": 90, "train_sentences": 9, "train_tokens": 90, "train_reconstruction": 3.0}
     sick = {
+        "unknown words": {"unknown": 0.5, "tokens": 60, "sentences": 10},
+        "overfitted": {"reconstruction": 90.0} | known,
         "under-trained": {"reconstruction": 200.0},
+        "decoder ignores z": {"permuted_nll_increase": 0.0, "mutual_information_lower": 8.0},
         "collapsed": {"permuted_nll_increase": 0.0, "kl": 0.0},
         "KL without information": {"permuted_nll_increase": 0.0},
         "lagging encoder": {"inference_gap": 9.0},
@@ -189,7 +193,8 @@ def test_what_it_advises_can_be_pasted(name, tmp_path):
         "partly collapsed": {"active_units": 1},
     }
     (tmp_path / "recipe.toml").touch()
-    found = diagnose(Case(restored(WELL | sick[name]), Config(), unigram=100.0, folder=str(tmp_path)))
+    case = Case(restored(WELL | sick[name]), Config(), unigram=100.0, train_unigram=100.0, folder=str(tmp_path))
+    found = diagnose(case)
     assert found.state == name and 1 <= len(found.advice) <= 2
     words = shlex.split(found.command)
     assert words[:2] == ["seqvae", "train"]

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,8 +16,9 @@ from seqvae.decoders import RecurrentDecoder
 from seqvae.decoding import seeded
 from seqvae.encoders import RecurrentEncoder
 from seqvae.errors import ConfigError, CorpusError, TrainingError
-from seqvae.measures import bounds, evaluation, space
+from seqvae.measures import aggregate, bounds, evaluation, space
 from seqvae.measures.bounds import Bound, measure, validate
+from seqvae.measures.draws import sentence_keys
 from seqvae.measures.evaluation import evaluate, scored
 from seqvae.measures.metrics import keyed_normal
 from seqvae.noise import WordDropout
@@ -122,7 +124,7 @@ def test_each_sentence_scores_what_an_explicit_loop_gives():
             q, p = model.encode(batch), model.prior()
             said, weights = [], []
             for draw in range(samples):
-                noise = keyed_normal(3, torch.tensor([place]), samples, LATENT)[:, draw]
+                noise = keyed_normal(3, sentence_keys(batch), samples, LATENT)[:, draw]
                 z = q.base_dist.loc + q.base_dist.scale * noise
                 said.append(float(model.log_prob(batch, z).sum()))
                 weights.append(said[-1] + float(p.log_prob(z)) - float(q.log_prob(z)))
@@ -251,10 +253,13 @@ def test_mutual_information_of_a_large_set_looks_at_a_random_part_of_it(monkeypa
 def test_the_posteriors_points_and_kl_of_that_part_belong_together(size, monkeypatch):
     model, given, seen = make(), sentences(60), []
     monkeypatch.setattr(space, "INFORMATION", 20)
-    monkeypatch.setattr(space, "mutual_information", lambda *given: seen.append(given) or (0.0, 0.0))
-    scores(model, given, size, samples=1)
+    none = aggregate.Bracket(0.0, 0.0, 0.0, 0.0)
+    monkeypatch.setattr(space, "bracket_information", lambda *given: seen.append(given) or (none, none))
+    # Labels, of which the model knows nothing, give own draws to the sentences that stand there twice.
+    kept = [(places, replace(batch, labels=torch.tensor(places))) for places, batch in batches(given, size)]
+    evaluate(model, kept, samples=1)
     ((q, z, kl),) = seen
-    table = measure(model, batches(given, size), samples=1)
+    table = measure(model, kept, samples=1)
     assert len(kl) == 20
     assert torch.allclose(kl_divergence(q, model.prior()), kl, rtol=0, atol=1e-10)
     places = torch.cat([(table.z == point).all(1).nonzero()[:, 0] for point in z])
@@ -353,7 +358,7 @@ def test_the_effective_sample_size_is_that_of_the_weights_of_each_sentence():
         batch = Batch.of([ids])
         with torch.no_grad():
             q, p = model.encode(batch), model.prior()
-            noise = keyed_normal(3, torch.tensor([place]), samples, LATENT)[0]
+            noise = keyed_normal(3, sentence_keys(batch), samples, LATENT)[0]
             points = [q.mean + q.stddev * draw for draw in noise]
             logs = [float(model.log_prob(batch, z).sum() + p.log_prob(z) - q.log_prob(z)) for z in points]
         weights = [math.exp(log) for log in logs]

@@ -54,7 +54,7 @@ def test_active_units_count_the_dimensions_whose_means_vary_beyond_the_threshold
     assert count == 2
     assert variances.tolist() == sorted(variances.tolist(), reverse=True)
     assert torch.allclose(variances, torch.tensor([4.0, 0.09, 0.0004, 0.0]).double(), rtol=0.15)  # 0.02 is one sigma
-    assert active_units(means, threshold=1e-4)[0] == 3
+    assert active_units(means, variance=torch.full((means.shape[1],), 1e-2))[0] == 3
     assert active_units(means[:1])[0] == 0
     count, variances = active_units(torch.zeros(5, 0))
     assert (count, variances.tolist()) == (0, [])

@@ -58,6 +58,7 @@ def test_the_discriminator_is_taught_by_the_cross_entropy_of_both_sides():
 
 
 def test_neither_loss_reaches_the_parameters_of_the_other():
+    torch.manual_seed(0)  # of 3 hidden units all may be silent
     term = Adversarial(latent=2, hidden=3).double()
     z = torch.randn(4, 2, dtype=torch.float64, requires_grad=True)
     term.fooling(z).sum().backward()
@@ -303,26 +304,6 @@ def test_a_training_with_such_a_term_goes_on_bit_for_bit(trainer):
     list(islice(second.steps(), 4))
     one, other = parameters(whole), parameters(second)
     assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-class Two:
-    """Two processes of which the other one has gradients twice as large."""
-
-    num_processes = 2
-
-    def reduce(self, tensor, reduction):
-        assert reduction == "mean"
-        return 1.5 * tensor
-
-
-def test_several_processes_average_the_gradients_of_terms(trainer):
-    it = trainer()
-    first, *others = it.objective.parameters()
-    first.grad = torch.ones_like(first)
-    it.accelerator = Two()
-    it._average(it.objective)
-    assert bool((first.grad == 1.5).all())
-    assert not any(parameter.grad.any() for parameter in others)  # but take part, or the others would wait
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def test_a_score_is_one_finite_negative_number_for_each_sentence(model):
 
 
 def test_scores_are_in_the_order_given_whatever_the_lengths(model):
-    # The draws of a sentence are a function of the seed and its place, so its score is too, whoever stands beside it.
+    # The draws of a sentence are a function of the seed and the sentence, so its score is too, wherever it stands.
     short, middle, long = "a", SENTENCES[0], SENTENCES[3] + " " + SENTENCES[5]
     score = model.score([middle, long, short], samples=3)
     for place, text in enumerate([middle, long, short]):

@@ -194,19 +194,6 @@ def test_every_whitespace_character_of_unicode_is_one_space():
     assert {normalize(f"a{space}b") for space in [*spaces, *"\t\n\v\f\r\x85"]} == {"a b"}
 
 
-@pytest.mark.parametrize(
-    ("text", "written"),
-    [
-        ("Well , it 's ( almost ) done !", "well, it 's (almost) done!"),
-        ("It's $5,000 (or 3.5%), U.S. -- ok?", "it's $5,000 (or 3.5%), u.s. -- ok?"),
-        ("a . b", "a. b"),
-    ],
-)
-def test_split_punctuation_is_written_as_people_write_it(text, written):
-    tokenizer = Tokenizer.train([text])
-    assert tokenizer.decode(tokenizer.encode(text)) == written
-
-
 @pytest.mark.parametrize(("kind", "size"), [("word", 4), ("char", 4), ("bpe", 259)])
 def test_a_vocabulary_too_small_for_the_kind_is_refused(kind, size):
     with pytest.raises(ConfigError, match=f"needs at least {size + 1} ids"):

@@ -5,18 +5,47 @@ so that `seqvae --help` answers without torch.
 import errno
 import os
 import sys
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import cyclopts
 
 from seqvae.cli import comparing, generating, measuring, steering, training  # noqa: F401  their commands join the application
 from seqvae.cli.arguments import recipe, stream_last
 from seqvae.cli.shared import app
-from seqvae.errors import SeqVAEError
+from seqvae.errors import SeqVAEError, UnknownWordsWarning
 from seqvae.machine import share_cores
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; a user's mistake is one line on standard error and exit code 2."""
+    unknown: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UnknownWordsWarning)
+        warnings.showwarning = partial(_warned, unknown, warnings.showwarning)
+        _guarded(arguments)
+    for line in dict.fromkeys(unknown):  # only now: where the command fails, what made it fail is all there is to say
+        print(f"warning: {line}", file=sys.stderr)
+
+
+def _warned(
+    unknown: list[str],
+    usual: Callable[..., None],
+    message: Warning | str,
+    category: type[Warning],
+    *place: Any,
+    **more: Any,
+) -> None:
+    """Keep warnings of unknown words, and show others as usual."""
+    if issubclass(category, UnknownWordsWarning):
+        unknown.append(str(message))
+    else:
+        usual(message, category, *place, **more)
+
+
+def _guarded(arguments: list[str] | None) -> None:
     try:
         _run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()

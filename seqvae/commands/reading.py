@@ -22,6 +22,7 @@ from seqvae.text.labels import listed, named
 from seqvae.text.sources import Source as OpenCorpus
 from seqvae.text.sources import located, open_source
 from seqvae.text.splitting import Texts
+from seqvae.text.unknown import unmentioned
 from seqvae.textvae import ROWS, TextVAE
 
 CLASS = 5_000  # sentences with an attribute, and as many without it, that its direction is learnt from, at most
@@ -148,7 +149,8 @@ class Source:
                 raise
             raise ConfigError(f"{error}; or write --corpus FILE to fit to other sentences") from None
         options: dict[str, Any] = {"density": self.density or "mixture", "components": self.components}
-        return model.aggregate(split.texts(), labels=model.labels_of(split), **options)
+        with unmentioned():
+            return model.aggregate(split.texts(), labels=model.labels_of(split), **options)
 
     def _split(self, model: TextVAE) -> Split:
         if self.corpus is None and nameless(model):

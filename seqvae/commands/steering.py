@@ -11,6 +11,7 @@ from seqvae.errors import ConfigError
 from seqvae.machine import keep_freed_memory
 from seqvae.measures import surface
 from seqvae.text.corpus import Split
+from seqvae.text.unknown import unmentioned
 from seqvae.textvae import TextVAE
 
 STEERED = 500  # sentences that a report steers, at most
@@ -72,7 +73,8 @@ def steer(
 
 def _means(model: TextVAE, split: Split) -> torch.Tensor:
     """(N, D), the posterior means of the sentences, each with its own label where the model needs one."""
-    return model.encode(split.texts(), labels=model.labels_of(split)).mode
+    with unmentioned():
+        return model.encode(split.texts(), labels=model.labels_of(split)).mode
 
 
 def _written(model: TextVAE, split: Split) -> list[str]:

@@ -12,11 +12,11 @@ from accelerate.utils import broadcast_object_list
 from seqvae import fitting, runs, show, show_series
 from seqvae.build import resolve_all
 from seqvae.commands.reading import corpus_of, same_content
-from seqvae.config import Config, Data, Model, Objective, Training, for_series
+from seqvae.config import Config, Data, Model, Objective, Training, for_series, for_text
 from seqvae.errors import ConfigError
 from seqvae.examination import examine
 from seqvae.machine import keep_freed_memory
-from seqvae.processes import accelerator_for, on_cpu
+from seqvae.processes import accelerator_for, check_machine, on_cpu
 from seqvae.series.corpus import SeriesCorpus, SeriesSplit
 from seqvae.series.sources import is_series
 from seqvae.seriesvae import SeriesVAE, opened
@@ -54,9 +54,7 @@ def train(
         objective=objective,
         training=training,
     )
-    if is_series(given.corpus, given.data.column):
-        given = for_series(given)
-    config = resolve_all(given)
+    config = resolve_all((for_series if is_series(given.corpus, given.data.column) else for_text)(given))
     PartialState(cpu=on_cpu())
     folder = _agreed(output or (runs.newest() if resume else runs.new(config.corpus)))
     if resume:
@@ -70,21 +68,20 @@ def trained(config: Config, folder: Path, *, resume: bool) -> fitting.Run:
     """Train into a new folder, or go on with the run that stands there."""
     PartialState(cpu=on_cpu())
     begins = PartialState().is_main_process and not resume
-    with runs.claimed(folder) if begins else nullcontext():
+    with runs.claimed(folder, config) if begins else nullcontext():
         run = _prepared(config, folder, resume)
-    if begins:
-        runs.begin(folder, config)
-    elif PartialState().is_main_process and (begun := runs.options_of(folder)).corpus != config.corpus:
-        runs.begin(folder, replace(begun, corpus=config.corpus))  # it has moved
-    keep_freed_memory()  # only now, since what was freed while reading would be kept too
-    show.quiet()
-    show.training(run)
+        if resume and PartialState().is_main_process and (begun := runs.options_of(folder)).corpus != config.corpus:
+            runs.begin(folder, replace(begun, corpus=config.corpus))  # it has moved
+        keep_freed_memory()  # only now, since what was freed while reading would be kept too
+        show.quiet()
+        show.training(run)
     run.accelerator.end_training()
     return run
 
 
 def _prepared(config: Config, folder: Path, resume: bool) -> fitting.Run:
     """Read the corpus and build what is trained."""
+    check_machine(config.training)
     with PartialState().main_process_first():  # the others find the tokenized corpus in the cache
         read = corpus_of(config)
     accelerator = accelerator_for(config, folder)

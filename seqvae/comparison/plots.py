@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FAR = 2.0  # times the best -ELBO or -log p(x): what is larger would press all else into a corner
 EARLY = 0.2  # share of the updates whose fall from the untrained model may leave a panel
-THRESHOLD = 0.01  # variance above which a unit is active, as in `seqvae.measures.metrics.active_units`
+THRESHOLD = 0.01  # as `seqvae.measures.metrics.ACTIVE`
 FLOOR = 1e-6  # smaller variances are drawn here
 PANELS = {
     "negative_elbo": "-ELBO",
@@ -31,9 +31,11 @@ SHADED = " In a shaded band: off the scale, with the value."
 CAPTIONS = {
     "rate_distortion": "Reconstruction against KL, one mark a run; grey lines join points of equal -ELBO." + SHADED,
     "nll_against_information": "-log p(x) with its standard error over the sentences, against the mutual information "
-    "of sentence and z: the mark is the lower end, the bar reaches to the upper end." + SHADED,
-    "active_unit_curves": "Variance of the posterior mean over the sentences, by latent dimension from the largest to "
-    f"the smallest; units above {THRESHOLD} count as active. What is below {FLOOR:g} is drawn there.",
+    "of sentence and z: the mark is the lower end, the bar reaches from two standard errors below it to two above the "
+    "upper end." + SHADED,
+    "active_unit_curves": "Variance of the posterior mean over the sentences, over that of the prior, by latent "
+    f"dimension from the largest to the smallest; units above {THRESHOLD} count as active. What is below {FLOOR:g} is "
+    "drawn there.",
     "training_curves": "Validation during training, nats per sentence, one line a run; of the mutual information the "
     "lower end." + SHADED,
 }
@@ -90,7 +92,7 @@ def nll_against_information(outcomes: Sequence[Outcome]) -> Figure | None:
     if not runs:
         return None
     points = [(run.name, run.scores["mutual_information_lower"], run.scores["nll"]) for run in runs]
-    upper = [measured(run.scores, "mutual_information_upper") or run.scores["mutual_information_lower"] for run in runs]
+    lower, upper = ([_information(run, end) for run in runs] for end in ("lower", "upper"))
     error = [measured(run.scores, "nll_standard_error") or 0.0 for run in runs]
     level, look = _language_model(outcomes), _looks(outcomes)
     far = FAR * min(up for _, _, up in points)
@@ -98,9 +100,9 @@ def nll_against_information(outcomes: Sequence[Outcome]) -> Figure | None:
     ends = [up + sign * e for (_, _, up), e in zip(points, error, strict=True) for sign in (-1, 1)]
     y = Scale.of(ends + level, reach(ends + level, far))
     figure, axes = canvas("mutual information of sentence and z, nats", "-log p(x), nats per sentence")
-    for (name, across, up), end, e in zip(points, upper, error, strict=True):
+    for (name, across, up), start, end, e in zip(points, lower, upper, error, strict=True):
         thin: dict[str, Any] = {"color": look[name].colour, "linewidth": 1.0, "alpha": 0.6}
-        axes.plot([x.place(across), x.place(end)], [y.place(up)] * 2, **thin)
+        axes.plot([x.place(start), x.place(end)], [y.place(up)] * 2, **thin)
         if not y.beyond(up):
             axes.plot([x.place(across)] * 2, [up - e, up + e], marker="_", markersize=5, **thin)
     _scatter(axes, points, x, y, look)
@@ -110,6 +112,15 @@ def nll_against_information(outcomes: Sequence[Outcome]) -> Figure | None:
     return figure
 
 
+def _information(run: Outcome, end: str) -> float:
+    """Two standard errors beyond the lower or the upper end of the mutual information; the lower end from 0."""
+    name = f"mutual_information_{end}"
+    value, error = measured(run.scores, name), measured(run.scores, f"{name}_standard_error") or 0.0
+    if value is None:
+        value = run.scores["mutual_information_lower"]
+    return float(value + 2 * error if end == "upper" else max(0.0, value - 2 * error))
+
+
 def active_unit_curves(outcomes: Sequence[Outcome]) -> Figure | None:
     """Variances of the posterior means, largest first, on a logarithmic axis; None without them."""
     from matplotlib.ticker import MaxNLocator
@@ -117,7 +128,7 @@ def active_unit_curves(outcomes: Sequence[Outcome]) -> Figure | None:
     runs = [run for run in outcomes if run.kind != "lm" and len(run.scores.get("variances") or ())]
     if not runs:
         return None
-    figure, axes = canvas("latent dimension, by variance", "variance of the posterior mean")
+    figure, axes = canvas("latent dimension, by variance", "variance of the posterior mean / the prior's")
     look = _looks(outcomes)
     for run in runs:
         values = np.maximum(np.sort(run.scores["variances"])[::-1], FLOOR)

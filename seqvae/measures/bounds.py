@@ -1,7 +1,7 @@
 """Bounds of log p(x) for each sentence: the ELBO, and the importance-weighted one.
 
 Always in fp32 with noise and dropout off, weight 1 and the unmodified KL. The noise of a sentence is a function of the
-seed and of its place in the corpus, so the same seed gives the same numbers however sentences are put into batches.
+seed and of the sentence, so the same seed gives it the same numbers wherever it stands and whatever stands beside it.
 """
 
 import math
@@ -17,7 +17,7 @@ from seqvae.batch import Batch
 from seqvae.decoding import evaluating
 from seqvae.divergences import kl, kl_dimensions
 from seqvae.errors import ConfigError, CorpusError, TrainingError
-from seqvae.measures.draws import draw_posterior
+from seqvae.measures.draws import draw_posterior, sentence_keys
 from seqvae.measures.measured import Measured
 from seqvae.measures.metrics import LogMeanExp
 from seqvae.vae import SequenceVAE
@@ -122,21 +122,22 @@ def measure(model: SequenceVAE, batches: Indexed, *, samples: int = 100, seed: i
 def _measure(model: SequenceVAE, index: Places, batch: Batch, samples: int, seeds: Sequence[int]) -> Iterator[Measured]:
     """Measure one batch in slices, so that neither the decoder nor the draws outgrow the memory."""
     p = model.prior()
-    for keys, part in slices(model, index, batch, DRAWS // (samples * max(1, model.latent))):
-        h = model.hidden(part)
+    for places, part in slices(model, index, batch, DRAWS // (samples * max(1, model.latent))):
+        keys, h = sentence_keys(part).cpu(), model.hidden(part)
         q = model.posterior(h)
         z = draw_posterior(model, h, q, keys, samples, seeds[0])  # (B, S, D)
         weights, said = weigh(model, part, q, p, z)
         again = [weigh(model, part, q, p, draw_posterior(model, h, q, keys, samples, seed))[0] for seed in seeds[1:]]
         divergence = kl(q, p, z.transpose(0, 1))  # (B,), or (S, B) where it has to be estimated
         yield Measured(
-            index=keys,
+            index=places,
+            key=keys,
             tokens=part.lengths.cpu(),
             ended=part.ended.cpu(),
             reconstruction=-said.mean(1).cpu(),
             kl=(divergence.mean(0) if divergence.dim() == 2 else divergence).double().cpu(),
             kl_dimensions=_kl_dimensions(q, p),
-            samples=torch.full_like(keys, samples),
+            samples=torch.full_like(places, samples),
             passes=-torch.stack([one.value() for one in (weights, *again)], dim=1).cpu(),
             effective=weights.effective_size().cpu(),
             first=-said[:, 0].cpu(),
@@ -187,10 +188,10 @@ def log_likelihood(model: SequenceVAE, batch: Batch, z: Tensor) -> Tensor:
 def slices(model: SequenceVAE, index: Places, batch: Batch, most: int) -> Iterator[tuple[Tensor, Batch]]:
     """The batch in pieces of at most `most` rows and `BUDGET` steps, on the device of the model."""
     width = max(1, min(most, BUDGET // batch.targets.shape[1]))
-    for keys, rows in zip(
+    for places, rows in zip(
         torch.as_tensor(index).long().split(width), torch.arange(len(batch)).split(width), strict=True
     ):
-        yield keys, batch.select(rows).to(device_of(model))
+        yield places, batch.select(rows).to(device_of(model))
 
 
 def device_of(model: SequenceVAE) -> torch.device:

@@ -1,7 +1,7 @@
 """Evaluation: the scores of a model on a set of sentences.
 
 Always in fp32 with noise and dropout off, weight 1 and the unmodified KL. The noise of a sentence is a function of the
-seed and of its place in the corpus, so the same seed gives the same numbers however sentences are put into batches.
+seed and of the sentence, so the same seed gives it the same numbers wherever it stands and whatever stands beside it.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from seqvae.measures.measured import Measured
 from seqvae.measures.metrics import active_units, bits_per, perplexity, standard_error
 from seqvae.measures.proposals import mixture_nll
 from seqvae.measures.scores import Scores
-from seqvae.measures.space import Kept, aggregate, among, permuted_increase, spread, talk
+from seqvae.measures.space import Kept, aggregate, among, permuted_increase, placed, spread, talk
 from seqvae.vae import SequenceVAE
 
 Counts = int | Iterable[int]
@@ -86,10 +86,10 @@ def scored(
     """
     if len(table.index) < 2:
         raise CorpusError("evaluation compares sentences with each other: it needs at least 2, got 1")
-    count, variances = active_units(table.mean)
     kept = _indexed(batches)
     found: dict[str, Any] = _likelihood(table) | ({} if exact is None else _entropy(table, exact))
     with evaluating(model):
+        count, variances = active_units(*placed(model, table, seed))
         found |= _mixture(model, kept, table, seed) | aggregate(model, kept, table, seed)
         found |= _units(table, words, bytes, characters)
         if not kept[0][1].real:

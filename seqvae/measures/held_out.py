@@ -29,6 +29,7 @@ def score_split(
     seed: int = 0,
     seeds: int = 1,
     refined: int = 100,
+    target_kl: float | None = None,
 ) -> tuple[Scores, Measured]:
     """The scores of a split, and the table of its sentences that they were made from.
 
@@ -39,6 +40,7 @@ def score_split(
         seed: of all draws.
         seeds: how often the importance-weighted likelihood is estimated.
         refined: sentences, evenly spread, whose q is refined to measure the inference gap; 0 leaves it out.
+        target_kl: the KL that the training was to hold, nats per sentence; None if it had none.
 
     Raises:
         CorpusError: if there are fewer than 2 sentences.
@@ -49,8 +51,11 @@ def score_split(
     if isinstance(split, SeriesSplit):
         scores = scored(model, kept, table, seed=seed)
     else:
-        counts = {"words": split.words, "bytes": split.bytes, "characters": split.characters}
+        words = split.words if split.divided else None
+        counts = {"words": words, "bytes": split.bytes, "characters": split.characters}
         scores = scored(model, kept, table, exact=exact(split), seed=seed, **counts)
+    if target_kl is not None:
+        scores = replace(scores, target_kl=target_kl, target_kl_distance=scores.kl / target_kl - 1)
     if refined and model.latent:
         with suppress(NotImplementedError):  # only diagonal Gaussians can be refined
             gap = inference_gap(model, among(kept, table.index[spread(len(split), refined)]), seed=seed)

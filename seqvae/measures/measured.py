@@ -15,6 +15,7 @@ class Measured:
 
     Attributes:
         index: (N,) int64, the place in the corpus.
+        key: (N,) int64, what its draws are keyed by (see `seqvae.measures.draws.sentence_keys`).
         tokens: (N,) int64, how many targets were scored.
         ended: (N,) bool, whether an end of sentence was among them.
         reconstruction: (N,) float64, -log p(x|z), nats, mean over the draws.
@@ -29,6 +30,7 @@ class Measured:
     """
 
     index: Tensor
+    key: Tensor
     tokens: Tensor
     ended: Tensor
     reconstruction: Tensor

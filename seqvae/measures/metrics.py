@@ -65,15 +65,21 @@ def per_token(nll: Tensor, tokens: Tensor) -> tuple[float, float]:
     return ratio, standard_error(nll - ratio * tokens) / float(tokens.mean())
 
 
-def active_units(means: Tensor, threshold: float = 0.01) -> tuple[int, Tensor]:
-    """Count the dimensions that tell sentences apart: Var_x(E_q[z_d]) > threshold.
+ACTIVE = 0.01  # share of the prior's variance above which a dimension is active
+
+
+def active_units(means: Tensor, variance: Tensor | float = 1.0) -> tuple[int, Tensor]:
+    """Count the dimensions that tell sentences apart: Var_x(E_q[z_d]) > 0.01 Var_p(z_d).
+
+    The source has the prior N(0, I), of variance 1. Relative to the prior's variance the count stays the same where z
+    is rescaled with the prior. Means that are normalized over a batch pass the threshold by construction.
 
     Args:
-        means: (N, D) posterior means of all sentences.
-        threshold: 0.01 in the source. Means that are normalized over a batch pass it by construction.
+        means: (N, D) posterior means of all sentences; on a sphere their directions.
+        variance: (D,) that of z under the prior.
 
     Returns:
-        the count, and the (D,) variances (with N - 1), largest first.
+        the count, and the (D,) variances of the means (with N - 1) over those of the prior, largest first.
 
     Source: Burda, Grosse & Salakhutdinov, Importance Weighted Autoencoders, 2016, section 5.2, arXiv:1509.00519.
 
@@ -81,8 +87,8 @@ def active_units(means: Tensor, threshold: float = 0.01) -> tuple[int, Tensor]:
     (1, tensor([1.8000e+01, 5.0000e-03, 0.0000e+00], dtype=torch.float64))
     """
     apart = means.double() - means.double().mean(0)
-    variances = (apart.square().sum(0) / max(1, len(means) - 1)).sort(descending=True).values
-    return int((variances > threshold).sum()), variances
+    variances = apart.square().sum(0) / max(1, len(means) - 1) / torch.as_tensor(variance).double()
+    return int((variances > ACTIVE).sum()), variances.sort(descending=True).values
 
 
 def gaussian(q: Distribution) -> tuple[Tensor, Tensor] | None:
@@ -139,23 +145,23 @@ def keyed_normal(seed: int, rows: Tensor, draws: int, dimensions: int) -> Tensor
 
     Args:
         seed: any integer.
-        rows: (B,) int64 keys, such as places in the corpus.
+        rows: (B,) int64 keys, such as those of sentences (`seqvae.measures.draws.sentence_keys`).
         draws: S.
         dimensions: D.
 
     Returns:
         (B, S, D) float64.
     """
-    key = _mix(torch.tensor(seed % 2**63, device=rows.device))
-    key = _mix(key + rows[:, None, None])
-    key = _mix(key + torch.arange(draws, device=rows.device)[:, None])
-    key = _mix(key + torch.arange(dimensions, device=rows.device))
+    key = mix(torch.tensor(seed % 2**63, device=rows.device))
+    key = mix(key + rows[:, None, None])
+    key = mix(key + torch.arange(draws, device=rows.device)[:, None])
+    key = mix(key + torch.arange(dimensions, device=rows.device))
     uniform = (_shift(key, 11).double() + 0.5) * 2.0**-53
     return torch.special.ndtri(uniform)
 
 
-def _mix(key: Tensor) -> Tensor:
-    """SplitMix64's output for a counter; int64 products wrap around as unsigned ones would."""
+def mix(key: Tensor) -> Tensor:
+    """Hash integers by SplitMix64's output for a counter; int64 products wrap around as unsigned ones would."""
     key = (key + 1) * -7046029254386353131  # 0x9E3779B97F4A7C15
     key = (key ^ _shift(key, 30)) * -4658895280553007687  # 0xBF58476D1CE4E5B9
     key = (key ^ _shift(key, 27)) * -7723592293110705685  # 0x94D049BB133111EB

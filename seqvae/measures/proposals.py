@@ -6,7 +6,7 @@ from torch import Tensor
 from seqvae.decoding import evaluating
 from seqvae.errors import ConfigError
 from seqvae.measures.bounds import DRAWS, Indexed, slices, weigh
-from seqvae.measures.draws import draw_posterior, draw_prior
+from seqvae.measures.draws import draw_posterior, draw_prior, sentence_keys
 from seqvae.vae import SequenceVAE
 
 
@@ -39,12 +39,12 @@ def mixture_nll(model: SequenceVAE, batches: Indexed, *, samples: int = 100, see
     with evaluating(model):
         p = model.prior()
         for index, batch in batches:
-            for keys, part in slices(model, index, batch, DRAWS // (samples * max(1, model.latent))):
-                h = model.hidden(part)
+            for rows, part in slices(model, index, batch, DRAWS // (samples * max(1, model.latent))):
+                keys, h = sentence_keys(part).cpu(), model.hidden(part)
                 q = model.posterior(h)
                 near = draw_posterior(model, h, q, keys, samples - far, seed)
                 z = torch.cat([near, draw_prior(p, keys, far, seed)], dim=1)  # (B, S, D)
                 weights, _ = weigh(model, part, q, p, z, share=1 - far / samples)
-                places.append(keys)
+                places.append(rows)
                 found.append(-weights.value().cpu())
     return torch.cat(found)[torch.cat(places).argsort()]

@@ -31,8 +31,8 @@ class Scores:
     sentences: int = _likelihood("number of sentences scored")
     tokens: int = _likelihood("number of targets scored: the tokens, and one end for each sentence that was not cut")
     unknown: float | None = _likelihood(
-        "share of the targets that are <unk>, where nll is not charged for which word it was: models of different "
-        "vocabularies can be compared only where it is 0",
+        "fraction of the targets that are <unk>: it costs what one token costs, and the words behind it are free, so "
+        "that nll can be compared between vocabularies only where this is 0",
         default=None,
     )
     samples: int = _likelihood("draws of z for each sentence; 1 without a latent space, where all draws are equal")
@@ -41,8 +41,23 @@ class Scores:
     reconstruction_standard_error: float | None = _likelihood(
         "standard error of reconstruction over the sentences", default=None
     )
+    train_reconstruction: float | None = _likelihood(
+        "the same of training sentences, one draw each: far below it where the model has memorised them",
+        default=None,
+    )
+    train_reconstruction_standard_error: float | None = _likelihood(
+        "standard error of train_reconstruction over these sentences", default=None
+    )
+    train_sentences: int | None = _likelihood(
+        "training sentences of train_reconstruction, evenly spread, at most 1000", default=None
+    )
+    train_tokens: int | None = _likelihood("their targets", default=None)
     kl: float = _likelihood("KL(q(z|x) || p(z)), nats per sentence, weight 1 and no floor")
     kl_standard_error: float | None = _likelihood("standard error of kl over the sentences", default=None)
+    target_kl: float | None = _likelihood("the kl that the training was asked for, nats per sentence", default=None)
+    target_kl_distance: float | None = _likelihood(
+        "kl / target_kl - 1: the target is missed where it is above 0.05 or below -0.05", default=None
+    )
     kl_dimensions: tuple[float, ...] | None = _likelihood(
         "mean KL of each latent dimension, in order; their sum is kl", default=None
     )
@@ -55,7 +70,8 @@ class Scores:
     nll_seed_deviation: float | None = _likelihood("standard deviation of the mean nll over the seeds", default=None)
     nll_per_frame: float | None = _likelihood("total nll / frames, nats in the units of the data", default=None)
     perplexity: float | None = _likelihood(
-        "exp(total nll / (words + one end for each sentence that was not cut)): per word, for any tokenizer",
+        "exp(total nll / (words + one end for each sentence that was not cut)): per word, for any tokenizer; left out "
+        "where white space does not split the text into words, as in Chinese or SMILES: perplexity_token says it then",
         default=None,
     )
     perplexity_elbo: float | None = _likelihood("the same from -elbo in place of nll", default=None)
@@ -92,13 +108,28 @@ class Scores:
         "standard error of gap_to_entropy, sentence by sentence", default=None
     )
     mutual_information_lower: float = _latent(
-        "I(x; z), nats, lower end: at most log N of the N sentences used (10000 at most)"
+        "I(x; z), nats, lower end, to be read from two standard errors below: at most log N of the N sentences used "
+        "(10000 at most)"
     )
-    mutual_information_upper: float = _latent("I(x; z), nats, upper end: at most the kl of the same sentences")
+    mutual_information_lower_standard_error: float | None = _latent(
+        "standard error of mutual_information_lower over these sentences", default=None
+    )
+    mutual_information_upper: float = _latent(
+        "I(x; z), nats, upper end, to be read to two standard errors above: at most the kl of the same sentences"
+    )
+    mutual_information_upper_standard_error: float | None = _latent(
+        "standard error of mutual_information_upper over these sentences", default=None
+    )
     marginal_kl_lower: float | None = _latent(
         "KL(q_agg || p), nats, lower end: kl of the same N sentences - mutual_information_upper", default=None
     )
+    marginal_kl_lower_standard_error: float | None = _latent(
+        "standard error of marginal_kl_lower over these sentences", default=None
+    )
     marginal_kl_upper: float | None = _latent("the same, upper end: kl - mutual_information_lower", default=None)
+    marginal_kl_upper_standard_error: float | None = _latent(
+        "standard error of marginal_kl_upper over these sentences", default=None
+    )
     holes: float | None = _latent(
         "E_p[log p(z) - log q_agg(z)], nats, 1000 draws of p: 0 if q_agg = p, large where draws lie far from all of "
         "the N sentences used (10000 at most); few sentences make it large",
@@ -116,14 +147,18 @@ class Scores:
     decoder_entropy_standard_error: float | None = _latent(
         "standard error of the difference of these two", default=None
     )
-    active_units: int = _latent("latent dimensions whose posterior mean has a variance above 0.01 over the sentences")
-    variances: tuple[float, ...] | None = _latent("these variances, largest first", default=None)
+    active_units: int = _latent(
+        "latent dimensions whose posterior mean, on a sphere its direction, has a variance over the sentences above "
+        "0.01 times that of the prior: 0.01 for N(0, I), 0.01 / D on the sphere"
+    )
+    variances: tuple[float, ...] | None = _latent("these variances over the prior's, largest first", default=None)
     permuted_nll_increase: float = _latent(
         "rise of the reconstruction when each sentence gets another one's z, nats per sentence"
     )
     inference_gap: float | None = _latent(
-        "rise of the elbo when q of each sentence is refined by itself in 20 gradient steps, nats per sentence: less "
-        "than the encoder loses, much less where q is far off",
+        "rise of the elbo when q of each sentence is refined by itself in 20 gradient steps, nats per sentence, 0 "
+        "where that found no better one: less than the encoder loses, much less where q is far off; only of diagonal "
+        "Gaussians",
         default=None,
     )
     inference_gap_standard_error: float | None = _latent(

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from seqvae.batch import Batch
 from seqvae.decoding import decode
-from seqvae.measures.aggregate import holes, mutual_information
+from seqvae.measures.aggregate import Bracket, bracket_information, holes
 from seqvae.measures.bounds import device_of, log_likelihood, slices
 from seqvae.measures.draws import draw_prior
 from seqvae.measures.measured import Measured
@@ -24,25 +25,40 @@ Kept = Sequence[tuple[Tensor, Batch]]  # the sentences of a table, each with its
 def aggregate(model: SequenceVAE, kept: Kept, table: Measured, seed: int) -> dict[str, float]:
     """What compares q of all sentences, or of a random `INFORMATION` of them, with each other and with p."""
     if not model.latent:
-        return {"mutual_information_lower": 0.0, "mutual_information_upper": 0.0}
-    order = torch.randperm(len(table.index), generator=torch.Generator().manual_seed(seed))
+        return Bracket(0.0, 0.0, 0.0, 0.0).named("mutual_information")
     states, keys = [], []
-    for index, batch in among(kept, table.index[order[:INFORMATION]]):
+    for index, batch in among(kept, table.index[shuffled(table, seed)[:INFORMATION]]):
         states.append(model.hidden(batch.to(device_of(model))))
         keys.append(index)
     place = torch.searchsorted(table.index, torch.cat(keys))
     q, p = model.posterior(torch.cat(states)), model.prior()
     divergence = table.kl[place]
-    lower, upper = mutual_information(q, table.z[place].to(device_of(model)), divergence.to(device_of(model)))
+    found = bracket_information(q, table.z[place].to(device_of(model)), divergence.to(device_of(model)))
     depths = holes(q, p, draw_prior(p, torch.arange(HOLES), 1, seed)[:, 0])
     return {
-        "mutual_information_lower": lower,
-        "mutual_information_upper": upper,
-        "marginal_kl_lower": float(divergence.mean()) - upper,
-        "marginal_kl_upper": float(divergence.mean()) - lower,
+        **found[0].named("mutual_information"),
+        **found[1].named("marginal_kl"),
         "holes": float(depths.mean()),
         "holes_standard_error": standard_error(depths),
     }
+
+
+def placed(model: SequenceVAE, table: Measured, seed: int) -> tuple[Tensor, Tensor]:
+    """Find what active units are counted by.
+
+    Returns:
+        (N, D) the posterior means, on a sphere their directions; and (D,) the variance of z under the prior, that of
+        `HOLES` draws where it has no closed form, as with a flow.
+    """
+    if not model.latent:
+        return table.mean, torch.ones(0)
+    p = model.prior()
+    try:
+        variance = p.variance
+    except NotImplementedError:
+        variance = draw_prior(p, torch.arange(HOLES), 1, seed)[:, 0].var(0)
+    means = normalize(table.mean, dim=1) if model.prior.spherical else table.mean
+    return means, variance.cpu()
 
 
 def talk(model: SequenceVAE, kept: Kept, table: Measured, seed: int) -> dict[str, float]:
@@ -77,16 +93,22 @@ def permuted_increase(model: SequenceVAE, kept: Kept, table: Measured, seed: int
     """Mean rise of -log p(x|z), nats, when z of the first draw goes to the next sentence of a random round."""
     if not model.latent:
         return 0.0
-    round_ = torch.randperm(len(table.index), generator=torch.Generator().manual_seed(seed))
+    round_ = shuffled(table, seed)
     giver = torch.empty_like(round_)
     giver[round_] = round_.roll(1)  # one cycle through all sentences: nobody keeps its own
     rise = 0.0
     for index, batch in kept:
-        for keys, part in slices(model, index, batch, len(batch)):
-            place = torch.searchsorted(table.index, keys)
+        for places, part in slices(model, index, batch, len(batch)):
+            place = torch.searchsorted(table.index, places)
             z = table.z[giver[place]].to(part.lengths.device)
             rise += float((-log_likelihood(model, part, z).cpu() - table.first[place]).sum())
     return rise / len(table.index)
+
+
+def shuffled(table: Measured, seed: int) -> Tensor:
+    """(N,) the rows of a table in a random order, a function of the seed and of the sentences, not of their places."""
+    order = table.key.argsort(stable=True)
+    return order[torch.randperm(len(order), generator=torch.Generator().manual_seed(seed))]
 
 
 def labels_at(kept: Kept, places: Tensor) -> Tensor:

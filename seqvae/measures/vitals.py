@@ -7,7 +7,7 @@ import torch
 from seqvae.decoding import evaluating
 from seqvae.measures.bounds import Indexed, measure
 from seqvae.measures.metrics import active_units
-from seqvae.measures.space import aggregate, permuted_increase
+from seqvae.measures.space import aggregate, permuted_increase, placed
 from seqvae.vae import SequenceVAE
 
 
@@ -18,8 +18,10 @@ class Vitals:
     Attributes:
         watched: N, how many sentences these were.
         watched_kl: their mean KL, nats.
-        mutual_information_lower, mutual_information_upper: ends of I(x; z), nats: at most log N, and at most their KL.
-        active_units: dimensions whose posterior mean has a variance above 0.01 over the sentences.
+        mutual_information_lower, mutual_information_upper: ends of I(x; z), nats: at most log N, and at most their KL;
+            it lies between two standard errors below the one and two above the other.
+        mutual_information_lower_standard_error, mutual_information_upper_standard_error: of each.
+        active_units: dimensions that tell sentences apart, as `Scores.active_units`.
         permuted_nll_increase: rise of -log p(x|z) when each sentence gets another one's z, nats per sentence.
     """
 
@@ -29,6 +31,8 @@ class Vitals:
     mutual_information_upper: float
     active_units: int
     permuted_nll_increase: float
+    mutual_information_lower_standard_error: float = 0.0
+    mutual_information_upper_standard_error: float = 0.0
 
 
 def vitals(model: SequenceVAE, batches: Indexed, *, seed: int = 0) -> Vitals | None:
@@ -45,5 +49,11 @@ def vitals(model: SequenceVAE, batches: Indexed, *, seed: int = 0) -> Vitals | N
     table = measure(model, kept, samples=1, seed=seed)
     with evaluating(model):
         found, rise = aggregate(model, kept, table, seed), permuted_increase(model, kept, table, seed)
-    lower, upper = found["mutual_information_lower"], found["mutual_information_upper"]
-    return Vitals(len(table.index), float(table.kl.mean()), lower, upper, active_units(table.mean)[0], rise)
+        count, _ = active_units(*placed(model, table, seed))
+    return Vitals(
+        watched=len(table.index),
+        watched_kl=float(table.kl.mean()),
+        active_units=count,
+        permuted_nll_increase=rise,
+        **{name: value for name, value in found.items() if name.startswith("mutual_information")},
+    )

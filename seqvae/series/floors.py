@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from seqvae.observations.frames import LEAST
 from seqvae.series.corpus import SeriesSplit
 
 ORDER = 2  # frames that the linear autoregression looks back
@@ -45,7 +46,8 @@ class Linear:
         """
         series = [one.astype(np.float64) for one in split.series()]
         frames = np.concatenate(series)
-        least = np.finfo(np.float64).tiny ** 0.25  # of a channel that never varies
+        # One that never varies gets the least that a model may give it, lest no model could come near this one.
+        least = np.where(frames.var(0) > 0, np.finfo(np.float64).tiny ** 0.25, LEAST**2)
         mean, variance = frames.mean(0), np.maximum(frames.var(0), least)
         before, after = (np.concatenate(parts) for parts in zip(*(_windows(s, order) for s in series), strict=True))
         weights = np.linalg.lstsq(before, after, rcond=None)[0]

@@ -48,7 +48,10 @@ class BagOfWords(Term):
         if not trace.z.shape[1]:  # a language model has no z to read
             return trace.z.new_zeros(len(trace.z))
         if trace.batch.targets.is_floating_point():
-            raise ConfigError("auxiliary bag-of-words needs tokens, and the corpus holds numbers: write name = none")
+            raise ConfigError(
+                "objective.auxiliary = bag-of-words needs tokens, and model.observation is of frames: "
+                "write --objective.auxiliary.name none"
+            )
         with torch.autocast(trace.z.device.type, enabled=False):
             said = F.log_softmax(self.words(trace.z.to(next(self.parameters()).dtype)), dim=1)  # (B, V)
         found = said.gather(1, trace.batch.targets)  # (B, T)

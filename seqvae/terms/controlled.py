@@ -6,20 +6,27 @@ import torch
 from torch import Tensor
 
 from seqvae.errors import ConfigError
+from seqvae.targets import met
 from seqvae.terms.term import Term
 from seqvae.vae import Trace
 
 LIGHTEST, HEAVIEST = math.log(1e-3), math.log(10.0)  # of the weight
 MEMORY = 0.99  # share of the running mean of the KL that an update keeps; batches of long sentences have more of it
-NEAR = 0.1  # relative distance from the target at which the term counts as settled
+NEAR = 0.1  # relative distance of that mean from its aim within which it is near
+STAYED = 200  # updates in a row near its aim after which the KL is not just passing; the mean lags by half as many
+FARTHEST = 2.0  # the most that the aim is above or below the target
 
 
 class Controlled(Term):
     """KL(q||p) times a weight that a controller moves until the KL is `target`.
 
-    log w <- log w + gain (KL - target) / max(KL, target), between 0.001 and 10; a weight that multiplies it in the
+    log w <- log w + gain min(KL / aim - 1, 1), between 0.001 and 10; a weight that multiplies it in the
     objective should be constantly 1. ControlVAE has such a controller on w itself, with a proportional part and gains
     in absolute nats; on the logarithm and in relative terms one gain serves all targets.
+
+    The target is that of sentences that were held out. Their KL can differ from that of the training, whose sentences
+    are known and read with dropout, and whose batches of long sentences count as much as those of short ones. So what
+    the controller aims at in training is the target times the ratio of the two, as seen in the validations.
 
     Args:
         target: nats per sentence.
@@ -31,6 +38,9 @@ class Controlled(Term):
 
     log_weight: Tensor
     mean: Tensor
+    aim: Tensor
+    near: Tensor
+    held_out: Tensor
 
     def __init__(self, *, target: float = 8.0, start: float = 0.1, gain: float = 0.01) -> None:
         super().__init__()
@@ -39,12 +49,27 @@ class Controlled(Term):
                 raise ConfigError(f"divergence option {name} = {value}: expected more than 0")
         self.target, self.gain = target, gain
         self.register_buffer("log_weight", torch.tensor(math.log(start), dtype=torch.float64))
-        self.register_buffer("mean", torch.tensor(math.inf, dtype=torch.float64))
+        self.register_buffer("mean", torch.tensor(math.inf, dtype=torch.float64))  # of the KL of training, running
+        self.register_buffer("aim", torch.tensor(target, dtype=torch.float64))  # of the controller
+        self.register_buffer("near", torch.tensor(0))  # updates in a row at which the mean was near the aim
+        self.register_buffer("held_out", torch.tensor(math.inf, dtype=torch.float64))  # KL of the last validation
 
     @property
     def settled(self) -> bool:
-        """Whether the KL, in a running mean, is near its target."""
-        return abs(float(self.mean) / self.target - 1) < NEAR
+        """Whether the KL has stayed near its target in training, and met it in the last validation."""
+        return self._stayed and met(float(self.held_out), self.target)
+
+    @property
+    def _stayed(self) -> bool:
+        return int(self.near) >= STAYED
+
+    def observe(self, kl: float) -> None:
+        """Move the aim half of the way to where the validation sentences have the target; once the KL has stayed."""
+        self.held_out.fill_(kl)
+        if self._stayed and kl > 0:
+            there = self.target * float(self.mean) / kl
+            aim = math.sqrt(float(self.aim) * there)
+            self.aim.fill_(min(max(aim, self.target / FARTHEST), self.target * FARTHEST))
 
     def forward(self, trace: Trace) -> Tensor:
         """(B,) nats, weighted; while training each call is an update of the weight."""
@@ -57,10 +82,11 @@ class Controlled(Term):
         return float(self.log_weight.exp())
 
     def _move(self, kl: float) -> None:
-        error = (kl - self.target) / max(kl, self.target)
-        self.log_weight.add_(self.gain * error).clamp_(LIGHTEST, HEAVIEST)
+        aim = float(self.aim)
+        self.log_weight.add_(self.gain * min(kl / aim - 1, 1.0)).clamp_(LIGHTEST, HEAVIEST)
         known = float(self.mean)
         self.mean.fill_(kl if math.isinf(known) else MEMORY * known + (1 - MEMORY) * kl)
+        self.near.fill_(int(self.near) + 1 if abs(float(self.mean) / aim - 1) < NEAR else 0)
 
 
 class MinimumRate(Term):

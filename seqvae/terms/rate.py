@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.distributions import Independent
 
 from seqvae.divergences import kl_dimensions
 from seqvae.errors import ConfigError
@@ -39,12 +40,20 @@ class KL(Term):
             dimensions = kl_dimensions(trace.q, trace.p)  # (B, D)
         except NotImplementedError:
             raise ConfigError(
-                f"divergence option floor = {self.floor} needs a posterior and a prior that factorize over dimensions, "
-                "and one of model.posterior and model.prior does not: write floor = total, or choose another"
+                f"divergence option floor = {self.floor} needs the KL of each dimension by itself, and {cause(trace)}: "
+                "write --objective.divergence.floor total"
             ) from None
         if self.floor == "batch":
             dimensions = dimensions.mean(0, keepdim=True).expand_as(dimensions)
         return dimensions.clamp_min(self.free_bits / dimensions.shape[1]).sum(1)
+
+
+def cause(trace: Trace) -> str:
+    """Why there is no KL of each dimension, and what else would have one."""
+    for place, distribution, usual in (("posterior", trace.q, "gaussian"), ("prior", trace.p, "normal")):
+        if not isinstance(distribution, Independent):
+            return f"model.{place} does not factorize over dimensions, as {usual} would"
+    return "that of this model.posterior from this model.prior has no closed form, as that of gaussian from normal"
 
 
 class Capacity(Term):

@@ -15,6 +15,9 @@ class Term(nn.Module, ABC):
         """Whether the term is what it will be to the end; the best model is one from after that."""
         return True
 
+    def observe(self, kl: float) -> None:
+        """Take note of the mean KL of the validation sentences (nats), the same in all processes."""
+
     @abstractmethod
     def forward(self, trace: Trace) -> Tensor:
         """(B,) nats."""

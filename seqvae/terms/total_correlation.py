@@ -60,8 +60,8 @@ def decomposed(q: Distribution, p: Distribution, z: Tensor, sentences: int) -> t
     """
     if not (isinstance(q, Independent) and q.reinterpreted_batch_ndims == 1):
         raise ConfigError(
-            "divergence total-correlation needs a posterior that factorizes over dimensions, and model.posterior gives "
-            "another: write model.posterior.name = gaussian, or choose another divergence"
+            "objective.divergence = total-correlation needs a posterior that factorizes over dimensions, and "
+            "model.posterior gives another: write --model.posterior.name gaussian, or --objective.divergence.name kl"
         )
     each = q.base_dist.log_prob(z[:, None])  # (B, B, D): draw i, posterior j
     norm = math.log(sentences * len(z))

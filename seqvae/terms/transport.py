@@ -73,11 +73,12 @@ class Wasserstein(Term):
         Raises:
             ConfigError: if posterior or prior is no diagonal Gaussian.
         """
-        for place, distribution in (("model.posterior", trace.q), ("model.prior", trace.p)):
+        for place, distribution, usual in (("posterior", trace.q, "gaussian"), ("prior", trace.p, "normal")):
             if not is_diagonal_gaussian(distribution):
                 raise ConfigError(
-                    f"divergence wasserstein needs diagonal Gaussians, and {place} gives another distribution; "
-                    f"choose another {place}, or sliced-wasserstein, which needs draws alone"
+                    f"objective.divergence = wasserstein needs diagonal Gaussians, and model.{place} gives another "
+                    f"distribution: write --model.{place}.name {usual}, or --objective.divergence.name "
+                    "sliced-wasserstein, which needs samples alone"
                 )
         means, deviations = trace.q.mean - trace.p.mean, trace.q.stddev - trace.p.stddev
         return means.square().sum(1) + deviations.square().sum(1)

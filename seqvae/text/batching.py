@@ -1,4 +1,4 @@
-"""Batches of sentences of like length, in an order that is a pure function of (seed, epoch, rank, world).
+"""Batches of sentences of like length, in an order that is a pure function of (seed, epoch).
 
 Rows of equal length need no padding, and on a CPU an `nn.LSTM` over them is several times as fast as over packed rows.
 """
@@ -31,12 +31,10 @@ EXTRA = 2**32  # the number of the first epoch that no training reaches
 
 
 class Batches:
-    """The training batches of a split: each sentence once an epoch, over all ranks together; none is dropped.
+    """The training batches of a split: each sentence once an epoch; none is dropped.
 
     Every epoch shuffles the sentences, sorts them by length (equal lengths stay shuffled), cuts the row into steps of
-    `world * batch_size`, deals each step out in turn so that the ranks get like lengths, and shuffles the steps. All
-    ranks have the same number of batches; only where a step has fewer sentences than there are ranks (the last of the
-    row, or with `exact_length` the last of a length) do some ranks repeat one of its sentences.
+    `batch_size`, and shuffles the steps. They do not depend on how many processes share them (see `seqvae.sharing`).
 
     >>> from seqvae.text.corpus import load
     >>> corpus = load(["a b c", "d e", "f g", "h i j", "k l m n"], whole=True)
@@ -51,40 +49,34 @@ class Batches:
         *,
         batch_size: int = 64,
         seed: int = 0,
-        rank: int = 0,
-        world: int = 1,
         exact_length: bool = False,
         max_tokens: int | None = None,
     ):
-        """Plan the batches of one rank.
+        """Plan the batches.
 
         Args:
             split: the sentences.
-            batch_size: most sentences of a batch, on each rank.
+            batch_size: most sentences of a batch.
             seed: of the order.
-            rank: which of the processes this is, from 0.
-            world: how many processes share the epoch.
             exact_length: whether all sentences of a batch have the same number of ids.
-            max_tokens: most ids of a batch, padding included, on each rank; a sentence longer than that stands alone.
+            max_tokens: most ids of a batch, padding included; a sentence longer than that stands alone.
 
         Raises:
-            ConfigError: for a batch size below 1 or a rank outside the world.
+            ConfigError: for a batch size below 1.
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; it must be at least 1")
-        if not 0 <= rank < world:
-            raise ConfigError(f"rank is {rank}; it must lie in 0 .. {world - 1}, as there are {world} processes")
         self.split, self.batch_size, self.seed = split, batch_size, seed
-        self.rank, self.world, self.exact_length, self.max_tokens = rank, world, exact_length, max_tokens
+        self.exact_length, self.max_tokens = exact_length, max_tokens
         self._cuts = self._cut()
 
     @property
     def steps(self) -> int:
-        """Batches an epoch, the same for every rank and every epoch."""
+        """Batches an epoch, the same for every epoch."""
         return len(self._cuts) - 1
 
     def plan(self, epoch: int) -> list[np.ndarray]:
-        """For each step of the epoch, the (b,) indices of this rank's sentences."""
+        """For each step of the epoch, the (b,) indices of its sentences."""
         random = np.random.default_rng([self.seed, epoch])
         shuffled = random.permutation(len(self.split)).astype(np.int32)
         # A stable sort of 16-bit numbers is a radix sort: linear, a tenth of a second for millions.
@@ -92,10 +84,10 @@ class Batches:
         order = shuffled[np.argsort(keys[shuffled], kind="stable")]
         starts, ends = self._cuts[:-1].tolist(), self._cuts[1:].tolist()
         steps = random.permutation(self.steps).tolist()
-        return [self._deal(order[starts[step] : ends[step]]) for step in steps]
+        return [order[starts[step] : ends[step]] for step in steps]
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch on this rank, from step `start` on."""
+        """The batches of an epoch, from step `start` on."""
         for indices in self.plan(epoch)[start:]:
             yield self.split.batch(indices)
 
@@ -106,12 +98,9 @@ class Batches:
             yield from self.epoch(EXTRA + epoch, start=index)
             epoch, index = epoch + 1, 0
 
-    def _deal(self, step: np.ndarray) -> np.ndarray:
-        return step[self.rank % len(step) :: self.world]
-
     def _cut(self) -> np.ndarray:
         """(steps + 1,) where the steps begin in the row sorted by length: the same in every epoch."""
-        size = self.batch_size * self.world
+        size = self.batch_size
         borders = np.array([0, len(self.split)])
         if self.exact_length:
             borders = np.append(0, np.cumsum(np.unique(self.split.lengths, return_counts=True)[1]))
@@ -119,13 +108,11 @@ class Batches:
         if self.max_tokens is None:
             return np.append(np.concatenate([np.arange(*group, size) for group in groups]), len(self.split))
         lengths = np.sort(self.split.lengths).astype(np.int64)
-        cuts = [start for g in groups for start, _ in within(lengths, *g, size, self.max_tokens, self.world)]
+        cuts = [start for g in groups for start, _ in within(lengths, *g, size, self.max_tokens)]
         return np.append(cuts, len(self.split))
 
 
-def within(
-    lengths: np.ndarray, start: int, stop: int, size: int, tokens: int, world: int = 1
-) -> Iterator[tuple[int, int]]:
+def within(lengths: np.ndarray, start: int, stop: int, size: int, tokens: int) -> Iterator[tuple[int, int]]:
     """Where steps begin and end in a row of lengths that do not fall.
 
     Args:
@@ -134,11 +121,10 @@ def within(
         stop: where the last ends.
         size: most sentences of a step.
         tokens: most ids of a batch, padding included; a sentence longer than that stands alone.
-        world: how many batches share a step.
     """
     while start < stop:
         end = min(start + size, stop)
-        padded = lengths[start:end] * -(-np.arange(1, end - start + 1) // world)
+        padded = lengths[start:end] * np.arange(1, end - start + 1)
         end = start + max(1, int(np.searchsorted(padded, tokens, side="right")))
         yield start, end
         start = end

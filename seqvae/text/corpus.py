@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from seqvae.batch import END, Batch
+from seqvae.batch import END, UNKNOWN, Batch
 from seqvae.errors import ConfigError
 from seqvae.text.encoding import encode, trained
 from seqvae.text.labels import Labelled, label
 from seqvae.text.splitting import Rows, Texts, content, read
 from seqvae.text.tokenizer import Tokenizer
+from seqvae.text.unknown import note
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+COUNTED = 10_000  # sentences in which unknown words are counted, at most
+FEW_WORDS, LONG_WORD = 1.5, 20  # words of a sentence, characters of a word: fewer, or more, and they are no words
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +109,19 @@ class Split:
         """(N,) int64, the number of each sentence's label; None without a label column."""
         return None if self.labelled is None else self.labelled.numbers[self.rows.numbers]
 
+    @cached_property
+    def unknown(self) -> float:
+        """The fraction of the tokens that are `<unk>`, ends not counted, of at most `COUNTED` sentences."""
+        some = self.at_most(COUNTED)
+        ids = np.fromiter((id for row in some.sequences(range(len(some))) for id in row if id != END), np.int64)
+        return float((ids == UNKNOWN).mean()) if len(ids) else 0.0
+
+    @property
+    def divided(self) -> bool:
+        """Whether white space splits the sentences into words, as it does not in Chinese or in SMILES."""
+        words = int(self.words.sum())
+        return words >= FEW_WORDS * len(self) and int(self.characters.sum()) <= LONG_WORD * words
+
     @property
     def columns(self) -> list[str]:
         """Names of the columns of the source, the one of the text among them."""
@@ -175,6 +192,15 @@ class Corpus:
         return content({name: split.rows for name, split in self.splits.items()})
 
     @cached_property
+    def unknown_words(self) -> str | None:
+        """What to know before a training where too much of the held-out text is `<unk>`; None where all is well."""
+        if not (held_out := self.valid or self.test):
+            return None
+        train, characters = self.train.unknown if self.train else 0.0, float(held_out.characters.mean())
+        fractions = {"held_out": held_out.unknown, "train": train}
+        return note(self.tokenizer, **fractions, divided=held_out.divided, characters=characters)
+
+    @cached_property
     def fingerprint(self) -> str:
         """A few letters that change when the sentences, the way they were divided, or their ids do."""
         digest = hashlib.sha256(f"{self.content} {self.tokenizer.to_json()}".encode())
@@ -220,7 +246,7 @@ def load(
 
     >>> corpus = load(["one cat .", "two cats .", "three cats .", "one cat ."])
     >>> corpus.notes[0], len(corpus.train), corpus.tokenizer.decode(corpus.train[0])
-    ('1 duplicate sentence dropped', 1, 'two cats.')
+    ('1 duplicate sentence dropped', 1, 'two cats .')
     """
     if max_length < 2:
         raise ConfigError(f"max_length is {max_length}; it must be at least 2, a token and the end")
@@ -230,12 +256,15 @@ def load(
         lowercase = tokenizer == "word"
     texts = read(source, column=column, label_column=label_column, seed=seed, lowercase=lowercase, whole=whole)
     counts, labelled = ({}, {}) if label_column is None else label(texts, label_column, labels)
+    trained_here = not isinstance(tokenizer, Tokenizer)
     if not isinstance(tokenizer, Tokenizer):
         sentences = texts.splits["train" if "train" in texts.splits else "test"]
         make = trained if texts.on_disk else Tokenizer.train
         tokenizer = make(sentences, tokenizer, vocabulary_size, lowercase, split_punctuation)
-    corpus = prepare(texts, tokenizer, max_length, labelled)
-    return replace(corpus, labels=counts)
+    corpus = replace(prepare(texts, tokenizer, max_length, labelled), labels=counts)
+    if trained_here and corpus.unknown_words is not None:
+        corpus.notes.append(corpus.unknown_words)
+    return corpus
 
 
 def prepare(

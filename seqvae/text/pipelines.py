@@ -12,10 +12,22 @@ from seqvae.batch import END, PADDING, START, UNKNOWN
 # tokens, for those are searched for in the raw text before it is cut.
 RESERVED = {"<pad> ": PADDING, "<s> ": START, "</s> ": END, "<unk>": UNKNOWN}
 
-# A word with its inner apostrophes, full stops and hyphens (don't, U.S, well-known), a number with its commas, a dash
-# of several hyphens, a name in angle brackets (<unk>), the ending of a verb that a treebank cut off ('s), or any other
-# mark alone.
-PIECES = r"</?\w+>|\w+(?:['’.\-]\w+|(?<=\d),(?=\d)\w+)*|--+|['’](?i:s|t|d|m|ll|re|ve)\b|[^\s\w]"
+# A letter, with joiners and soft hyphens behind it, which are no letters to a regular expression; and a mark, with all
+# that changes how it looks: accents, variation selectors, colours of the skin, tags of a flag.
+_WORD = r"\w[\w\x{00AD}\x{200C}\x{200D}\x{2060}]*"
+_MARK = r"[^\s\w][\p{M}\x{1F3FB}-\x{1F3FF}\x{E0020}-\x{E007F}]*"
+
+# In turn: a name in angle brackets (<unk>); an address of the web; a word with its inner apostrophes, full stops,
+# hyphens and middle dots (don't, U.S, well-known), a number with its commas, either with what makes it an address of
+# mail; a dash of several hyphens; the ending of a verb that a treebank cut off ('s); a flag of two letters; or any
+# other mark alone, pictures with those that a joiner ties to them.
+PIECES = (
+    r"</?\w+>"
+    r"|https?://[^\s<>]*[\w/]"
+    rf"|{_WORD}(?:['’.\-‐‑·]{_WORD}|(?<=\d),(?=\d){_WORD})*(?:@\w+(?:[.\-]\w+)+)?"
+    r"|--+|['’](?i:s|t|d|m|ll|re|ve)\b"
+    rf"|[\x{{1F1E6}}-\x{{1F1FF}}]{{2}}|{_MARK}(?:\x{{200D}}{_MARK})*[\x{{200C}}\x{{200D}}]*"
+)
 SPACED = r"[^ ]+"
 POINTS = r"[\s\S]"
 

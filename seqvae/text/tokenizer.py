@@ -1,14 +1,14 @@
 """Words, byte pairs or characters as numbers: everything that decides how a text is cut lies in one tokenizer.json."""
 
 import json
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
 import tokenizers
 
-from seqvae.batch import END, PADDING, START
+from seqvae.batch import END, PADDING, START, UNKNOWN
 from seqvae.errors import CheckpointError, ConfigError, choose, expand
 from seqvae.text.pipelines import (
     NORMALIZERS,
@@ -22,6 +22,7 @@ from seqvae.text.pipelines import (
     recognize,
     sound,
 )
+from seqvae.text.spacing import Spacing
 
 KINDS = ("word", "bpe", "char")
 
@@ -29,10 +30,7 @@ _SMALLEST = {"word": len(RESERVED) + 1, "char": len(RESERVED) + 1, "bpe": len(RE
 
 REMEMBERED = 200_000  # parts of texts, of which the ids are kept at hand: some 50 MB
 
-# Where word pieces are written without the space between them. Only marks that are pieces by themselves whatever
-# stands beside them, and never a letter after a full stop ("a. b" is three pieces, "a.b" one): so cutting the result
-# again gives the same pieces.
-_CLOSED = re.compile(r" (?=[.,!?;:%)](?: |$))|(?:(?<= [($])|(?<=^[($])) ")
+LISTENED = 10_000  # sentences, evenly spread, from which it is learnt how text is spaced; up to twice as many
 
 
 class Tokenizer:
@@ -41,6 +39,10 @@ class Tokenizer:
     `word` cuts at whitespace and, unless told otherwise, around punctuation; `bpe` merges bytes and so can write any
     text; `char` makes each Unicode code point a token. A literal `<unk>` in a text is the unknown word of a `word`
     tokenizer; `<s>`, `</s>`, `<pad>` in a text are ordinary words.
+
+    `decode(encode(text))` is `normalize(text)`: whitespace made one space, in lower case where the tokenizer has but
+    that. Where words are cut around punctuation and none is unknown it is so for all texts that are spaced like most
+    of those that the tokenizer was trained on (see `seqvae.text.spacing`); others come back spaced like them.
 
     >>> tokenizer = Tokenizer.train(["A cat sat.", "A dog sat, too."], kind="word")
     >>> ids = tokenizer.encode("a cat sat, too.")
@@ -54,7 +56,9 @@ class Tokenizer:
         """Wrap a tokenizer of one of our kinds; a `ValueError` says why another cannot serve."""
         self._inner = inner
         self._between = _Between(inner)
-        self.kind, self.lowercase, self.split_punctuation = recognize(json.loads(inner.to_str()))
+        parts = json.loads(inner.to_str())
+        self.kind, self.lowercase, self.split_punctuation = recognize(parts)
+        self._spacing = Spacing.of(parts["decoder"]) if self.split_punctuation else None
 
     @classmethod
     def train(
@@ -86,7 +90,13 @@ class Tokenizer:
         lowercase = kind == "word" if lowercase is None else lowercase
         make = merge if kind == "bpe" else count
         pattern = POINTS if kind == "char" else PIECES if split_punctuation else SPACED
-        return cls(make(map(sound, texts), vocabulary_size, NORMALIZERS[lowercase], pattern))
+        some: list[str] = []
+        inner = make(map(sound, spread(texts, some)), vocabulary_size, NORMALIZERS[lowercase], pattern)
+        if pattern == PIECES and kind == "word":
+            cut = lru_cache(None)(lambda part: [piece for piece, _ in inner.pre_tokenizer.pre_tokenize_str(part)])
+            sentences = ([cut(part) for part in normalize(text, lowercase).split(" ")] for text in some)
+            inner.decoder = Spacing.learn(sentences, inner.get_vocab()).decoder()
+        return cls(inner)
 
     def normalize(self, text: str) -> str:
         """The text as the tokenizer sees it: equal results mean the same sentence."""
@@ -102,6 +112,14 @@ class Tokenizer:
             return [list(chain.from_iterable(map(self._between.__getitem__, text.split(" ")))) for text in texts]
         encodings = self._inner.encode_batch_fast([sound(text) for text in texts], add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
+
+    def unknown(self, text: str) -> list[str]:
+        """The pieces of the text that are not in the vocabulary, as they are written there; without literal `<unk>`."""
+        text = sound(text)
+        encoding = self._inner.encode(text, add_special_tokens=False)
+        pairs = zip(encoding.ids, encoding.offsets, strict=True)
+        pieces = [text[start:end] for id, (start, end) in pairs if id == UNKNOWN]
+        return [piece for piece in pieces if piece.lower() != "<unk>"]
 
     def head(self, text: str, tokens: int) -> str:
         """The normalized beginning of `text` that its first `tokens` tokens cover."""
@@ -123,8 +141,19 @@ class Tokenizer:
                 kept.append(id)
         if self.kind == "bpe":
             return self._inner.decode(kept, skip_special_tokens=False).removeprefix(" ")
-        text = ("" if self.kind == "char" else " ").join(map(self.token, kept))
-        return _CLOSED.sub("", text) if self.split_punctuation else text
+        names = [self.token(id) for id in kept]
+        if self._spacing is None:
+            return ("" if self.kind == "char" else " ").join(names)
+        words: list[str] = []
+        begun = 0
+        for place, near in enumerate(self._spacing.near(names)):
+            # Only what is cut into the same pieces again is written together: "a. b" is three of them, "a.b" one.
+            if near and self._between[words[-1] + names[place]] == kept[begun : place + 1]:
+                words[-1] += names[place]
+            else:
+                words.append(names[place])
+                begun = place
+        return " ".join(words)
 
     def decode_batch(self, batch: Iterable[Iterable[int]]) -> list[str]:
         """The text of each row of ids."""
@@ -165,6 +194,18 @@ class Tokenizer:
             return cls(tokenizers.Tokenizer.from_str(text))
         except Exception as error:  # the Rust side raises bare Exception for whatever is damaged
             raise CheckpointError(f"{path} is not a tokenizer of seqvae or is damaged: {_line(error)}") from None
+
+
+def spread(texts: Iterable[str], kept: list[str], most: int = LISTENED) -> Iterator[str]:
+    """Hand the texts on, and keep some of them, evenly spread: all of them, or `most` to twice as many."""
+    step = 1
+    for number, text in enumerate(texts):
+        if number % step == 0:
+            kept.append(text)
+            if len(kept) == 2 * most:
+                del kept[1::2]
+                step *= 2
+        yield text
 
 
 class _Between(dict[str, list[int]]):

@@ -79,7 +79,7 @@ def weight_of(divergence: Term, trace: Trace) -> float:
     raise ConfigError(
         "objective.update = importance weighs draws by log p(z) - log q(z|x), and objective.divergence is neither the "
         "plain kl nor controlled: write --objective.divergence.name kl --objective.divergence.free_bits 0, or "
-        "--target-kl with a controller"
+        "--objective.divergence.name controlled (as --target-kl does)"
     )
 
 

@@ -11,7 +11,6 @@ from seqvae.errors import ConfigError, check_size
 from seqvae.measures.vitals import Vitals
 from seqvae.objective import Report
 from seqvae.priors import Vamp
-from seqvae.processes import pooled
 from seqvae.trainer import Trainer, Update
 from seqvae.vae import SequenceVAE
 
@@ -38,8 +37,9 @@ class Lagging(Update):
             a validation comes after each epoch.
 
     Source: He, Spokoyny, Neubig & Berg-Kirkpatrick, Lagging Inference Networks and Posterior Collapse in Variational
-    Autoencoders, 2019, https://arxiv.org/abs/1901.05534, algorithm 1; windows of 10 steps as in the authors' code,
-    whose first step of the encoder is by the batch of the decoder.
+    Autoencoders, 2019, https://arxiv.org/abs/1901.05534, algorithm 1. Windows of 15 steps as in the authors' code for
+    text (text.py of https://github.com/jxhe/vae-lagging-encoder; for images they are of 10), whose first step of the
+    encoder is by the batch of the decoder.
     """
 
     aggressive: Tensor
@@ -47,7 +47,7 @@ class Lagging(Update):
     taken: Tensor
     waited: Tensor
 
-    def __init__(self, *, window: int = 10, steps: int = 100, patience: int = 1) -> None:
+    def __init__(self, *, window: int = 15, steps: int = 100, patience: int = 1) -> None:
         super().__init__()
         check_size(window=window, steps=steps, patience=patience)
         self.window, self.steps, self.patience = window, steps, patience
@@ -81,8 +81,8 @@ class Lagging(Update):
         """
         if isinstance(trainer.model.prior, Vamp):
             raise ConfigError(
-                "objective.update = lagging lets the encoder catch up with a prior that rests, and vamp moves with the "
-                "encoder: write --model.prior.name mixture, or --objective.update.name joint"
+                "objective.update = lagging lets the encoder catch up with a prior that rests, and model.prior = vamp "
+                "moves with the encoder: write --model.prior.name mixture, or --objective.update.name joint"
             )
         others: list[nn.Parameter] | None = None
         if self.aggressive:
@@ -104,7 +104,7 @@ class Lagging(Update):
             trainer.descend(loss, report, only=encoder)
             total, tokens = total + report.loss * report.sentences, tokens + report.tokens
             if step % self.window == 0:
-                now = pooled(trainer.accelerator, total, tokens)
+                now = total / tokens
                 if not now < before:
                     return
                 before, total, tokens = now, 0.0, 0.0

@@ -85,7 +85,7 @@ class Refining:
         if first is None:
             raise ConfigError(
                 "objective.update = semi-amortized needs a posterior that is a diagonal Gaussian, and model.posterior "
-                "gives another distribution: write --model.posterior.name gaussian"
+                "gives another distribution: write --model.posterior.name gaussian, or --objective.update.name joint"
             )
         mean, log_scale = first[0], first[1].log()
         start, through = (mean, log_scale), self.options.through
@@ -114,7 +114,7 @@ class Refining:
         q = diagonal(mean, log_scale)
         z = q.rsample()
         model, batch = trainer.model, self.batch.to(z.device)
-        trace = Trace(batch=batch, q=q, p=model.prior(), z=z, log_prob=model.log_prob(noisy, z))
+        trace = Trace(batch=batch, q=q, p=model.prior(), z=z, log_prob=trainer.share(model.log_prob, noisy, z))
         trainer.objective.eval()  # what moves with each call of the objective moves with updates alone
         try:
             loss, _ = trainer.objective(trace, trainer.scheduled)

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from seqvae.arguments import check_number, check_whole
 from seqvae.batch import Batch
-from seqvae.decoding import evaluating, seeded
+from seqvae.decoding import evaluating
 from seqvae.densities import flow_density, mixture
 from seqvae.errors import ConfigError, TrainingError, choose
-from seqvae.generation import STREAM
 from seqvae.measures.aggregate import aggregate_log_prob
 from seqvae.measures.metrics import standard_error
+from seqvae.rng import seeded, shift_seed
 from seqvae.vae import SequenceVAE
 
 COMPONENTS = 10  # of a mixture, at most, if no number is given; then also ...
@@ -92,12 +93,11 @@ class Aggregate:
         Raises:
             ConfigError: for a value out of range, or if too few of the draws are so likely.
         """
-        if n < 1:
-            raise ConfigError(f"the number of draws must be at least 1, got {n}")
+        check_whole(1, n=n)
         check_confidence(min_confidence)
         floor = float(self.held_out.quantile(min_confidence)) if min_confidence else -math.inf
         width, kept, missing = max(n, WIDTH), [], n
-        with seeded(None if seed is None else (seed + STREAM) % 2**63):
+        with seeded(shift_seed(seed)):
             for _ in range(TRIES):
                 z = self.density.sample((width,))
                 kept.append(z[self.density.log_prob(z) >= floor][:missing])
@@ -117,6 +117,7 @@ class Aggregate:
 
 def check_confidence(min_confidence: float) -> None:
     """Raise a `ConfigError` unless it is a quantile."""
+    check_number(min_confidence=min_confidence)
     if not 0 <= min_confidence <= 1:
         raise ConfigError(f"min_confidence must lie between 0 (any draw) and 1, got {min_confidence}")
 
@@ -144,6 +145,8 @@ def fit_aggregate(
         TrainingError: if a draw is not finite.
     """
     choose("density", density, get_args(Density))
+    if components is not None:
+        check_whole(1, components=components)
     if components is not None and density != "mixture":
         raise ConfigError(f"components = {components} with density {density}: only a mixture has components")
     if not model.latent:
@@ -153,13 +156,15 @@ def fit_aggregate(
             "a density in space cannot be fitted to points of a sphere; draw from the prior of this model"
         )
     device = next(model.parameters()).device
-    with evaluating(model), seeded(seed):
+    stream = seeded(seed)
+    with evaluating(model):
         hidden = [model.hidden(batch.to(device)) for batch in batches]
         count = sum(len(h) for h in hidden)
         if count < 2:
             raise ConfigError(f"{count} sentences to fit a density to: expected 2 or more")
         q, p = model.posterior(torch.cat(hidden)), model.prior()
-        draws = q.rsample((max(1, POINTS // count),))  # (S, N, D)
+        with stream:
+            draws = q.rsample((max(1, POINTS // count),))  # (S, N, D)
         if not draws.isfinite().all():
             raise TrainingError("draws of q(z|x) are not finite: the model has diverged or its weights are damaged")
         held = torch.arange(count) % HELD_OUT == min(HELD_OUT, count) - 1
@@ -168,7 +173,8 @@ def fit_aggregate(
         found = _fitted(draws[:, ~held], density, components, seed)
         likely = found.log_prob(draws[:, held])  # (S, held)
         gains = (likely - prior).mean(0)
-        before, after = (_holes(q, d) for d in (p, found))
+        with stream:
+            before, after = (_holes(q, d) for d in (p, found))
     return Aggregate(
         density=found,
         held_out=likely.flatten().sort().values,

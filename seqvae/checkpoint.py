@@ -5,6 +5,7 @@ Every file is written beside its place and moved there, so that a kill at any mo
 
 import json
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from seqvae.build import build_model
 from seqvae.config import Config
 from seqvae.errors import CheckpointError, SeqVAEError, shown
+from seqvae.rng import seeded
 from seqvae.text.tokenizer import Tokenizer
 from seqvae.vae import SequenceVAE
 
@@ -129,7 +131,8 @@ def _weights(path: Path, config: Config, vocabulary: int, labels: int) -> Sequen
         with torch.device("meta"):
             expected = build_model(config, vocabulary, labels)
         _compare(path, found, expected.state_dict(keep_vars=True))
-        model = build_model(config, vocabulary, labels)
+        with seeded(0):  # its first weights are not kept, and cost nobody else a random number
+            model = build_model(config, vocabulary, labels)
         model.load_state_dict(load_file(str(path)), strict=False)  # the other names of tied weights are not stored
     except FileNotFoundError:
         raise CheckpointError(f"{path.parent} has no {path.name}: the folder is incomplete") from None
@@ -179,11 +182,17 @@ def load_state(folder: Path) -> dict[str, Any]:
 
 
 def write(path: Path, how: Callable[[Path], object]) -> None:
-    """Let `how` write a file beside `path`, flush it to the disk, and move it there in one step."""
+    """Let `how` write a file beside `path`, flush it to the disk, and move it there in one step.
+
+    The file has the permissions of any new one, whatever `how` gave it (safetensors lets the owner alone read).
+    """
     beside = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with open(beside, "wb") as file:
+            mode = os.fstat(file.fileno()).st_mode
         how(beside)
+        os.chmod(beside, stat.S_IMODE(mode))
         with open(beside, "rb") as file:
             os.fsync(file.fileno())
         os.replace(beside, path)

@@ -131,7 +131,8 @@ class Training:
         max_epochs: passes over the training split; default 20, or more if that is fewer than 3,000 updates.
         max_minutes: stop, cooled down, after so many minutes of training; default 5 if max_epochs is not given either,
             else no limit.
-        validate_every: updates between validations; default each epoch, and each 2,000 updates of a longer one.
+        validate_every: updates between validations; default each epoch, of short ones so many that they are 50 updates
+            or more, and each 2,000 updates of a longer one.
         patience: stop after so many validations without a better bound; 0 = never.
         precision: `bf16` computes the training's forward pass in bfloat16, `fp32` does not, `auto` asks the processor.
         trackers: also log to these (`tensorboard`, `wandb`, or whatever else accelerate knows).

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seqvae.arguments import check_number, check_whole
 from seqvae.batch import END, PADDING, START, UNKNOWN
 from seqvae.drawing import inverse, without
 from seqvae.errors import ConfigError, TrainingError
@@ -36,45 +37,20 @@ class Decoded:
 
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Dropout and noise off, no gradients, no autocast; each submodule gets its own mode back afterwards."""
-    modes = {module: module.training for module in model.modules()}
+    """Dropout and noise off, no gradients, no autocast; each submodule gets its own mode back afterwards.
+
+    A model that evaluates already is left alone, so that several threads can use it at once.
+    """
+    training = [module for module in model.modules() if module.training]
     device = next((parameter.device.type for parameter in model.parameters()), "cpu")
-    model.eval()
+    for module in training:
+        module.training = False
     try:
         with torch.no_grad(), torch.autocast(device, enabled=False):
             yield
     finally:
-        for module, mode in modes.items():
-            module.training = mode
-
-
-@contextmanager
-def seeded(seed: int | None) -> Iterator[None]:
-    """Draw from a stream of our own started at `seed`, the global random state untouched (None: the global stream).
-
-    >>> with seeded(3):
-    ...     first = torch.rand(())
-    >>> with seeded(3):
-    ...     bool(torch.rand(()) == first)
-    True
-    """
-    if seed is None:
-        yield
-        return
-    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
-        restart(seed)
-        yield
-
-
-def restart(seed: int) -> None:
-    """Start the global streams of random numbers at `seed`, of the processor and of GPUs that are in use.
-
-    What `torch.manual_seed` does, but for the traceback that it formats and keeps for each kind of device that is not
-    there: up to ten milliseconds a call.
-    """
-    torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed_all(seed)
+        for module in training:
+            module.training = True
 
 
 def check_options(
@@ -87,6 +63,8 @@ def check_options(
     max_length: int = 128,
 ) -> None:
     """Raise a `ConfigError` if `decode` could not use these options, so that a command can refuse before any work."""
+    check_number(temperature=temperature, top_p=top_p, min_p=min_p)
+    check_whole(top_k=top_k, beam=beam, max_length=max_length)
     rules = [
         (0 <= temperature < float("inf"), f"temperature must be 0 (greedy) or more and finite, got {temperature}"),
         (top_k >= 0, f"top_k must be 0 (no limit) or a number of tokens, got {top_k}"),

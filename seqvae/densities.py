@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from seqvae.decoding import seeded
 from seqvae.flows import FlowDistribution, build_flow
+from seqvae.rng import seeded
 
 ROUNDS = 300  # of EM, at most
 TOLERANCE = 1e-4  # nats per point: EM ends when a round gains less
@@ -95,23 +95,23 @@ def flow_density(z: Tensor, watched: Tensor, *, seed: int = 0) -> FlowDistributi
     ridge = torch.eye(size, dtype=z.dtype) * (1e-6 * float(whole.diagonal().mean()) + 1e-12)
     factor = torch.linalg.cholesky(whole + ridge)
     plain, held = (torch.linalg.solve_triangular(factor, (x - mean).T, upper=False).T.float() for x in (z, watched))
-    with seeded(seed):
+    with seeded(seed) as stream:
         flow = build_flow(size, family="nsf", transforms=2, hidden=64)
-        best, kept, waited = -math.inf, copy.deepcopy(flow.state_dict()), 0
-        optimizer = torch.optim.AdamW(flow.parameters(), lr=2e-3, weight_decay=0.01)
-        for _ in range(EPOCHS):
-            with torch.no_grad():
-                worth = float(flow().log_prob(held).mean())
-            if worth > best:
-                best, kept, waited = worth, copy.deepcopy(flow.state_dict()), 0
-            elif (waited := waited + 1) >= WAIT:
-                break
-            with torch.enable_grad():
-                for rows in torch.randperm(len(plain)).split(BATCH):
-                    optimizer.zero_grad()
-                    (-flow().log_prob(plain[rows]).mean()).backward()
-                    torch.nn.utils.clip_grad_norm_(flow.parameters(), 5.0)
-                    optimizer.step()
+    best, kept, waited = -math.inf, copy.deepcopy(flow.state_dict()), 0
+    optimizer = torch.optim.AdamW(flow.parameters(), lr=2e-3, weight_decay=0.01)
+    for _ in range(EPOCHS):
+        with torch.no_grad():
+            worth = float(flow().log_prob(held).mean())
+        if worth > best:
+            best, kept, waited = worth, copy.deepcopy(flow.state_dict()), 0
+        elif (waited := waited + 1) >= WAIT:
+            break
+        with torch.enable_grad():
+            for rows in torch.randperm(len(plain), generator=stream.generator()).split(BATCH):
+                optimizer.zero_grad()
+                (-flow().log_prob(plain[rows]).mean()).backward()
+                torch.nn.utils.clip_grad_norm_(flow.parameters(), 5.0)
+                optimizer.step()
     flow.load_state_dict(kept)
     return FlowDistribution(flow.double().requires_grad_(False), mean, factor)
 

@@ -7,6 +7,7 @@ traceback.
 import difflib
 import os
 from collections.abc import Iterable
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,8 @@ def check_size(most: int = 2**16, **sizes: int) -> None:
     seqvae.errors.ConfigError: layers = 0: expected 1 to 65536
     """
     for name, size in sizes.items():
-        if not 1 <= size <= most:
-            raise ConfigError(f"{name} = {size}: expected 1 to {most}")
+        if not isinstance(size, Integral) or not 1 <= size <= most:
+            raise ConfigError(f"{name} = {size!r}: expected 1 to {most}")
 
 
 def check_folder(option: str, path: Path) -> None:

@@ -33,7 +33,7 @@ from seqvae.trainer import Step, Trainer
 from seqvae.validation import Best, Validation
 
 LOG_EVERY = 50  # updates between two lines of metrics.jsonl
-LONGEST = 2000  # updates between two validations, unless the user says otherwise
+SHORTEST, LONGEST = 50, 2000  # updates between two validations, unless the user says otherwise
 VALIDATED = 5000  # sentences that a validation looks at, at most
 WATCHED = 1000  # sentences of these whose use of z is looked at
 
@@ -145,7 +145,7 @@ def fit(run: Run) -> Iterator[Step | Validation]:
         TrainingError: when training cannot go on; the best model so far stands in the folder.
     """
     training, trainer = run.config.training, run.trainer
-    every = training.validate_every or min(LONGEST, trainer.batches.steps)
+    every = training.validate_every or min(LONGEST, count_between(trainer.batches.steps))
     kept: dict[str, torch.Tensor] = {}
     validated, tokens, idle = trainer.update, 0, trainer.seconds
     with interruption() as asked:
@@ -175,6 +175,15 @@ def fit(run: Run) -> Iterator[Step | Validation]:
             if not asked.is_set():
                 run.save_state()
     _restore(run, kept)
+
+
+def count_between(steps: int) -> int:
+    """Count the updates of as few epochs as have `SHORTEST` together: a validation may cost as much as several of them.
+
+    >>> count_between(700), count_between(50), count_between(20), count_between(1)
+    (700, 50, 60, 50)
+    """
+    return steps * -(-SHORTEST // steps)
 
 
 def _steps(run: Run) -> Iterator[Step]:

@@ -11,6 +11,7 @@ from torch.distributions import Distribution, constraints
 from torch.types import _size
 
 from seqvae.errors import ConfigError, check_size
+from seqvae.rng import seeded
 
 WIDEST, LONGEST = 2**12, 64
 HEAVIEST = 2**27  # weights: half a gigabyte, as they are built in memory before a damaged file is found out
@@ -49,7 +50,7 @@ def build_flow(dimensions: int, *, family: Family = "maf", transforms: int = 3, 
         # Tanh, so that densities are smooth, and that no weights drive a scale or a shift beyond all bounds.
         options = {"hidden_features": (hidden, hidden), "activation": nn.Tanh}
     device = torch.empty(0).device  # zuko looks at the values of its masks, and meta tensors have none
-    with nullcontext() if device.type != "meta" else torch.random.fork_rng(devices=[]), torch.device("cpu"):
+    with seeded(0) if device.type == "meta" else nullcontext(), torch.device("cpu"):
         flow: nn.Module = cls(dimensions, transforms=transforms, **options)
     flow.to(device)
     for transform in flow.transform.transforms:  # type: ignore[union-attr]
@@ -78,9 +79,9 @@ def import_zuko() -> ModuleType:
             setattr(Distribution, name, value)
     for cls in vars(own).values():
         if isinstance(cls, type) and issubclass(cls, Distribution) and cls.__module__ == own.__name__:
-            cls._validate_args = False
+            setattr(cls, "_validate_args", False)  # noqa: B010
             if "arg_constraints" not in vars(cls):
-                cls.arg_constraints = {}
+                setattr(cls, "arg_constraints", {})  # noqa: B010
     return flows
 
 

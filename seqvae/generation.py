@@ -9,24 +9,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from seqvae.decoding import seeded
-from seqvae.errors import ConfigError, choose
+from seqvae.arguments import check_whole
+from seqvae.errors import choose
+from seqvae.rng import seeded, shift_seed
 from seqvae.vae import SequenceVAE
-
-__all__ = ["PATHS", "linear", "path", "sample_prior", "seeded", "slerp"]
-
-STREAM = 0x9E3779B9  # sets the seeds of z apart from the seeds of words
 
 Path = Callable[[Tensor, Tensor, int], Tensor]
 
 
 def sample_prior(model: SequenceVAE, n: int, *, seed: int | None = None) -> Tensor:
     """(n, D) draws from the model's prior; with a seed the same ones each time, the global random state untouched."""
-    if n < 1:
-        raise ConfigError(f"the number of draws must be at least 1, got {n}")
-    # Words are often drawn with the same seed: from the same stream they would depend on z twice.
-    with torch.no_grad(), seeded(None if seed is None else (seed + STREAM) % 2**63):
-        return model.prior().sample((n,))
+    check_whole(1, n=n)
+    with torch.no_grad():
+        p = model.prior()
+        with seeded(shift_seed(seed)):
+            return p.sample((n,))
 
 
 def linear(z0: Tensor, z1: Tensor, steps: int) -> Tensor:
@@ -86,8 +83,7 @@ def path(name: str) -> Path:
 
 def _places(z0: Tensor, z1: Tensor, steps: int) -> Tensor:
     """(steps, 1, ..., 1) float64: t from 0 to 1, to go with points (..., D)."""
-    if steps < 2:
-        raise ConfigError(f"the steps of a path count both ends: at least 2, got {steps}")
+    check_whole(2, steps=steps)
     if z0.shape != z1.shape:
         raise ValueError(f"the ends of a path must have one shape, got {tuple(z0.shape)} and {tuple(z1.shape)}")
     return torch.linspace(0, 1, steps, dtype=torch.float64, device=z0.device).reshape(-1, *[1] * z0.dim())

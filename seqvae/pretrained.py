@@ -5,11 +5,13 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from seqvae import fitting
+from seqvae.arguments import read_points, shorten
 from seqvae.card import card
 from seqvae.checkpoint import CARD, CONFIG, TOKENIZER, WEIGHTS, Checkpoint, write
 from seqvae.config import Config, Data, Model, Objective, Training
@@ -78,8 +80,10 @@ class Pretrained(ABC):
         """(n, D) draws of p(z)."""
         return sample_prior(self.model, n, seed=seed)
 
-    def walk(self, z0: Tensor, z1: Tensor, *, steps: int = 7, path: str = "linear") -> Tensor:
+    def walk(self, z0: Tensor | np.ndarray, z1: Tensor | np.ndarray, *, steps: int = 7, path: str = "linear") -> Tensor:
         """(steps, D) points from z0 (D,) to z1 (D,), both included."""
+        like = next(self.model.parameters())
+        z0, z1 = (read_points(z[None], self.model.latent, like)[0] for z in (z0, z1))
         return path_named(path)(z0, z1, steps)
 
     def _posterior(self, batches: Indexed) -> Distribution:
@@ -93,6 +97,8 @@ class Pretrained(ABC):
 
 def stored(name: str | Path) -> Checkpoint:
     """What a model folder holds, or a model `owner/name` of the hub."""
+    if not isinstance(name, str | Path):
+        raise ConfigError(f"a model of the name {shorten(name)}: expected a folder, or owner/name of the hub")
     folder = expand(name)
     if not folder.exists() and str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
         folder = _download(str(name))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,10 @@ import numpy as np
 from torch import Tensor
 from torch.distributions import Distribution
 
+from seqvae.arguments import Points, check_whole, read_points, shorten
 from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
 from seqvae.config import for_series
-from seqvae.decoding import seeded
 from seqvae.errors import CheckpointError, ConfigError, expand
 from seqvae.measures.bounds import measure
 from seqvae.measures.held_out import score_split
@@ -21,6 +21,7 @@ from seqvae.measures.scores import Scores
 from seqvae.measures.tracking import SeriesScores, track
 from seqvae.observations import Frames
 from seqvae.pretrained import Pretrained, config_of, fitted, stored
+from seqvae.rng import check_seed, seeded
 from seqvae.runs import fresh
 from seqvae.series.corpus import SeriesSplit, load_series
 from seqvae.series.sources import in_memory
@@ -87,12 +88,14 @@ class SeriesVAE(Pretrained):
 
     def score(self, series: Sequence[Any], *, samples: int = 100, seed: int = 0) -> Tensor:
         """(B,) float64 nats: log p(x) of each series in its own units, importance weighted over `samples` draws."""
+        check_seed(seed)
+        check_whole(1, samples=samples)
         return -measure(self.model, ordered(self.split(series), ROWS), samples=samples, seed=seed).nll
 
     # -- z -> series --------------------------------------------------------------------------------------------------
 
     def decode(
-        self, z: Tensor, *, seed: int | None = None, temperature: float = 0.0, **options: Any
+        self, z: Points, *, seed: int | None = None, temperature: float = 0.0, **options: Any
     ) -> list[np.ndarray]:
         """(B, D) -> B series, the mean of each frame unless a temperature is given; options as in `sample`."""
         return self.unrolled(z, seed=seed, temperature=temperature, **options).series
@@ -115,7 +118,7 @@ class SeriesVAE(Pretrained):
         return self.decode(self.encode(series).mode, **options)
 
     def interpolate(
-        self, start: Any, end: Any, *, steps: int = 7, path: str = "linear", **options: Any
+        self, start: Any, end: Any, *, steps: int = 7, path: str | None = None, **options: Any
     ) -> list[np.ndarray]:
         """`steps` series from the reconstruction of `start` to that of `end`.
 
@@ -123,17 +126,20 @@ class SeriesVAE(Pretrained):
             start: a series.
             end: another.
             steps: 2 or more, the two ends included.
-            path: `linear`, or `slerp` along the arc between the two directions.
+            path: `linear`, or `slerp` along the arc between the two directions; None takes `straight`.
             options: as in `decode`.
         """
         z = self.encode([start, end]).mode
-        return self.decode(self.walk(z[0], z[1], steps=steps, path=path), **options)
+        return self.decode(self.walk(z[0], z[1], steps=steps, path=path or self.straight), **options)
 
-    def unrolled(self, z: Tensor, *, seed: int | None = None, temperature: float = 0.0, **options: Any) -> Unrolled:
+    def unrolled(self, z: Points, *, seed: int | None = None, temperature: float = 0.0, **options: Any) -> Unrolled:
         """As `decode`, with log densities and whether each series came to its end."""
+        z = read_points(z, self.model.latent, next(self.model.parameters()))
         options.setdefault("max_length", self.config.data.max_length)
-        with seeded(seed):
-            return unroll(self.model, z, temperature=temperature, **options)
+        stream = seeded(seed)
+        if temperature:
+            options["generator"] = stream.generator()
+        return unroll(self.model, z, temperature=temperature, **options)
 
     # -- measuring ----------------------------------------------------------------------------------------------------
 
@@ -141,6 +147,12 @@ class SeriesVAE(Pretrained):
         self, split: SeriesSplit, *, samples: int = 100, seed: int = 0, seeds: int = 1, refined: int = 100
     ) -> Scores:
         """The scores of a split (see `score_split`)."""
+        if not isinstance(split, SeriesSplit):
+            raise ConfigError(
+                f"a {type(split).__name__} was given where a split is expected: write model.split(series)"
+            )
+        check_seed(seed)
+        check_whole(0, samples=samples, seeds=seeds, refined=refined)
         options = {"samples": samples, "seed": seed, "seeds": seeds, "refined": refined}
         return score_split(self.model, split, target_kl=self.config.held_kl, **options)[0]
 
@@ -156,6 +168,8 @@ class SeriesVAE(Pretrained):
         """Series of this model's channels, checked, cut at the length that it was trained with."""
         if isinstance(series, np.ndarray | Tensor) and series.ndim < 3:
             raise ConfigError("one series was given where a list of series is expected: write [series]")
+        if isinstance(series, str | bytes) or not isinstance(series, Iterable):
+            raise ConfigError(f"{shorten(series)} was given where a list of series is expected: write [series]")
         table = in_memory(series, self.config.data.column)
         self.expect_channels(table.values.shape[1])
         return SeriesSplit(table, np.arange(len(table.lengths)), self.config.data.max_length)

@@ -193,8 +193,9 @@ def table(text: str, folder: Path) -> None:
 
 
 def json(values: Mapping[str, Any]) -> None:
-    """One JSON object in a line."""
-    print(json_.dumps(values, ensure_ascii=False))
+    """One JSON object in a line, in ASCII unless the output holds every character."""
+    whole = "utf" in (sys.stdout.encoding or "utf-8").lower()
+    print(json_.dumps(values, ensure_ascii=not whole))
 
 
 def tour(model: TextVAE, split: Split) -> None:

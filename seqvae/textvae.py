@@ -11,17 +11,18 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from seqvae.aggregated import Aggregate, Density, fit_aggregate
+from seqvae.arguments import Points, check_text, check_whole, read_points, read_texts
 from seqvae.batch import END, Batch
 from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
 from seqvae.config import for_text, loading
-from seqvae.decoding import decode, seeded
+from seqvae.decoding import decode
 from seqvae.errors import CheckpointError, ConfigError, expand
-from seqvae.generation import STREAM
 from seqvae.measures.bounds import measure
 from seqvae.measures.held_out import score_split
 from seqvae.measures.scores import Scores
 from seqvae.pretrained import Pretrained, config_of, fitted
+from seqvae.rng import check_seed, seeded, shift_seed
 from seqvae.runs import fresh
 from seqvae.text import containers
 from seqvae.text.corpus import Split, load
@@ -138,13 +139,15 @@ class TextVAE(Pretrained):
 
         With labels, as for `encode`, log p(x|y).
         """
+        check_seed(seed)
+        check_whole(1, samples=samples)
         return -measure(self.model, self._by_length(sentences, labels), samples=samples, seed=seed).nll
 
     # -- z -> sentences -----------------------------------------------------------------------------------------------
 
     def decode(
         self,
-        z: Tensor,
+        z: Points,
         *,
         labels: Names = None,
         seed: int | None = None,
@@ -152,6 +155,8 @@ class TextVAE(Pretrained):
         **options: Any,
     ) -> list[str]:
         """(B, D) -> B sentences, greedily unless a temperature is given; options as in `sample`.
+
+        z is a tensor, an array or a list of rows.
 
         Where the model is conditioned on labels, `labels` is that of each sentence, or one for all. It need not be the
         one that z was encoded with: z says the rest of the sentence.
@@ -198,6 +203,8 @@ class TextVAE(Pretrained):
             path: `linear`, or `slerp` along the arc between the two directions; None takes `straight`.
             options: as in `decode`.
         """
+        check_text("start", start)
+        check_text("end", end)
         z = self.encode([start, end], labels=label).mode
         return self.decode(self.walk(z[0], z[1], steps=steps, path=path or self.straight), labels=label, **options)
 
@@ -212,13 +219,14 @@ class TextVAE(Pretrained):
         """`n` labels, each as likely as it is frequent among the training sentences; None if there are no labels."""
         if not self.labels:
             return None
+        check_whole(1, n=n)
         counts = torch.tensor(list(self.checkpoint.labels.values()), dtype=torch.float64)
-        with seeded(None if seed is None else (seed + 2 * STREAM) % 2**63):
-            return [self.labels[i] for i in torch.multinomial(counts, n, replacement=True).tolist()]
+        generator = seeded(shift_seed(seed, 2)).generator()
+        return [self.labels[i] for i in torch.multinomial(counts, n, replacement=True, generator=generator).tolist()]
 
     def sentences(
         self,
-        z: Tensor,
+        z: Points,
         *,
         labels: Names = None,
         seed: int | None = None,
@@ -227,13 +235,14 @@ class TextVAE(Pretrained):
         **options: Any,
     ) -> list[Sentence]:
         """(B, D) -> B sentences with their log probabilities; labels as in `decode`, options as in `sample`."""
-        if z.dim() != 2 or z.shape[1] != self.model.latent:
-            raise ConfigError(f"z has shape {tuple(z.shape)}: expected (sentences, {self.model.latent})")
+        z = read_points(z, self.model.latent, next(self.model.parameters()))
         options.setdefault("max_length", self.config.data.max_length)
         with torch.no_grad():
-            points = self.model.conditioned(z.to(next(self.model.parameters())), self.numbers(labels, len(z)))
-        with seeded(seed):
-            said = decode(self.model, points, temperature=1.0 if beam else temperature, beam=beam, **options)
+            z = self.model.conditioned(z, self.numbers(labels, len(z)))
+        stream = seeded(seed)
+        if temperature and not beam:
+            options["generator"] = stream.generator()
+        said = decode(self.model, z, temperature=1.0 if beam else temperature, beam=beam, **options)
         texts = self.tokenizer.decode_batch(said.tokens)
         return [Sentence(*row) for row in zip(texts, said.log_prob.tolist(), map(len, said.tokens), strict=True)]
 
@@ -243,6 +252,13 @@ class TextVAE(Pretrained):
         self, split: Split, *, samples: int = 100, seed: int = 0, seeds: int = 1, refined: int = 100
     ) -> Scores:
         """The scores of a split that was encoded with this model's tokenizer (see `score_split`)."""
+        if not isinstance(split, Split):
+            raise ConfigError(
+                f"a {type(split).__name__} was given where a split is expected: write "
+                "seqvae.text.corpus.load(sentences, tokenizer=model.tokenizer, whole=True).test"
+            )
+        check_seed(seed)
+        check_whole(0, samples=samples, seeds=seeds, refined=refined)
         options = {"samples": samples, "seed": seed, "seeds": seeds, "refined": refined}
         return score_split(self.model, split, target_kl=self.config.held_kl, **options)[0]
 
@@ -251,10 +267,8 @@ class TextVAE(Pretrained):
 
         An `UnknownWordsWarning` names words that the vocabulary lacks; so wherever sentences are given to the model.
         """
-        if isinstance(sentences, str):
-            raise ConfigError("one string was given where a list of sentences is expected: write [sentence]")
+        texts = read_texts(containers.sentences(sentences, self.config.data.column))
         longest = self.config.data.max_length
-        texts = containers.sentences(sentences, self.config.data.column)
         found = [[*ids, END][:longest] for ids in self.tokenizer.encode_batch(texts)]
         warn(typed(self.tokenizer, texts, found), stacklevel=4)
         return found

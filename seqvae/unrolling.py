@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqvae.arguments import check_number, check_whole
 from seqvae.decoding import ROWS, evaluating
 from seqvae.errors import ConfigError, TrainingError
 from seqvae.observations import Frames
@@ -100,10 +101,10 @@ def _drawn(rows: int, steps: int, width: int, generator: torch.Generator | None)
 
 def check_unrolling(*, temperature: float = 1.0, max_length: int = 128) -> None:
     """Raise a `ConfigError` if `unroll` could not use these options, so that a command can refuse before any work."""
+    check_number(temperature=temperature)
+    check_whole(1, max_length=max_length)
     if not 0 <= temperature < math.inf:
         raise ConfigError(f"temperature must be 0 (the mean of each frame) or more and finite, got {temperature}")
-    if max_length < 1:
-        raise ConfigError(f"max_length must be at least 1, got {max_length}")
 
 
 def _say(

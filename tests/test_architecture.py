@@ -13,8 +13,8 @@ ROOT = Path(seqvae.__file__).parent
 
 # Every module has its place here; a new one fails until somebody has thought about where it belongs.
 LAYERS = [
-    "batch drawing divergences spherical flows schedules errors options targets config pace machine validity "
-    "measures measures.scores measures.text_scores comparison comparison.tables",
+    "batch drawing divergences spherical flows schedules errors arguments rng options targets config pace machine "
+    "validity measures measures.scores measures.text_scores comparison comparison.tables",
     "dropout filters noise noise.base noise.denoising noise.word_dropout "
     "attention encoders encoders.base encoders.recurrent encoders.transformer "
     "decoders decoders.base decoders.recurrent decoders.transformer "
@@ -41,7 +41,8 @@ LAYERS = [
     "text_evaluation examination show show_series series_plots "
     "commands commands.comparing commands.generating commands.measuring commands.reading commands.series "
     "commands.steering commands.training "
-    "cli cli.arguments cli.comparing cli.generating cli.measuring cli.shared cli.steering cli.training __main__",
+    "cli cli.arguments cli.comparing cli.generating cli.measuring cli.shared cli.steering cli.streams cli.training "
+    "__main__",
 ]
 LAYER = {module: layer for layer, modules in enumerate(LAYERS) for module in modules.split()}
 SPEAKERS = {"cli", "commands", "show", "show_series"}

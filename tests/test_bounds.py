@@ -15,7 +15,6 @@ from torch import Tensor
 
 from seqvae.batch import END, Batch
 from seqvae.decoders import RecurrentDecoder
-from seqvae.decoding import seeded
 from seqvae.encoders import RecurrentEncoder
 from seqvae.errors import ConfigError
 from seqvae.measures.aggregate import bracket_information
@@ -28,6 +27,7 @@ from seqvae.noise import WordDropout
 from seqvae.observations import Tokens
 from seqvae.posteriors import DiagonalGaussian
 from seqvae.priors import StandardNormal
+from seqvae.rng import seeded
 from seqvae.vae import SequenceVAE
 
 CORPUS = [[4, END], [5, 4, END], [6, 6, 6, END], [7, 5, END], [4, 7, 7, 5, END], [6, 4, END], [END], [5, 6, 7]]

@@ -129,7 +129,8 @@ SMALL = {"latent": 2, "embedding": 8, "encoder": {"hidden": 8}, "decoder": {"hid
 
 def test_a_resumed_run_goes_on_with_the_weight_that_it_had(tiny_corpus, tmp_path):
     def run(folder, epochs, resume=False):
-        config = resolve_all(config_of(SMALL | {"target_kl": 1.0, "batch_size": 8, "max_epochs": epochs}))
+        options = {"target_kl": 1.0, "batch_size": 8, "validate_every": 4, "max_epochs": epochs}
+        config = resolve_all(config_of(SMALL | options))
         made = Run(config, tiny_corpus, folder, resume=resume, accelerator=Accelerator(mixed_precision="no"))
         for event in fit(made):
             if not resume and epochs == 4 and getattr(event, "update", 0) == 9:

@@ -8,7 +8,7 @@ import torch
 from seqvae import decoding
 from seqvae.batch import END, PADDING, START, UNKNOWN, Batch
 from seqvae.decoders import RecurrentDecoder
-from seqvae.decoding import beam_search, check_options, decode, evaluating, seeded
+from seqvae.decoding import beam_search, check_options, decode, evaluating
 from seqvae.encoders import RecurrentEncoder
 from seqvae.errors import ConfigError, TrainingError
 from seqvae.filters import filter_logits
@@ -16,6 +16,7 @@ from seqvae.noise import WordDropout
 from seqvae.observations import Tokens
 from seqvae.posteriors import DiagonalGaussian
 from seqvae.priors import StandardNormal
+from seqvae.rng import seeded
 from seqvae.vae import SequenceVAE
 
 VOCABULARY, LATENT = 8, 3

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.distributions import Independent, Laplace, Normal
 
-from seqvae.decoding import restart
 from seqvae.measures.draws import draw_prior
 from seqvae.measures.metrics import keyed_normal
+from seqvae.rng import seeded
 
 
 def test_keyed_noise_depends_on_its_own_keys_alone():
@@ -60,5 +60,6 @@ def test_draws_of_the_prior_are_not_the_noise_of_the_posterior():
 def test_a_stream_starts_where_torch_would_start_it(seed):
     torch.manual_seed(seed)
     expected = torch.rand(5), torch.randn(20)
-    restart(seed)
-    assert all(torch.equal(one, other) for one, other in zip((torch.rand(5), torch.randn(20)), expected, strict=True))
+    with seeded(seed):
+        found = torch.rand(5), torch.randn(20)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))

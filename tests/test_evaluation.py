@@ -13,7 +13,6 @@ from seqvae.batch import END, UNKNOWN, Batch
 from seqvae.build import build_model
 from seqvae.config import Config
 from seqvae.decoders import RecurrentDecoder
-from seqvae.decoding import seeded
 from seqvae.encoders import RecurrentEncoder
 from seqvae.errors import ConfigError, CorpusError, TrainingError
 from seqvae.measures import aggregate, bounds, evaluation, space
@@ -25,6 +24,7 @@ from seqvae.noise import WordDropout
 from seqvae.observations import Tokens
 from seqvae.posteriors import DiagonalGaussian, Posterior
 from seqvae.priors import StandardNormal
+from seqvae.rng import seeded
 from seqvae.vae import SequenceVAE
 
 VOCABULARY, LATENT = 12, 3

@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
+from seqvae import fitting
 from seqvae.checkpoint import Checkpoint
 from seqvae.errors import SeqVAEError, TrainingError
 from seqvae.fitting import Best, Run, Validation, fit
@@ -16,7 +17,7 @@ from seqvae.trainer import Step
 NOISY = {"encoder": {"dropout": 0.2}, "decoder": {"dropout": 0.2}, "noise": {"rate": 0.2}}
 PLAIN = {"name": "constant", "end": 1.0}
 SPOILT = 8
-SHORT = {"max_epochs": 5, "learning_rate": 1e-3}  # validations at 4, 8, 12, 16, 20
+SHORT = {"max_epochs": 5, "learning_rate": 1e-3, "validate_every": 4}  # validations at 4, 8, 12, 16, 20
 
 
 @pytest.fixture
@@ -238,7 +239,7 @@ def test_patience_ends_the_training_after_so_many_validations_without_a_better_b
 
 
 def test_the_learning_rate_is_halved_while_no_bound_is_better_and_a_sixth_time_ends_the_training(run):
-    it = run(halve_after=2, max_epochs=30, learning_rate=0.01, cool_down=0.0, warm_up=0)
+    it = run(halve_after=2, max_epochs=30, validate_every=4, learning_rate=0.01, cool_down=0.0, warm_up=0)
     rates = [validation.learning_rate for validation in validations(finish(it, spoil=True))]
     # Validations 1 and 2 are of good weights; two worse ones later, after 4, the rate of the next is half.
     assert rates[:8] == [0.01] * 4 + [0.005] * 2 + [0.0025] * 2
@@ -246,7 +247,7 @@ def test_the_learning_rate_is_halved_while_no_bound_is_better_and_a_sixth_time_e
 
 
 def test_halvings_are_known_to_a_resumed_run(run, tmp_path):
-    options = {"halve_after": 1, "max_epochs": 5, "learning_rate": 1e-3, "cool_down": 0.0}
+    options = {"halve_after": 1, "cool_down": 0.0, **SHORT}
     whole = validations(finish(run(tmp_path / "whole", **options), spoil=True))
     finish(run(tmp_path / "cut", **options), spoil=True, killed=14)
     rest = validations(finish(run(tmp_path / "cut", resume=True, **options)))
@@ -266,10 +267,14 @@ def test_no_update_is_validated_twice(run):
     assert updates == sorted(set(updates))
 
 
-def test_validations_come_each_epoch_or_each_so_many_updates(run):
-    each_epoch = validations(finish(run(max_epochs=3, weight={"name": "linear", "updates": 99})))
-    each_five = validations(finish(run(max_epochs=3, validate_every=5, weight={"name": "linear", "updates": 99})))
-    assert [v.update for v in each_epoch] == [4, 8, 12] and [v.update for v in each_five] == [5, 10, 12]
+@pytest.mark.parametrize(
+    ("shortest", "validate_every", "updates"),
+    [(1, None, [4, 8, 12]), (4, None, [4, 8, 12]), (5, None, [8, 12]), (50, None, [12]), (50, 5, [5, 10, 12])],
+)
+def test_validations_come_each_few_epochs_or_each_so_many_updates(shortest, validate_every, updates, run, monkeypatch):
+    monkeypatch.setattr(fitting, "SHORTEST", shortest)
+    told = validations(finish(run(max_epochs=3, validate_every=validate_every)))
+    assert [validation.update for validation in told] == updates
 
 
 def test_validating_more_often_does_not_change_the_training(run):
@@ -279,7 +284,7 @@ def test_validating_more_often_does_not_change_the_training(run):
 
 
 def test_a_loss_that_is_not_finite_leaves_the_last_good_model_in_the_folder(run, tmp_path):
-    it = run(tmp_path, max_epochs=5)
+    it = run(tmp_path, **SHORT)
     told = []
     with pytest.raises(TrainingError):
         for event in fit(it):

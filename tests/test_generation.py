@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
-from seqvae.decoding import decode, seeded
+from seqvae.decoding import decode
 from seqvae.errors import ConfigError
 from seqvae.generation import PATHS, linear, path, sample_prior, slerp
 from seqvae.observations import Tokens
+from seqvae.rng import seeded
 
 
 class Said(Tokens):

@@ -10,10 +10,10 @@ from torch.distributions import Independent, Normal
 from seqvae import TextVAE
 from seqvae.build import build_model, resolve
 from seqvae.config import loading
-from seqvae.decoding import seeded
 from seqvae.divergences import kl
 from seqvae.errors import ConfigError
 from seqvae.priors import PRIORS, Flow, LearntGaussian, Mixture
+from seqvae.rng import seeded
 from seqvae.text.corpus import load
 
 SENTENCES = [

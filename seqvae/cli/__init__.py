@@ -3,7 +3,6 @@ so that `seqvae --help` answers without torch.
 """
 
 import errno
-import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -15,19 +14,30 @@ import cyclopts
 from seqvae.cli import comparing, generating, measuring, steering, training  # noqa: F401  their commands join the application
 from seqvae.cli.arguments import recipe, stream_last
 from seqvae.cli.shared import app
+from seqvae.cli.streams import drop_streams, open_streams, report_escapes
 from seqvae.errors import SeqVAEError, UnknownWordsWarning
 from seqvae.machine import share_cores
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; a user's mistake is one line on standard error and exit code 2."""
+    open_streams()
     unknown: list[str] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UnknownWordsWarning)
-        warnings.showwarning = partial(_warned, unknown, warnings.showwarning)
-        _guarded(arguments)
-    for line in dict.fromkeys(unknown):  # only now: where the command fails, what made it fail is all there is to say
-        print(f"warning: {line}", file=sys.stderr)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UnknownWordsWarning)
+            warnings.showwarning = partial(_warned, unknown, warnings.showwarning)
+            code = _code(sys.argv[1:] if arguments is None else arguments)
+        for line in dict.fromkeys([] if code else unknown):  # where the command fails, its cause is all there is to say
+            print(f"warning: {line}", file=sys.stderr)
+        if line := report_escapes():
+            print(f"seqvae: {line}", file=sys.stderr)
+        sys.stderr.flush()
+    except BrokenPipeError:  # nobody reads the errors
+        sys.stderr = sys.stdout
+        code = 0
+    if code:
+        sys.exit(code)
 
 
 def _warned(
@@ -45,27 +55,28 @@ def _warned(
         usual(message, category, *place, **more)
 
 
-def _guarded(arguments: list[str] | None) -> None:
+def _code(arguments: list[str]) -> int:
+    """Run the command; the code to exit with."""
     try:
-        _run(sys.argv[1:] if arguments is None else arguments)
+        _run(arguments)
         sys.stdout.flush()
     except SeqVAEError as error:
         print(f"seqvae: {error}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except cyclopts.CycloptsError as error:
         print(f"seqvae: {_sentence(error)}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except BrokenPipeError:  # `seqvae sample ... | head`
-        sys.stderr.close()
-        sys.exit(0)
+        drop_streams()
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  or Python tries once more to write what is left
+        drop_streams()
         print("seqvae: no space left on the disk for the output", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
+    return 0
 
 
 def _sentence(error: cyclopts.CycloptsError) -> str:

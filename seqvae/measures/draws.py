@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from seqvae.batch import Batch
-from seqvae.decoding import restart, seeded
 from seqvae.flows import FlowDistribution
 from seqvae.measures.metrics import gaussian, keyed_normal, mix
+from seqvae.rng import seeded
 from seqvae.vae import SequenceVAE
 
 PRIOR = 0x9E3779B9  # sets the draws of the prior apart from those of the posterior with the same seed
@@ -92,8 +92,7 @@ def draw(distribution: Distribution, alone: Callable[[int], Tensor], keys: Tenso
         noise = keyed_normal(seed, keys, samples, distribution.event_shape[0])
         return distribution.push(noise.to(distribution.like.device))
     rows = []
-    with seeded(0):
-        for row, key in enumerate(mix(keys + mix(torch.tensor(seed % 2**63))).tolist()):
-            restart(key % 2**63)
+    for row, key in enumerate(mix(keys + mix(torch.tensor(seed % 2**63))).tolist()):
+        with seeded(key % 2**63):
             rows.append(alone(row))
     return torch.stack(rows)

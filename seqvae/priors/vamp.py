@@ -1,7 +1,7 @@
 """The VampPrior: a mixture of posteriors of learnt pseudo-inputs."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -55,8 +55,9 @@ class Vamp(Prior):
         """Batch (), event (D,), on the module's device; in single precision at least, as posteriors are."""
         count, length, _ = self.inputs.shape
         lengths = torch.full((count,), length, device=self.inputs.device)
-        # cuDNN has no backward pass for a recurrent network in evaluation mode.
-        with settled(self.encoder), settled(self.posterior), torch.backends.cudnn.flags(enabled=False):
+        # cuDNN has no backward pass for a recurrent network in evaluation mode; the switch is one for all threads.
+        switch = torch.backends.cudnn.flags(enabled=False) if torch.is_grad_enabled() else nullcontext()
+        with settled(self.encoder), settled(self.posterior), switch:
             h = self.encoder.read(self.inputs, lengths)
             q = self.posterior(h if self.labels is None else torch.cat([h, self.labels.to(h)], dim=1))
         weights = Categorical(logits=self.inputs.new_zeros(count), validate_args=False)
@@ -66,10 +67,11 @@ class Vamp(Prior):
 @contextmanager
 def settled(module: nn.Module) -> Iterator[None]:
     """Evaluation mode, with gradients; each submodule gets its own mode back afterwards."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
+    training = [part for part in module.modules() if part.training]
+    for part in training:
+        part.training = False
     try:
         yield
     finally:
-        for part, mode in modes.items():
-            part.training = mode
+        for part in training:
+            part.training = True

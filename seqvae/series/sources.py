@@ -122,8 +122,10 @@ def in_memory(series: Any, column: str | None = None) -> Table:
     for number, one in enumerate(items):
         try:
             arrays.append(np.asarray(one))
-        except ValueError:
-            raise CorpusError(f"series {number} is ragged: expected numbers (frames, channels)") from None
+        except (TypeError, ValueError):
+            raise CorpusError(
+                f"series {number} is a list of frames of different lengths: expected (frames, channels)"
+            ) from None
     if not arrays:
         raise CorpusError("the list of series is empty")
     arrays = [one[:, None] if one.ndim == 1 else one for one in arrays]

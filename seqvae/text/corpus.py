@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from seqvae.batch import END, UNKNOWN, Batch
+from seqvae.config import Data
 from seqvae.errors import ConfigError
 from seqvae.text.encoding import encode, trained
 from seqvae.text.labels import Labelled, label
@@ -218,7 +219,7 @@ def load(
     label_column: str | None = None,
     labels: Sequence[str] | None = None,
     tokenizer: str | Tokenizer = "word",
-    vocabulary_size: int = 10_000,
+    vocabulary_size: int = Data.vocabulary_size,
     lowercase: bool | None = None,
     split_punctuation: bool = True,
     max_length: int = 128,

@@ -6,7 +6,6 @@ All become data sets of `datasets`, memory-mapped from its cache on disk, so a c
 import difflib
 import os
 import sys
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -259,7 +258,7 @@ def _spool(stream: BinaryIO) -> Path:
 
 def _copy(stream: BinaryIO) -> Path:
     digest = xxhash.xxh3_128()
-    with tempfile.NamedTemporaryFile(dir=cache_folder(), delete=False) as file:
+    with open(cache_folder() / f"stream.{os.getpid()}", "wb") as file:
         while block := stream.read(1 << 20):
             digest.update(block)
             file.write(block)

@@ -9,6 +9,7 @@ from pathlib import Path
 import tokenizers
 
 from seqvae.batch import END, PADDING, START, UNKNOWN
+from seqvae.config import Data
 from seqvae.errors import CheckpointError, ConfigError, choose, expand
 from seqvae.text.pipelines import (
     NORMALIZERS,
@@ -65,7 +66,7 @@ class Tokenizer:
         cls,
         texts: Iterable[str],
         kind: str = "word",
-        vocabulary_size: int = 10_000,
+        vocabulary_size: int = Data.vocabulary_size,
         lowercase: bool | None = None,
         split_punctuation: bool = True,
     ) -> "Tokenizer":

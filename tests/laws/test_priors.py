@@ -5,9 +5,9 @@ import torch
 
 from seqvae.build import build_model
 from seqvae.config import Config
-from seqvae.decoding import seeded
 from seqvae.divergences import kl
 from seqvae.priors import PRIORS, Sphere
+from seqvae.rng import seeded
 
 VARIANTS: dict[str, list[dict]] = {
     "mixture": [{}, {"components": 3, "spread": 0.9}],

@@ -5,6 +5,7 @@ traceback.
 """
 
 import difflib
+import os
 from collections.abc import Iterable
 from numbers import Integral
 from pathlib import Path
@@ -80,3 +81,15 @@ def check_folder(option: str, path: Path) -> None:
     """Raise a `ConfigError` for a file to be written whose folder is not there, before any work is done for it."""
     if not path.parent.is_dir():
         raise ConfigError(f"{option} {path}: there is no folder {path.parent}")
+
+
+def expand(path: str | os.PathLike) -> Path:
+    """Return the path with a leading `~` or `~name` made the home folder, as a shell does, where there is one.
+
+    >>> expand("models/~").as_posix()
+    'models/~'
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)

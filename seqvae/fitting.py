@@ -95,7 +95,8 @@ class Run:
     def checkpoint(self) -> Checkpoint:
         """The model as it is now."""
         corpus, update = self.corpus, self.trainer.update
-        facts = {"corpus": corpus.name, "notes": corpus.notes, "fingerprint": corpus.fingerprint, "update": update}
+        known = {"fingerprint": corpus.fingerprint, "content": corpus.content}
+        facts = {"corpus": corpus.name, "notes": corpus.notes} | known | {"update": update}
         return Checkpoint(self.config, self.model, self.corpus.tokenizer, facts, corpus.labels)
 
     @property

@@ -16,7 +16,7 @@ from seqvae.card import card
 from seqvae.checkpoint import CARD, CONFIG, TOKENIZER, WEIGHTS, Checkpoint, write
 from seqvae.config import Config, Data, Model, Objective, Training
 from seqvae.decoding import evaluating
-from seqvae.errors import CheckpointError, ConfigError, choose
+from seqvae.errors import CheckpointError, ConfigError, choose, expand
 from seqvae.generation import path as path_named
 from seqvae.generation import sample_prior
 from seqvae.measures.bounds import Indexed
@@ -45,8 +45,8 @@ class Pretrained(ABC):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write what a model folder holds, and the card, into `folder`."""
-        self.checkpoint.save(Path(folder))
-        self.write_card(Path(folder))
+        self.checkpoint.save(expand(folder))
+        self.write_card(expand(folder))
 
     def push_to_hub(self, name: str, *, private: bool = False, token: str | None = None) -> str:
         """Upload the model as `owner/name` and return its address."""
@@ -99,7 +99,7 @@ def stored(name: str | Path) -> Checkpoint:
     """What a model folder holds, or a model `owner/name` of the hub."""
     if not isinstance(name, str | Path):
         raise ConfigError(f"a model of the name {shorten(name)}: expected a folder, or owner/name of the hub")
-    folder = Path(name)
+    folder = expand(name)
     if not folder.exists() and str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
         folder = _download(str(name))
     return Checkpoint.load(folder)

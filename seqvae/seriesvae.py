@@ -1,6 +1,7 @@
 """SeriesVAE: a trained model of real-valued series; arrays go in, arrays come out."""
 
 import dataclasses
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from seqvae.arguments import Points, check_whole, read_points, shorten
 from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
 from seqvae.config import for_series
-from seqvae.errors import CheckpointError, ConfigError
+from seqvae.errors import CheckpointError, ConfigError, expand
 from seqvae.measures.bounds import measure
 from seqvae.measures.held_out import score_split
 from seqvae.measures.scores import Scores
@@ -49,14 +50,13 @@ class SeriesVAE(Pretrained):
         self.frames = checkpoint.model.observation
 
     @classmethod
-    def fit(
-        cls, series: Sequence[Any] | str | Path, *, output: str | Path | None = None, **options: Any
-    ) -> "SeriesVAE":
+    def fit(cls, series: Any, *, output: str | os.PathLike | None = None, **options: Any) -> "SeriesVAE":
         """Train a model.
 
         Args:
-            series: a list of arrays, or anything that `seqvae train` takes: `curves`, a .npz, .npy or .parquet file, a
-                folder of such.
+            series: anything that `seqvae train` takes: `curves`, a .npz, .npy or .parquet file, a folder of such; or
+                series in memory: a list of arrays, one array (N, frames, channels), a dict of the arrays of a .npz
+                file, a table with a column of lists, or a dict of the splits train, valid and test, each of these.
             output: a folder for the model, which must not hold one yet; None keeps it in memory.
             options: those of `seqvae.config`, by name, as of `TextVAE.fit`.
 
@@ -65,11 +65,11 @@ class SeriesVAE(Pretrained):
             CorpusError: if the series cannot be read, or are too few.
         """
         config = resolve_all(for_series(config_of(options)))
-        folder = None if output is None else fresh(Path(output))
+        folder = None if output is None else fresh(expand(output))
         data = config.data
         corpus = load_series(series, column=data.column, max_length=data.max_length, seed=data.split_seed)
-        origin = str(series.resolve()) if isinstance(series, Path) else series
-        config = dataclasses.replace(config, corpus=located(origin) if isinstance(origin, str) else corpus.name)
+        place = located(series) if isinstance(series, str | os.PathLike) else corpus.name
+        config = dataclasses.replace(config, corpus=place)
         model = cls(fitted(config, corpus, folder))
         if folder is not None:
             model.write_card(folder)
@@ -170,7 +170,7 @@ class SeriesVAE(Pretrained):
             raise ConfigError("one series was given where a list of series is expected: write [series]")
         if isinstance(series, str | bytes) or not isinstance(series, Iterable):
             raise ConfigError(f"{shorten(series)} was given where a list of series is expected: write [series]")
-        table = in_memory(series)
+        table = in_memory(series, self.config.data.column)
         self.expect_channels(table.values.shape[1])
         return SeriesSplit(table, np.arange(len(table.lengths)), self.config.data.max_length)
 

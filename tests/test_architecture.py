@@ -23,8 +23,8 @@ LAYERS = [
     "posteriors.low_rank posteriors.von_mises_fisher "
     "priors priors.base priors.normal priors.gaussian priors.flow priors.mixture priors.sphere priors.vamp "
     "series series.corpus series.curves series.floors series.sources "
-    "text text.batching text.corpus text.dialects text.encoding text.faults text.files text.folders text.grammar "
-    "text.labels text.lexicon text.ngrams text.pipelines text.records text.sotu text.sources "
+    "text text.batching text.containers text.corpus text.dialects text.encoding text.faults text.files text.folders "
+    "text.grammar text.labels text.lexicon text.ngrams text.pipelines text.records text.sotu text.sources "
     "text.spacing text.splitting text.tokenizer text.unknown",
     "vae",
     "terms terms.term terms.rate terms.controlled terms.discrepancy terms.transport "

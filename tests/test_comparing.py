@@ -116,7 +116,7 @@ def test_models_that_read_other_text_are_refused(whole, corpus, tmp_path, capsys
     main(["train", str(corpus), *unlike, "--output", str(other)])
     with pytest.raises(SystemExit):
         main(["compare", str(whole / "lm" / "seed-0"), str(other), "--output", str(tmp_path / "x")])
-    assert "agree in lowercase, column and max_length" in capsys.readouterr().err
+    assert "agree in lowercase, column, label_column and max_length" in capsys.readouterr().err
 
 
 def test_trained_models_are_compared_as_they_are(whole, tmp_path, capsys):

@@ -187,7 +187,7 @@ def test_evaluate_writes_exactly_the_promised_scores(model, tmp_path, say):
 
 
 def test_evaluate_scores_a_file_of_the_user_whole(model, tmp_path, say):
-    (tmp_path / "mine.txt").write_text("the cat sat here .\nthe cat sat here .\nmy aunt sang by the sea .\n")
+    (tmp_path / "mine.txt").write_text("here sat the cat .\nhere sat the cat .\nby the sea sang my aunt .\n")
     say("evaluate", model, tmp_path / "mine.txt", "--samples", 3, "--json", tmp_path / "scores.json")
     assert json.loads((tmp_path / "scores.json").read_text())["sentences"] == 3
 
@@ -325,9 +325,9 @@ def test_two_processes_train_one_model(corpus, tmp_path):
 
 @pytest.fixture(scope="module")
 def labelled(corpus, tmp_path_factory):
-    """The sentences with a label that the verb decides, and one that has no second value."""
+    """Sentences that are not in the corpus, with a label that the verb decides, and one that has no second value."""
     path = tmp_path_factory.mktemp("labelled") / "labelled.csv"
-    rows = [f"{line},{'loud' if 'sang' in line else 'still'},all" for line in corpus.read_text().splitlines()]
+    rows = [f"{line} .,{'loud' if 'sang' in line else 'still'},all" for line in corpus.read_text().splitlines()]
     path.write_text("\n".join(["text,noise,same", *rows]) + "\n")
     return path
 

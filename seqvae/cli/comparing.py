@@ -29,7 +29,8 @@ def compare(
     Args:
         first: a model folder, or a TOML file with a table of options for each recipe; one for `seqvae train --config`
             is a recipe by itself.
-        others: further model folders; beside TOML files, more of them, and the corpus to train on.
+        others: further model folders, and the file of their corpus if it has moved; beside TOML files, more of them,
+            and the corpus to train on.
         seeds: trainings of each recipe, with seeds 0, 1, ...
         minutes: of each training, at most; by default what the recipes say.
         epochs: likewise.

@@ -11,6 +11,7 @@ import numpy as np
 
 from seqvae import runs, show
 from seqvae.checkpoint import METRICS, write
+from seqvae.commands.reading import same_content
 from seqvae.commands.training import trained
 from seqvae.comparison.outcomes import Outcome
 from seqvae.comparison.outcomes import compare as tabulated
@@ -58,14 +59,19 @@ def compare(sources: Sequence[str], *, budget: Budget, terms: Terms, output: Pat
     rest = [source for source in sources if source not in recipes]
     if recipes and len(rest) > 1:
         raise ConfigError(f"{shlex.join(rest)}: expected one corpus beside {shlex.join(recipes)}")
-    if not recipes and len(sources) < 2:
-        raise ConfigError(f"{sources[0]} alone: expected two or more model folders, or a TOML file of recipes")
+    files = [] if recipes else [source for source in sources if Path(source).is_file()]
+    folders = [source for source in sources if source not in files]
+    if not recipes and (len(folders) < 2 or len(files) > 1):
+        raise ConfigError(
+            f"{shlex.join(sources)}: expected two or more model folders, and the file of their corpus if it has moved, "
+            "or a TOML file of recipes"
+        )
     corpus = (*rest, "sotu")[0]
     if recipes and is_series(corpus):
         raise ConfigError(f"{corpus} holds series: `compare` is for models of text; train and evaluate one by one")
     if terms.text:
         check_packages()  # before any training
-    bench = Bench(terms)
+    bench = Bench(terms, [located(corpus)] if recipes else [located(source) for source in files])
     keep_freed_memory()
     if recipes:
         folder = output or runs.new(recipes[0], COMPARISONS)
@@ -76,8 +82,10 @@ def compare(sources: Sequence[str], *, budget: Budget, terms: Terms, output: Pat
         outcomes = [bench.run(*item) for item in work]
     else:
         folder = output or runs.new("models", COMPARISONS)
-        alike([TextVAE.from_pretrained(source).config for source in sources])
-        outcomes = [bench.score(Path(source), name) for source, name in zip(sources, named(sources), strict=True)]
+        models = [TextVAE.from_pretrained(source) for source in folders]
+        alike(models)
+        bench.places += [model.config.corpus for model in models]
+        outcomes = [bench.score(Path(source), name) for source, name in zip(folders, named(folders), strict=True)]
     publish(folder, outcomes, bench, command)
 
 
@@ -85,25 +93,31 @@ def begun(folder: Path, config: Config) -> bool:
     """Whether a training has begun in `folder`, which must then be one with these options."""
     if not (folder / runs.RESOLVED).is_file():
         return False
-    if differ := different(runs.options_of(folder).to_dict(), config.to_dict()):
+    differ = different(runs.options_of(folder).to_dict(), config.to_dict())
+    if differ and not (differ == {"corpus"} and same_content(folder, config)):
         raise ConfigError(f"{folder} was trained with another {', '.join(sorted(differ))}: name another --output")
     return True
 
 
-def alike(configs: Sequence[Config]) -> None:
-    """Refuse models of which two were trained on different text."""
-    for config in configs:
-        ours, theirs = ((c.corpus, c.data.split_seed) for c in (config, configs[0]))
-        if ours != theirs:
+def alike(models: Sequence[TextVAE]) -> None:
+    """Refuse models of which two were trained on different text: under different names, and not the same content."""
+    contents = [model.checkpoint.facts.get("content") for model in models]
+    for model, content in zip(models, contents, strict=True):
+        ours, theirs = ((one.config.corpus, one.config.data.split_seed) for one in (model, models[0]))
+        if ours != theirs and (content is None or content != contents[0]):
             shown = " and ".join(f"{corpus} (split seed {seed})" for corpus, seed in (theirs, ours))
             raise ConfigError(f"the models were trained on different text, {shown}: compare models of one corpus")
 
 
 class Bench:
-    """Where runs are made and scored, all on the same sentences."""
+    """Where runs are made and scored, all on the same sentences.
 
-    def __init__(self, terms: Terms) -> None:
-        self.terms = terms
+    Attributes:
+        places: where the corpus of a model can be too, if it is not where it was.
+    """
+
+    def __init__(self, terms: Terms, places: Sequence[str] = ()) -> None:
+        self.terms, self.places = terms, list(places)
         self.corpora: dict[str, Corpus] = {}  # by tokenizer and labels
         self.first: TextVAE | None = None
         self.told: tuple[list[str], list[int]] | None = None  # the text that all are scored on, and how much of it
@@ -155,13 +169,27 @@ class Bench:
     def corpus(self, model: TextVAE) -> Corpus:
         """The corpus that a model was trained on, in its tokens."""
         self.first = self.first or model
-        options = loading(model.config) | {"tokenizer": model.tokenizer, "labels": model.labels or None}
         data = model.config.data
         key = f"{model.tokenizer.to_json()} {data.max_length} {data.label_column} {model.labels}"
-        corpus = self.corpora.setdefault(key, self.corpora.get(key) or load(model.config.corpus, **options))
-        if model.checkpoint.facts.get("fingerprint", "") not in ("", corpus.fingerprint):
-            raise CorpusError(f"{model.config.corpus} has changed since a model was trained on it: train it again")
-        return corpus
+        if key in self.corpora and self.known(model, self.corpora[key]):
+            return self.corpora[key]
+        options = loading(model.config) | {"tokenizer": model.tokenizer, "labels": model.labels or None}
+        faults: list[CorpusError] = []
+        for place in dict.fromkeys([model.config.corpus, *self.places]):
+            try:
+                corpus = load(place, **options)
+            except CorpusError as error:
+                faults.append(error)
+                continue
+            if self.known(model, corpus):
+                self.corpora[key] = corpus
+                return corpus
+            faults.append(CorpusError(f"{place} has changed since a model was trained on it: train it again"))
+        raise faults[0]
+
+    def known(self, model: TextVAE, corpus: Corpus) -> bool:
+        """Whether a corpus is that of a model by its content."""
+        return model.checkpoint.facts.get("fingerprint", "") in ("", corpus.fingerprint)
 
     def check(self, split: Split, corpus: Corpus, name: str) -> None:
         """Refuse a model whose sentences are not those of the first, word for word: their scores cannot be compared."""
@@ -170,7 +198,7 @@ class Bench:
         if told != self.told:
             raise ConfigError(
                 f"{name} reads other sentences than the first model, or more of them, or in another case: "
-                "compare models that agree in lowercase, column and max_length"
+                "compare models that agree in lowercase, column, label_column and max_length"
             )
 
     def split(self, corpus: Corpus) -> Split:

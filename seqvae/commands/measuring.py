@@ -50,10 +50,12 @@ def evaluate(
     judge = None if language_model is None else TextVAE.from_pretrained(language_model)
     if labels and not model.model.latent:
         raise ConfigError("--label-column needs posterior means: a model of kind lm has none")
-    split, train = held.read(model)
+    split, train, notes = held.read(model)
     columns = {label: split.column(label) for label in labels or (factors(split) if model.model.latent else [])}
     for label, values in columns.items():
         probes.check(label, values)  # before any work
+    for note in notes:
+        show.remark(note)
     keep_freed_memory()
     options = {"samples": samples, "seeds": seeds, "refined": refined, "seed": seed}
     found = examine(model, split, train, folder=name, **options)
@@ -82,7 +84,9 @@ def diagnose(name: str, held: Held, *, seed: int, json: bool) -> None:
     model = opened(name)
     split: Split | SeriesSplit
     train: Split | SeriesSplit | None
-    split, train = held.read(model) if isinstance(model, TextVAE) else held.read_series(model)
+    split, train, notes = held.read(model) if isinstance(model, TextVAE) else held.read_series(model)
+    for note in notes:
+        show.remark(note)
     keep_freed_memory()
     found = examine(model, split, train, samples=SAMPLES, seed=seed, folder=name).diagnosis
     if json:

@@ -1,19 +1,27 @@
 """Which sentences a command reads: to score, to fit a density to, to learn an attribute from, or to work on."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from seqvae import show, steering
 from seqvae.aggregated import POINTS, Aggregate, Density, check_confidence
+from seqvae.checkpoint import Checkpoint
 from seqvae.config import Config, loading
 from seqvae.errors import ConfigError, CorpusError, SeqVAEError
 from seqvae.pretrained import Pretrained
 from seqvae.series.corpus import SeriesCorpus, SeriesSplit, load_series
 from seqvae.seriesvae import SeriesVAE
+from seqvae.text import splitting
 from seqvae.text.corpus import Corpus, Split, load
 from seqvae.text.labels import listed, named
+from seqvae.text.sources import Source as OpenCorpus
 from seqvae.text.sources import located, open_source
+from seqvae.text.splitting import Texts
 from seqvae.text.unknown import unmentioned
 from seqvae.textvae import ROWS, TextVAE
 
@@ -29,36 +37,51 @@ class Held:
     column: str | None
     limit: int | None
 
-    def read(self, model: TextVAE) -> tuple[Split, Split | None]:
-        """The sentences, divided as they were for training if they are those of the training; then also its own."""
+    def read(self, model: TextVAE) -> tuple[Split, Split | None, list[str]]:
+        """The sentences, divided as they were for training if they are those of the training; then also its own.
+
+        The third are facts to be told of what is scored once it is known that it will be, each a short sentence.
+        """
         return self._read(model)
 
-    def read_series(self, model: SeriesVAE) -> tuple[SeriesSplit, SeriesSplit | None]:
+    def read_series(self, model: SeriesVAE) -> tuple[SeriesSplit, SeriesSplit | None, list[str]]:
         """The same for series."""
-        split, train = self._read(model)
-        model.expect_channels(split.channels)
-        return split, train
+        return self._read(model)
 
-    def _read(self, model: TextVAE | SeriesVAE) -> tuple[Any, Any]:
+    def _read(self, model: TextVAE | SeriesVAE) -> tuple[Any, Any, list[str]]:
         config, facts = model.config, model.checkpoint.facts
         if self.limit is not None and self.limit < 2:
             raise ConfigError(f"--limit {self.limit}: expected 2 or more sentences")
         if self.corpus is None and nameless(model):
             raise ConfigError("the model was trained on standard input or a list in memory: name the corpus to score")
-        read, own = self.load(model) if isinstance(model, TextVAE) else self.load_series(model)
-        if own and facts.get("fingerprint", "") not in ("", read.fingerprint):
-            show.remark(f"{config.corpus} has changed since the training: what is scored may have been trained on")
+        try:
+            read, own = self.load(model, known=True) if isinstance(model, TextVAE) else self.load_series(model)
+        except CorpusError as error:
+            if self.corpus is None:
+                raise CorpusError(f"{error}; if the corpus has moved, name the place where it is now") from None
+            raise
         if self.split not in read.splits:
             raise CorpusError(f"{read.name} has no {self.split} sentences; it has: {', '.join(read.splits)}")
-        return read.splits[self.split].at_most(self.limit), read.train if own and self.split != "train" else None
+        split = read.splits[self.split].at_most(self.limit)
+        if isinstance(model, SeriesVAE) and isinstance(split, SeriesSplit):
+            model.expect_channels(split.channels)
+        if not own:
+            return split, None, overlap(model, split)
+        notes = []
+        if not self._named(config):
+            notes.append(f"{self.corpus} is the corpus of the training: its {self.split} sentences are scored")
+        elif facts.get("fingerprint", "") not in ("", read.fingerprint):
+            notes.append(f"{config.corpus} has changed since the training: what is scored may have been trained on")
+        return split, read.train if self.split != "train" else None, notes
 
-    def load(self, model: TextVAE) -> tuple[Corpus, bool]:
-        """The corpus, and whether it is that of the training."""
-        config = model.config
-        own = self.corpus is None or (self.corpus != "-" and located(self.corpus) == config.corpus)
+    def load(self, model: TextVAE, *, known: bool = False) -> tuple[Corpus, bool]:
+        """The corpus, and whether it is that of the training: by its name, or if `known` by its content."""
+        config, own = model.config, self._named(model.config)
+        opened = self._open(config)
+        with suppress(CorpusError):  # one that cannot be divided as that of the training is another
+            own = own or (known and content_of(config, opened) == model.checkpoint.facts.get("content"))
         read = load(
-            self.corpus or config.corpus,
-            column=self.column or (config.data.column if own else None),
+            opened,
             label_column=config.data.label_column,
             labels=model.labels or None,
             tokenizer=model.tokenizer,
@@ -68,18 +91,31 @@ class Held:
         )
         return read, own
 
+    def _named(self, config: Config) -> bool:
+        """Whether the corpus is that of the training by its name."""
+        return self.corpus is None or (self.corpus != "-" and located(self.corpus) == config.corpus)
+
+    def _open(self, config: Config) -> OpenCorpus:
+        """Open the corpus, with the column of the training where it has one of that name and none was named."""
+        source, column = self.corpus or config.corpus, config.data.column
+        if self._named(config) or self.column is not None or column is None or source == "-":
+            return open_source(source, self.column or column)
+        try:
+            return open_source(source, column)
+        except CorpusError:
+            return open_source(source)
+
     def load_series(self, model: SeriesVAE) -> tuple[SeriesCorpus, bool]:
         """The same for series."""
-        config = model.config
-        own = self.corpus is None or located(self.corpus) == config.corpus
-        read = load_series(
-            self.corpus or config.corpus,
-            column=self.column or (config.data.column if own else None),
-            max_length=config.data.max_length,
-            seed=config.data.split_seed,
-            whole=not own,
-        )
-        return read, own
+        config, own = model.config, self._named(model.config)
+        column = self.column or (config.data.column if own else None)
+        options: dict[str, Any] = {"max_length": config.data.max_length, "seed": config.data.split_seed}
+        source = self.corpus or config.corpus
+        with suppress(CorpusError):  # one that cannot be divided as that of the training is another
+            read = load_series(source, column=column, **options)
+            if own or read.content == model.checkpoint.facts.get("content"):
+                return read, True
+        return load_series(source, column=column, whole=not own, **options), own
 
 
 @dataclass(frozen=True)
@@ -178,10 +214,69 @@ class Labels:
 
 def corpus_of(config: Config) -> Corpus | SeriesCorpus:
     """The corpus of a run: of series where the run observes frames, else of sentences."""
-    if config.model.observation["name"] != "frames":
-        return load(config.corpus, **loading(config))
+    return load(config.corpus, **loading(config)) if is_of_text(config) else series_of(config)
+
+
+def series_of(config: Config) -> SeriesCorpus:
+    """The corpus of a run that observes frames."""
     data = config.data
     return load_series(config.corpus, column=data.column, max_length=data.max_length, seed=data.split_seed)
+
+
+def is_of_text(config: Config) -> bool:
+    """Whether a run observes tokens, not frames."""
+    return config.model.observation["name"] != "frames"
+
+
+def texts_of(config: Config, source: Any = None) -> Texts:
+    """The sentences of a run, divided as for its training; those of `source`, divided likewise, if it is given.
+
+    Raises:
+        CorpusError: when they cannot be read, or not be divided.
+    """
+    data = config.data
+    lowercase = data.tokenizer == "word" if data.lowercase is None else data.lowercase
+    return splitting.read(
+        config.corpus if source is None else source,
+        column=data.column,
+        label_column=data.label_column,
+        seed=data.split_seed,
+        lowercase=lowercase,
+    )
+
+
+def content_of(config: Config, source: Any = None) -> str:
+    """The content of a corpus divided as for a run: that of the run if and only if its sentences are the same."""
+    return splitting.content(texts_of(config, source).splits) if is_of_text(config) else series_of(config).content
+
+
+def overlap(model: TextVAE | SeriesVAE, split: Split | SeriesSplit) -> list[str]:
+    """How many of the sentences of another corpus were trained on, as a note; none where it is none."""
+    config, facts, keys = model.config, model.checkpoint.facts, None
+    if not nameless(model):
+        with suppress(SeqVAEError):
+            if isinstance(model, TextVAE):
+                texts = texts_of(config)
+                if splitting.content(texts.splits) == facts.get("content"):
+                    keys = texts.splits["train"].keys[texts.splits["train"].numbers]
+            elif (series := series_of(config)).content == facts.get("content") and series.train is not None:
+                keys = series.train.keys
+    if keys is None:
+        return [
+            "whether some of what is scored was trained on is not known: the training corpus cannot be read any more"
+        ]
+    seen, unit = int(np.isin(split.keys, keys).sum()), "sentences" if isinstance(split, Split) else "series"
+    told = f"{seen:,} of the {len(split):,} {unit} that are scored were trained on: new ones would score worse"
+    return [told] if seen else []
+
+
+def same_content(folder: Path, config: Config) -> bool:
+    """Whether the model in `folder` was trained on the same sentences or series, as `config` reads and divides them."""
+    try:
+        known = Checkpoint.load(folder).facts.get("content")
+        return known is not None and known == content_of(config)
+    except SeqVAEError:
+        return False
 
 
 def training_texts(model: TextVAE) -> tuple[Iterable[str] | None, str]:

@@ -150,8 +150,10 @@ def evaluate(
         series_plots.check_plot(plot)
     if labels and not model.model.latent:
         raise ConfigError("--label-column needs posterior means: a model of kind lm has none")
-    split, train = held.read_series(model)
+    split, train, notes = held.read_series(model)
     columns = factors(split, labels) if model.model.latent else {}
+    for note in notes:
+        show.remark(note)
     keep_freed_memory()
     found = examine(model, split, train, folder=folder, **options)
     results: dict[str, Any] = vars(found.scores) | {"floors": found.floors, "diagnosis": vars(found.diagnosis)}

@@ -11,7 +11,7 @@ from accelerate.utils import broadcast_object_list
 
 from seqvae import fitting, runs, show, show_series
 from seqvae.build import resolve_all
-from seqvae.commands.reading import corpus_of
+from seqvae.commands.reading import corpus_of, same_content
 from seqvae.config import Config, Data, Model, Objective, Training, for_series, for_text
 from seqvae.errors import ConfigError
 from seqvae.examination import examine
@@ -72,6 +72,8 @@ def trained(config: Config, folder: Path, *, resume: bool) -> fitting.Run:
         run = _prepared(config, folder, resume)
         if begins:
             runs.begin(folder, run.config)
+        elif PartialState().is_main_process and (begun := runs.options_of(folder)).corpus != config.corpus:
+            runs.begin(folder, replace(begun, corpus=config.corpus))  # it has moved
         keep_freed_memory()  # only now, since what was freed while reading would be kept too
         show.quiet()
         show.training(run)
@@ -108,7 +110,12 @@ def _resumed(folder: Path, given: Config, corpus: str | None) -> Config:
     changes = {k: v for k, v in changes.items() if v != getattr(default.training, k)}
     config = replace(stored, training=replace(stored.training, **changes))
     if corpus is not None and given.corpus != stored.corpus:
-        raise ConfigError(f"--resume goes on with corpus {stored.corpus}, not {given.corpus}: leave the corpus out")
+        config = replace(config, corpus=given.corpus)
+        if not same_content(folder, config):
+            raise ConfigError(
+                f"--resume goes on with corpus {stored.corpus}, not {given.corpus}, which holds something else: "
+                "leave the corpus out"
+            )
     if given.kind not in (stored.kind, default.kind):
         raise ConfigError(f"--resume goes on with kind = {stored.kind}, not {given.kind}: leave the option out")
     for group in ("data", "model", "objective", "training"):

@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from seqvae.batch import Batch
 from seqvae.errors import ConfigError, CorpusError
@@ -71,6 +71,12 @@ class SeriesSplit:
     def complete(self) -> np.ndarray:
         """(N,) bool, false where a series was cut and so has no end."""
         return self.table.lengths[self.numbers] < self.max_length
+
+    @cached_property
+    def keys(self) -> np.ndarray:
+        """(N,) uint64, equal for equal series as far as they are scored."""
+        series = (np.ascontiguousarray(one, np.float64) for one in self.series())
+        return np.array([xxhash.xxh3_64_intdigest(one.data) for one in series], np.uint64)
 
     @property
     def frames(self) -> int:
@@ -139,18 +145,23 @@ class SeriesCorpus:
         std = frames.std(axis=0)
         return frames.mean(axis=0), np.where(std > 0, std, 1.0)
 
+    @property
+    def content(self) -> str:
+        """The fingerprint, under the name that it has for sentences, where it leaves the tokenizer out."""
+        return self.fingerprint
+
     @cached_property
     def fingerprint(self) -> str:
         """A few letters that change when the series, or the way they were divided, do."""
         digest = hashlib.sha256()
         for name, split in self.splits.items():
             digest.update(f"{name} {len(split)} ".encode() + split.lengths.tobytes())
-            digest.update(np.concatenate(split.at_most(1000).series()).tobytes())
+            digest.update(np.concatenate(split.series()).tobytes())
         return digest.hexdigest()[:16]
 
 
 def load_series(
-    source: str | Path | Sequence[Any],
+    source: Any,
     *,
     column: str | None = None,
     max_length: int = 128,
@@ -160,8 +171,8 @@ def load_series(
     """Read a corpus of series and divide it.
 
     Args:
-        source: `curves`, a .npz, .npy or .parquet file, a folder with train, valid and test files, or a list of arrays.
-        column: the column of a parquet file that holds lists, where there are several.
+        source: `curves`, a .npz, .npy or .parquet file, a folder with train, valid and test files, or series in memory.
+        column: the column of a table that holds lists, where there are several.
         max_length: most steps of a series, its end included; longer ones are cut.
         seed: of the split, where none is given.
         whole: take a corpus without splits as it stands, all of it as `test`, in its order.

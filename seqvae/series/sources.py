@@ -4,19 +4,24 @@ Nothing is ever unpickled. The arrays of a .npz file are `values` (all frames be
 `lengths` (N,); or `x` (N, T, F), padded, and `lengths`. Any other array of N numbers or texts is a column of labels.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqvae.errors import CorpusError
+from seqvae.errors import CorpusError, expand
 from seqvae.series import curves
+from seqvae.text import containers
+from seqvae.text.folders import SPLITS
+
+if TYPE_CHECKING:
+    import pyarrow
 
 BUILT_IN = ("curves",)
 ARRAYS = (".npz", ".npy")
-SPLITS = {"train": "train", "valid": "valid", "validation": "valid", "dev": "valid", "test": "test"}
 FORMAT = "values (all frames below each other) and lengths, or x (series, frames, channels) and lengths"
 
 
@@ -44,37 +49,38 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def is_series(source: Any, column: str | None = None) -> bool:
+def is_series(source: str | Path, column: str | None = None) -> bool:
     """Whether a corpus is one of series, by its name or by the columns of its table; false for what is not there."""
-    if not isinstance(source, str | Path):
-        return any(not isinstance(one, str) for one in list(source)[:1])
-    path = Path(source)
+    path = expand(source)
     if str(source) in BUILT_IN or path.suffix.lower() in ARRAYS:
         return True
     if path.is_dir():
         return any(is_series(file, column) for file in _members(path).values())
-    return path.suffix.lower() == ".parquet" and path.is_file() and _lists(path, column) is not None
+    return path.suffix.lower() == ".parquet" and path.is_file() and _lists(_schema(path), column) is not None
 
 
-def open_series(source: str | Path | Sequence[Any], column: str | None = None) -> Source:
+def open_series(source: Any, column: str | None = None) -> Source:
     """Open a corpus of series.
 
     Args:
-        source: `curves`, a file, a folder with train, valid and test files, or a list of arrays (N, F) or (N,).
-        column: the column of a parquet file that holds lists, where there are several.
+        source: `curves`, a file, a folder with train, valid and test files; or series in memory (see `in_memory`), or a
+            dict of the splits train, valid and test.
+        column: the column of a table that holds lists, where there are several.
 
     Raises:
         CorpusError: for what is missing, no numbers, ragged, empty, or not finite.
     """
-    if not isinstance(source, str | Path):
-        return Source("series", {"train": in_memory(source)})
+    if not isinstance(source, str | os.PathLike):
+        parts = containers.splits(containers.collect(source), SPLITS)
+        given = Source("series", {split: in_memory(part, column) for split, part in parts.items()})
+        return _alike(containers.describe(source), given)
     if str(source) in BUILT_IN:
         drawn = curves.draw(curves.SIZE)
         phase, lengths = drawn.factors["phase"], drawn.factors["length"]
         columns = drawn.factors | {"phase_sine": np.sin(phase), "phase_cosine": np.cos(phase)}
         note = f"the noise of the curves alone has an entropy of {curves.entropy():.2f} nats per series"
         return Source(str(source), {"train": _checked("curves", drawn.values, lengths, columns)}, (note,))
-    path = Path(source)
+    path = expand(source)
     if not path.exists():
         raise CorpusError(f"no corpus {str(source)!r}: there is no such file or folder")
     if path.is_dir():
@@ -82,19 +88,44 @@ def open_series(source: str | Path | Sequence[Any], column: str | None = None) -
         if "train" not in files:
             raise CorpusError(f"the folder {path} has no train file: name one train.npz (or .npy, .parquet)")
         tables = {split: _read(file, column) for split, file in files.items()}
-        if len({table.values.shape[1] for table in tables.values()}) > 1:
-            counts = ", ".join(f"{split} {table.values.shape[1]}" for split, table in tables.items())
-            raise CorpusError(f"the files of {path} have different numbers of channels: {counts}")
-        return Source(path.resolve().name, tables)
+        return _alike(str(path), Source(path.resolve().name, tables))
     return Source(path.name, {"train": _read(path, column)})
 
 
-def in_memory(series: Sequence[Any]) -> Table:
-    """A list of arrays (N, F), or (N,) with one channel."""
-    try:
-        arrays = [np.asarray(one) for one in series]
-    except (TypeError, ValueError):
-        raise CorpusError("a series is a list of frames of different lengths: expected (frames, channels)") from None
+def _alike(shown: str, source: Source) -> Source:
+    """The source, if all its splits have as many channels."""
+    if len({table.values.shape[1] for table in source.tables.values()}) > 1:
+        counts = ", ".join(f"{split} {table.values.shape[1]}" for split, table in source.tables.items())
+        raise CorpusError(f"the splits of {shown} have different numbers of channels: {counts}")
+    return source
+
+
+def in_memory(series: Any, column: str | None = None) -> Table:
+    """Return series that are handed over in memory as a table.
+
+    Args:
+        series: a list of arrays (frames, F), or (frames,) with one channel, or any container of them; one array
+            (N, frames, F) or (N, frames); a dict of the arrays of a .npz file; or a table with a column of lists, as of
+            a parquet file.
+        column: of a table, the one that holds the lists.
+
+    Raises:
+        CorpusError: for what holds no series.
+    """
+    series = containers.collect(series)
+    if isinstance(series, Mapping) and any(hasattr(series.get(name), "shape") for name in ("values", "x")):
+        return _from_arrays(containers.describe(series), {name: np.asarray(array) for name, array in series.items()})
+    if (found := containers.table(series)) is not None:
+        return _of_table(containers.describe(series), found, column)
+    items = list(series) if getattr(series, "ndim", 1) > 1 else containers.values(series, "series", "series")
+    arrays = []
+    for number, one in enumerate(items):
+        try:
+            arrays.append(np.asarray(one))
+        except (TypeError, ValueError):
+            raise CorpusError(
+                f"series {number} is a list of frames of different lengths: expected (frames, channels)"
+            ) from None
     if not arrays:
         raise CorpusError("the list of series is empty")
     arrays = [one[:, None] if one.ndim == 1 else one for one in arrays]
@@ -179,15 +210,21 @@ def _checked(shown: str, values: np.ndarray, lengths: np.ndarray, columns: dict[
     return Table(np.ascontiguousarray(values), lengths.astype(np.int64), columns)
 
 
-def _lists(path: Path, column: str | None) -> str | None:
-    """The column of lists of a parquet file: the one named, or the only one where no column is text; else None."""
+def _schema(path: Path) -> "pyarrow.Schema":
+    """The columns of a parquet file; none where it cannot be read."""
     import pyarrow
     import pyarrow.parquet
 
     try:
-        schema = pyarrow.parquet.read_schema(path)
+        return pyarrow.parquet.read_schema(path)
     except (OSError, pyarrow.ArrowException):
-        return None
+        return pyarrow.schema([])
+
+
+def _lists(schema: "pyarrow.Schema", column: str | None) -> str | None:
+    """The column of lists of a table: the one named, or the only one where no column `text` is text; else None."""
+    import pyarrow
+
     types = pyarrow.types
     kinds = {f.name: f.type for f in schema}
     lists = [n for n, t in kinds.items() if types.is_list(t) or types.is_large_list(t) or types.is_fixed_size_list(t)]
@@ -198,29 +235,36 @@ def _lists(path: Path, column: str | None) -> str | None:
 
 
 def _parquet(path: Path, column: str | None) -> Table:
+    import pyarrow.parquet
+
+    return _of_table(str(path), pyarrow.parquet.read_table(path), column)
+
+
+def _of_table(shown: str, table: "pyarrow.Table", column: str | None) -> Table:
     """A column of lists of numbers, or of lists of frames, each a list of numbers."""
     import pyarrow
     import pyarrow.compute as pc
-    import pyarrow.parquet
 
-    chosen = _lists(path, column)
+    chosen = _lists(table.schema, column)
     if chosen is None:
-        raise CorpusError(f"{path} has no such column of lists, or several: name the one of the series with --column")
-    table = pyarrow.parquet.read_table(path)
+        raise CorpusError(
+            f"{shown} has no such column of lists, or several: name the one of the series with --column; its columns "
+            f"are: {', '.join(table.column_names)}"
+        )
     series = table.column(chosen).combine_chunks()
     if series.null_count:
-        raise CorpusError(f"column {chosen!r} of {path} has {series.null_count} empty cells: leave those rows out")
+        raise CorpusError(f"column {chosen!r} of {shown} has {series.null_count} empty cells: leave those rows out")
     lengths, frames = pc.list_value_length(series).to_numpy(zero_copy_only=False), pc.list_flatten(series)
     width = 1
     if pyarrow.types.is_nested(frames.type):
         widths = pc.unique(pc.list_value_length(frames)).to_pylist()
         if len(widths) != 1 or widths[0] is None:
             counts = ", ".join(sorted(map(str, widths)))
-            raise CorpusError(f"column {chosen!r} of {path} has frames of {counts} channels: all need the same number")
+            raise CorpusError(f"column {chosen!r} of {shown} has frames of {counts} channels: all need the same number")
         width, frames = widths[0], pc.list_flatten(frames)
     if not (pyarrow.types.is_floating(frames.type) or pyarrow.types.is_integer(frames.type)):
-        raise CorpusError(f"column {chosen!r} of {path} holds lists of {frames.type}: expected lists of numbers")
+        raise CorpusError(f"column {chosen!r} of {shown} holds lists of {frames.type}: expected lists of numbers")
     values = frames.to_numpy(zero_copy_only=False).reshape(-1, width)
     others = [n for n in table.column_names if n != chosen and not pyarrow.types.is_nested(table.schema.field(n).type)]
     columns = {name: table.column(name).to_numpy() for name in others}
-    return _checked(str(path), values, lengths.astype(np.int64), columns)
+    return _checked(shown, values, lengths.astype(np.int64), columns)

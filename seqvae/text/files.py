@@ -4,6 +4,7 @@ import contextlib
 import glob
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
@@ -91,8 +92,6 @@ def load_file(shown: str, path: Path, column: str | None = None) -> tuple["Datas
     Raises:
         CorpusError: when it cannot be read.
     """
-    import datasets
-
     suffix = Path(bare(path.name)).suffix.lower()
     kind = FORMATS.get(suffix, "text")
     inspect(shown, path, kind)
@@ -103,8 +102,7 @@ def load_file(shown: str, path: Path, column: str | None = None) -> tuple["Datas
             if kind == "json":
                 return load_records(shown, path, column)
             options: dict[str, Any] = {"encoding": "utf-8-sig"} if kind == "text" else {}
-            data_files = {"train": [glob.escape(str(path.resolve()))]}
-            return datasets.load_dataset(kind, data_files=data_files, split="train", **options), None
+            return _load_by_content(kind, path, options), None
     except CorpusError as error:
         raise error from None
     except Exception as error:
@@ -205,6 +203,35 @@ def _load_kept(path: Path, how: str, write: Callable[[Path], object]) -> "Datase
         return datasets.Dataset(datasets.table.MemoryMappedTable.from_file(str(target)), fingerprint=key)
     write(target)
     return datasets.Dataset(datasets.table.MemoryMappedTable.from_file(str(target)), fingerprint=key)
+
+
+def _load_by_content(kind: str, path: Path, options: dict[str, Any]) -> "Dataset":
+    """Load a file through a cache that knows it by its content: `datasets` itself goes by path and time.
+
+    The fingerprint of the data set is that content and the way it was read, so all that is kept under it is as safe.
+    """
+    import datasets
+
+    described = f"{content_key(path)}|{kind}|{sorted(options.items())}|{datasets.__version__}"
+    key = xxhash.xxh3_128_hexdigest(described.encode())
+    folder = cache_folder() / f"file-{key}"
+    known = folder / "tables.json"
+    if known.exists():
+        try:
+            tables = [str(folder / name) for name in json.loads(known.read_text(encoding="utf-8"))]
+            return _rename(key, datasets.concatenate_datasets([datasets.Dataset.from_file(table) for table in tables]))
+        except Exception:  # a part of it is gone or damaged: it is read again
+            shutil.rmtree(folder, ignore_errors=True)
+    source = {"train": [glob.escape(str(path.resolve()))]}
+    dataset = datasets.load_dataset(kind, data_files=source, split="train", cache_dir=str(folder), **options)
+    names = [os.path.relpath(table["filename"], folder) for table in dataset.cache_files]
+    settle(known, lambda part: part.write_text(json.dumps(names), encoding="utf-8"))
+    return _rename(key, dataset)
+
+
+def _rename(fingerprint: str, dataset: "Dataset") -> "Dataset":
+    dataset._fingerprint = fingerprint
+    return dataset
 
 
 def content_key(path: Path) -> str:

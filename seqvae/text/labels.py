@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from seqvae.errors import ConfigError, CorpusError
+from seqvae.text.containers import values
 from seqvae.text.pipelines import sound
 from seqvae.text.splitting import Rows, Texts
 
-Names = str | Sequence[str] | None  # labels: one for all sentences, or one for each
+Label = str | int  # as it stands in a table; true and false are ints
+Names = Label | Iterable[Label] | None  # labels: one for all sentences, or one for each
 
 MOST = 1_000  # different labels; a column with more is likelier one of names or numbers of the sentences
 NAMED = 20  # labels that an error names, at most
@@ -76,16 +78,20 @@ def numbered(given: Names, known: Sequence[str], column: str | None, count: int)
     """The numbers of the labels of `count` sentences; None for a model without labels.
 
     Args:
-        given: a label for all, or one for each; None if none was given.
+        given: a label for all, or one for each in any container of one dimension, as texts, whole numbers, or true and
+            false; None if none was given.
         known: those of the model, none for a model without labels.
         column: what to call them.
         count: of sentences.
 
     Raises:
         ConfigError: if they are needed and not given, given and not needed, not known, too many or too few.
+        CorpusError: for what cannot be a label.
 
     >>> numbered("past", ["future", "past"], "tense", 2)
     [1, 1]
+    >>> numbered(np.array([2, 1]), ["1", "2"], "stars", 2)
+    [1, 0]
     """
     if not known:
         if given is None:
@@ -93,10 +99,14 @@ def numbered(given: Names, known: Sequence[str], column: str | None, count: int)
         raise ConfigError("a label was given, but the model was trained without --label-column: leave it out")
     if given is None:
         raise ConfigError(f"the model needs a label, the {column!r} of the sentence: expected one of: {listed(known)}")
-    names = [given] * count if isinstance(given, str) else list(given)
+    one = isinstance(given, str | bytes) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0
+    found = [given] * count if one else values(given, "label", "labels")
+    names = [named(name, column or "") for name in found]
     if len(names) != count:
         raise ConfigError(f"{len(names)} labels were given: expected one for each of {count} sentences, or one for all")
     place = {name: number for number, name in enumerate(known)}
+    if "" in names:
+        raise ConfigError(f"label {names.index('')} is missing: expected one of: {listed(known)}")
     if unknown := [name for name in names if name not in place]:
         raise ConfigError(f"unknown label {unknown[0]!r}: expected one of: {listed(known)}")
     return [place[name] for name in names]
@@ -136,6 +146,8 @@ def named(value: Any, column: str) -> str:
     >>> named(True, "asks"), named(" no  label", "asks"), named(None, "asks")
     ('True', 'no label', '')
     """
+    if callable(getattr(value, "item", None)) and getattr(value, "ndim", 1) == 0:  # a number of NumPy or of torch
+        value = value.item()
     if value is None:
         return ""
     if not isinstance(value, str | int):  # true and false are ints

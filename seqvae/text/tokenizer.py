@@ -10,7 +10,7 @@ import tokenizers
 
 from seqvae.batch import END, PADDING, START, UNKNOWN
 from seqvae.config import Data
-from seqvae.errors import CheckpointError, ConfigError, choose
+from seqvae.errors import CheckpointError, ConfigError, choose, expand
 from seqvae.text.pipelines import (
     NORMALIZERS,
     PIECES,
@@ -176,7 +176,7 @@ class Tokenizer:
 
     def save(self, path: str | Path) -> None:
         """Write tokenizer.json to the file `path`."""
-        Path(path).write_text(self.to_json(), encoding="utf-8")
+        expand(path).write_text(self.to_json(), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
@@ -186,7 +186,7 @@ class Tokenizer:
             CheckpointError: for a missing or damaged file, or one that is not of these tokenizers.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = expand(path).read_text(encoding="utf-8")
         except FileNotFoundError:
             raise CheckpointError(f"no tokenizer at {path}") from None
         except (OSError, UnicodeDecodeError) as error:

@@ -134,7 +134,8 @@ class Training:
         validate_every: updates between validations; default each epoch, of short ones so many that they are 50 updates
             or more, and each 2,000 updates of a longer one.
         patience: stop after so many validations without a better bound; 0 = never.
-        precision: `bf16` computes the training's forward pass in bfloat16, `fp32` does not, `auto` asks the processor.
+        precision: `bf16` computes the training's forward pass in bfloat16, `fp32` does not, `auto` takes bf16 where a
+            measurement finds it quicker.
         trackers: also log to these (`tensorboard`, `wandb`, or whatever else accelerate knows).
     """
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -82,6 +83,12 @@ def model(folder):
     return TextVAE.from_pretrained(folder)
 
 
+@cache
+def trained(corpus, kind, column):
+    """A model, trained once; nobody may change it."""
+    return TextVAE.fit(corpus, kind=kind, label_column=column, **SMALL)
+
+
 @pytest.fixture
 def say(capsys):
     """Run a command in this process; what it printed, as lines."""
@@ -109,7 +116,7 @@ def one_line(call, *words):
 
 @pytest.mark.parametrize("kind", ["vae", "lm"])
 def test_samples_have_the_label_that_was_asked_for(kind, corpus):
-    model = TextVAE.fit(corpus, kind=kind, label_column="tense", **SMALL)
+    model = trained(corpus, kind, "tense")
     assert model.labels == ("future", "past", "present")
     for label in model.labels:
         assert sum(tense(text) == label for text in model.sample(50, label=label, seed=1)) >= 45
@@ -130,7 +137,7 @@ def test_what_the_label_decides_costs_a_conditional_model_nothing(kind, corpus):
     """A word that is one of three to a model without labels is known to one that has them: about log 3 = 1.1 nats."""
     held = {}
     for column in (None, "tense"):
-        model = TextVAE.fit(corpus, kind=kind, label_column=column, **SMALL)
+        model = trained(corpus, kind, column)
         labels = None if column is None else [tense for _, tense in ROWS]
         held[column] = -float(model.score([text for text, _ in ROWS], labels=labels, samples=20).mean())
     assert held["tense"] < held[None] - math.log(3) / 2

@@ -225,41 +225,10 @@ def test_the_scores_of_a_sentence_do_not_depend_on_the_batch_it_stands_in(model)
     assert float(whole[3]) == pytest.approx(float(alone[0]), abs=1e-4)
 
 
-def test_it_samples_interpolates_and_reconstructs(model):
-    assert model.sample(4, seed=1) == model.sample(4, seed=1) and len(model.sample(4, seed=1)) == 4
-    assert len(model.interpolate(SENTENCES[0], SENTENCES[-1], steps=5)) == 5
-    assert len(model.reconstruct(SENTENCES[:2])) == 2
-    z0, z1 = model.prior_draws(2, seed=0)
-    assert len(model.decode(model.walk(z0, z1, path="slerp"))) == 7 and not z0.requires_grad
-
-
-def test_it_is_saved_and_loaded_with_its_prior(model, tmp_path):
-    model.save_pretrained(tmp_path)
-    loaded = TextVAE.from_pretrained(tmp_path)
-    z = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
-    assert loaded.config == model.config
-    assert torch.equal(loaded.model.prior().log_prob(z), model.model.prior().log_prob(z))
-    assert loaded.sample(3, seed=2) == model.sample(3, seed=2)
-
-
-@pytest.mark.parametrize("kind", ["ae", "lm"])
-@pytest.mark.parametrize("name", sorted(PRIORS))
-def test_the_other_kinds_of_model_train_beside_it(kind, name):
-    model = TextVAE.fit(SENTENCES, kind=kind, **parts(name), **(TINY | {"max_epochs": 1}))
-    assert model.score(SENTENCES[:2], samples=2).isfinite().all() and len(model.sample(2, seed=0)) == 2
-
-
 @pytest.mark.parametrize("name", sorted(PRIORS))
 def test_it_trains_in_reduced_precision(half, name):
     model = TextVAE.fit(SENTENCES, **parts(name), **(TINY | {"max_epochs": 1, "precision": "bf16"}))
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in model.model.prior.parameters())
-
-
-@pytest.mark.parametrize("name", sorted(PRIORS))
-def test_free_bits_in_total_go_with_every_prior(name):
-    floor = {"free_bits": 2.0, "floor": "total"}
-    model = TextVAE.fit(SENTENCES, **parts(name), divergence=floor, **(TINY | {"max_epochs": 1}))
-    assert model.score(SENTENCES[:2], samples=2).isfinite().all()
 
 
 @pytest.mark.parametrize("floor", ["dimension", "batch"])

@@ -10,6 +10,10 @@ import tempfile
 # `datasets` reads this when it is imported, so it is set before any test module is.
 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="seqvae-tests-")
 
+from seqvae.machine import share_cores
+
+share_cores()  # before torch is imported: the workers share the cores
+
 import numpy as np
 import pytest
 import torch

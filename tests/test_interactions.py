@@ -23,6 +23,13 @@ def test_series_learn_from_the_importance_weighted_bound(gradient):
     assert len(model.sample(2, seed=0)) == 2
 
 
+@pytest.mark.parametrize("share", [True, False])
+def test_series_of_unequal_lengths_are_learnt_in_half_precision(half, share):
+    options = SMALL | {"precision": "bf16", "share_embedding": share}
+    model = SeriesVAE.fit(SERIES, **options)
+    assert model.score(SERIES[:3], samples=2).isfinite().all()
+
+
 def test_a_prior_that_moves_with_the_encoder_is_refused_by_lagging():
     with pytest.raises(ConfigError, match="vamp moves with the encoder"):
         TextVAE.fit(TEXTS, update={"name": "lagging"}, prior={"name": "vamp"}, **SMALL)

@@ -65,9 +65,10 @@ class RecurrentEncoder(Encoder):
         if bool((lengths == steps).all()):  # nothing to pack, and unpacked sequences are the quick path on a CPU
             outputs, _ = self.rnn(x)
         else:
-            packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
             half = torch.is_autocast_enabled(x.device.type) and x.device.type != "cpu"
             with torch.autocast(x.device.type, enabled=half):  # on a CPU each number of ids would be a shape to build
+                x = x.to(next(self.rnn.parameters()).dtype)  # embedded frames are of half precision
+                packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
                 outputs = self.rnn(packed)[0]
             outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=steps)
         return self._pool(outputs, lengths)

@@ -104,11 +104,13 @@ def pytest_addoption(parser):
     parser.addoption("--quicker", choices=["fp32", "bf16"], default="fp32", help="what `--precision auto` finds")
 
 
-@pytest.fixture(autouse=True)
-def no_measurement(request, monkeypatch):
+@pytest.fixture(autouse=True, scope="session")
+def no_measurement(request):
     """Whether bf16 is quicker here is not measured but said, for a test must not depend on how busy the machine is."""
     ratio = {"fp32": 2.0, "bf16": 0.5}[request.config.getoption("quicker")]
-    monkeypatch.setattr("seqvae.half_precision.ratio", lambda config: ratio)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seqvae.half_precision.ratio", lambda config: ratio)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from accelerate.utils import LoggerType, broadcast_object_list
 from seqvae import half_precision, machine
 from seqvae.config import Config, Training
 from seqvae.errors import ConfigError, choose
+from seqvae.rng import seeded
 
 
 def accelerator_for(config: Config, folder: Path | None) -> Accelerator:
@@ -100,7 +102,7 @@ def precision(
     if device.type == "cuda":
         known = torch.cuda.is_bf16_supported(including_emulation=False)
         return ("bf16" if known else "fp32"), f"this GPU computes in bf16{'' if known else ' by emulation at most'}"
-    if device.type != "cpu" or not torch.cpu.get_capabilities().get("avx512_bf16"):
+    if device.type != "cpu" or not (torch.cpu.get_capabilities().get("avx512_bf16") and half_possible(device)):
         return "fp32", "this processor does not compute in bf16"
     times = ratio()
     chosen: Literal["fp32", "bf16"] = "bf16" if times <= half_precision.MARGIN else "fp32"
@@ -112,7 +114,18 @@ def half_possible(device: torch.device) -> bool:
     known = torch.cpu.get_capabilities()
     if device.type != "cpu" or known.get("architecture") != "x86_64":
         return True
-    return all(known.get(name) for name in ("avx512_bw", "avx512_dq", "avx512_vl"))
+    return all(known.get(name) for name in ("avx512_bw", "avx512_dq", "avx512_vl")) and _lstm_in_half()
+
+
+@cache
+def _lstm_in_half() -> bool:
+    """Whether it does: oneDNN may have been told to do without instructions that there are (ONEDNN_MAX_CPU_ISA)."""
+    try:
+        with seeded(0), torch.enable_grad(), torch.autocast("cpu", torch.bfloat16):
+            torch.nn.LSTM(1, 1)(torch.zeros(1, 1, 1))
+    except RuntimeError:
+        return False
+    return True
 
 
 def agreed(accelerator: Accelerator, mine: bool) -> bool:

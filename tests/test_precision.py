@@ -1,6 +1,9 @@
 """bf16 is taken where it is quicker, and computes what fp32 does."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -23,6 +26,7 @@ RATIO = half_precision.ratio  # around tests it is replaced by a number
 def with_bf16(monkeypatch):
     """A processor that has bf16, as far as anybody asks it."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", **dict.fromkeys(BF16, True)})
+    monkeypatch.setattr(processes, "half_possible", lambda device: True)
 
 
 @pytest.mark.parametrize(("ratio", "expected"), [(0.5, "bf16"), (0.89, "bf16"), (0.95, "fp32"), (1.3, "fp32")])
@@ -44,6 +48,13 @@ def test_the_choice_stands_in_the_options_of_the_run(with_bf16, monkeypatch, rat
     assert config.training.precision == ("bf16" if ratio < 1 else "fp32")
     assert line.startswith(f"precision {config.training.precision}: ")
     assert processes.decide_precision(config)[0] == config  # which needs no other measurement
+
+
+def test_bf16_is_not_there_where_onednn_was_told_to_do_without(tmp_path):
+    code = "import torch; from seqvae.processes import *; cpu = torch.device('cpu'); print(precision('auto', cpu)[0])"
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert run.stdout.split() == ["fp32"]
 
 
 def test_a_run_may_be_resumed_in_another_precision(tmp_path):

@@ -15,9 +15,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from seqvae.machine import keep_freed_memory, share_cores
+from seqvae.machine import keep_freed_memory, limit_primitives, share_cores
 
 share_cores()  # before torch is imported
+if "--memory" not in sys.argv:  # where both train in one process, it has what a training in bf16 sets
+    limit_primitives(128)
 
 import numpy as np  # noqa: E402
 

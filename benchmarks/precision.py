@@ -8,6 +8,7 @@ Time is that of 5 updates of each precision in turn in one process; memory is th
 
 import argparse
 import itertools
+import os
 import statistics
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from pathlib import Path
 from seqvae.machine import keep_freed_memory, limit_primitives, share_cores
 
 share_cores()  # before torch is imported
-if "--memory" not in sys.argv:  # where both train in one process, it has what a training in bf16 sets
+ASIS = dict(os.environ)  # for processes that train in one precision alone, and set what they need
+if "--only" not in sys.argv:  # where both train in one process, it has what a training in bf16 sets
     limit_primitives(128)
 
 import numpy as np  # noqa: E402
@@ -113,7 +115,8 @@ def main() -> None:
         print("\n| MiB after updates | " + " | ".join(map(str, marks)) + " |\n| --- |" + " ---: |" * len(marks))
         for name in PRECISIONS:
             command = [sys.executable, "-m", "benchmarks.precision", *sys.argv[1:], "--only", name]
-            printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+            run = subprocess.run(command, check=True, capture_output=True, text=True, env=ASIS)
+            printed = run.stdout.split()
             print(f"| {name} | " + " | ".join(f"{float(value):,.0f}" for value in printed) + " |", flush=True)
 
 

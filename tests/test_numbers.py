@@ -184,7 +184,6 @@ def test_on_a_sphere_directions_are_counted_however_near_their_means_are_to_its_
 
 
 def test_the_variance_of_a_flow_is_that_of_its_draws(small_model, random_batch):
-    pytest.importorskip("zuko")
     model, twin = small_model(prior={"name": "flow", "hidden": 4}), small_model()
     for parameter in model.prior.parameters():
         torch.nn.init.zeros_(parameter)  # N(0, I)

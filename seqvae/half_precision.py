@@ -30,7 +30,7 @@ def ratio(config: Config) -> float:
     It is kept in the cache by processor, threads, torch and sizes; without a cache it is measured each time.
     """
     sizes = sizes_of(config)
-    known = (processor(), torch.get_num_threads(), torch.__version__, sorted(sizes.items()))
+    known = (processor(), torch.get_num_threads(), torch.__version__, OPERATIONS, sorted(sizes.items()))
     name = f"bf16-{hashlib.sha256(repr(known).encode()).hexdigest()[:16]}.txt"
     with contextlib.suppress(OSError, ValueError, SeqVAEError):
         found = float((cache_folder() / name).read_text())

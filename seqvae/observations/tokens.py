@@ -104,14 +104,14 @@ class Tokens(Observation):
         """(B, T) nats; normalized in single precision at least, since bf16 has three digits."""
         said, count = targets.flatten(), targets.numel()
         extra = padding(count, features.device)
-        x, said = self.project(F.pad(features.flatten(0, 1), (0, 0, 0, extra))), F.pad(said, (0, extra))
+        x, said = self.project(lengthen(features.flatten(0, 1), extra)), lengthen(said, extra)
         (weight, bias), *rest = self._pieces()
         cluster = torch.bucketize(said, said.new_tensor(self.edges[1:-1]), right=True)  # 0: the shortlist
         log_prob = score(x, weight, bias, torch.where(cluster == 0, said, self.edges[1] + cluster - 1))
         for number, (start, (weight, bias)) in enumerate(zip(self.edges[1:], rest, strict=False), start=1):
             rows = (cluster == number).nonzero()[:, 0]
             extra = padding(len(rows), features.device)
-            within = score(x[F.pad(rows, (0, extra))], weight, bias, F.pad(said[rows] - start, (0, extra)))
+            within = score(x[lengthen(rows, extra)], weight, bias, lengthen(said[rows] - start, extra))
             log_prob = log_prob.index_add(0, rows, within[: len(rows)])
         return log_prob[:count].view(targets.shape)
 
@@ -190,6 +190,11 @@ def padding(rows: int, device: torch.device) -> int:
         return 0
     step = max(32, 1 << max(0, (rows - 1).bit_length() - 2))
     return -rows % step
+
+
+def lengthen(x: Tensor, extra: int) -> Tensor:
+    """(N, ...) -> (N + extra, ...), zeros behind; the tensor itself where there is nothing to add."""
+    return torch.cat([x, x.new_zeros(extra, *x.shape[1:])]) if extra else x
 
 
 def score(x: Tensor, weight: Tensor, bias: Tensor, choice: Tensor) -> Tensor:

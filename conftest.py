@@ -10,7 +10,7 @@ import tempfile
 # `datasets` reads this when it is imported, so it is set before any test module is.
 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="seqvae-tests-")
 
-from seqvae.machine import share_cores
+from seqvae.training.machine import share_cores
 
 share_cores()  # before torch is imported: the workers share the cores
 
@@ -109,7 +109,7 @@ def no_measurement(request):
     """Whether bf16 is quicker here is not measured but said, for a test must not depend on how busy the machine is."""
     ratio = {"fp32": 2.0, "bf16": 0.5}[request.config.getoption("quicker")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("seqvae.half_precision.ratio", lambda config: ratio)
+        patch.setattr("seqvae.training.half_precision.ratio", lambda config: ratio)
         yield
 
 

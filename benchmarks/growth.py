@@ -12,16 +12,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from seqvae.machine import keep_freed_memory, share_cores
+from seqvae.training.machine import keep_freed_memory, share_cores
 
 share_cores()  # before torch is imported
 
 from benchmarks.speed import held, rate  # noqa: E402
 from benchmarks.workloads import made_up  # noqa: E402
-from seqvae.comparison.drawing import COLOURS, canvas, save, style  # noqa: E402
 from seqvae.config import Config  # noqa: E402
-from seqvae.fitting import Run  # noqa: E402
-from seqvae.processes import accelerator_for  # noqa: E402
+from seqvae.reports.figure_style import COLOURS, canvas, save, style  # noqa: E402
+from seqvae.training.loop import Run  # noqa: E402
+from seqvae.training.runtime import accelerator_for  # noqa: E402
 
 USUAL = {"batch size": 64, "words a sentence": 10, "hidden units": 256, "vocabulary": 10_000, "sentences": 20_000}
 SIZES = {

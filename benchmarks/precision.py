@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from seqvae.machine import keep_freed_memory, limit_primitives, share_cores
+from seqvae.training.machine import keep_freed_memory, limit_primitives, share_cores
 
 share_cores()  # before torch is imported
 ASIS = dict(os.environ)  # for processes that train in one precision alone, and set what they need
@@ -26,11 +26,11 @@ if "--only" not in sys.argv:  # where both train in one process, it has what a t
 import numpy as np  # noqa: E402
 
 from seqvae.config import Config  # noqa: E402
-from seqvae.fitting import Run  # noqa: E402
-from seqvae.half_precision import ratio  # noqa: E402
-from seqvae.processes import accelerator_for  # noqa: E402
-from seqvae.text.corpus import Corpus, load  # noqa: E402
-from seqvae.trainer import Step  # noqa: E402
+from seqvae.data.text.corpus import Corpus, load  # noqa: E402
+from seqvae.training.half_precision import ratio  # noqa: E402
+from seqvae.training.loop import Run  # noqa: E402
+from seqvae.training.runtime import accelerator_for  # noqa: E402
+from seqvae.training.trainer import Step  # noqa: E402
 
 PRECISIONS = ("fp32", "bf16")
 MARKS = (10, 100, 300, 600)  # updates after which memory is read

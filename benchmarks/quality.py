@@ -21,14 +21,13 @@ import torch
 from benchmarks.reference import Reference, optimizer, step
 from benchmarks.workloads import endless, reference_of, sentences_of
 from seqvae.config import Config
-from seqvae.fitting import Run, fit
-from seqvae.machine import keep_freed_memory
-from seqvae.processes import accelerator_for
-from seqvae.recipes import Budget, plan
-from seqvae.text.batching import Batches
-from seqvae.text.corpus import Corpus, load
-from seqvae.text.sources import located
-from seqvae.validation import Validation
+from seqvae.data.batching import Batches
+from seqvae.data.text.corpus import Corpus, load
+from seqvae.data.text.sources import located
+from seqvae.reports.comparison.recipes import Budget, plan
+from seqvae.training.loop import Run, Validation, fit
+from seqvae.training.machine import keep_freed_memory
+from seqvae.training.runtime import accelerator_for
 
 SIDES = ["ours", "reference"]
 SCORED, MEASUREMENTS = 5000, 20  # sentences, and how often within the time

@@ -17,9 +17,9 @@ import time
 import torch
 
 from benchmarks.workloads import HIDDEN, config, corpus_of
-from seqvae.fitting import Run
-from seqvae.machine import keep_freed_memory
-from seqvae.processes import accelerator_for
+from seqvae.training.loop import Run
+from seqvae.training.machine import keep_freed_memory
+from seqvae.training.runtime import accelerator_for
 
 SETUPS = {"one thread": (1, 1), "two threads": (1, 2), "two processes of one thread": (2, 1)}
 

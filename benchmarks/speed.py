@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqvae.machine import keep_freed_memory, share_cores
+from seqvae.training.machine import keep_freed_memory, share_cores
 
 share_cores()  # before torch is imported
 

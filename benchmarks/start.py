@@ -20,14 +20,14 @@ from pathlib import Path
 import numpy as np
 
 from seqvae import TextVAE
-from seqvae.text.corpus import load
+from seqvae.data.text.corpus import load
 
 TIMES = 5
 FIRST = """
 import sys, time
 begin = time.perf_counter()
-from seqvae.text.batching import Batches
-from seqvae.text.corpus import load
+from seqvae.data.batching import Batches
+from seqvae.data.text.corpus import load
 corpus = load(sys.argv[1])
 read = time.perf_counter()
 next(Batches(corpus.train, batch_size=64).epoch(0))
@@ -35,7 +35,7 @@ print(time.perf_counter() - begin, time.perf_counter() - read)
 """
 TOKENIZE = """
 import sys, time
-from seqvae.text.tokenizer import Tokenizer
+from seqvae.data.text.tokenizer import Tokenizer
 lines = open(sys.argv[1], encoding="utf-8").read().splitlines()[:200_000]
 tokenizer = Tokenizer.train(lines[:20_000], "word")
 begin = time.perf_counter()

@@ -13,21 +13,20 @@ import torch
 from torch import Tensor
 
 from benchmarks.reference import Reference, optimizer, step
-from seqvae.batch import END, Batch
-from seqvae.build import build_model, build_objective, make
-from seqvae.config import Config
-from seqvae.decoding import beam_search, decode
-from seqvae.fitting import Run, fit
-from seqvae.measures.aggregate import bracket_information
-from seqvae.measures.bounds import measure
-from seqvae.options import Part
-from seqvae.pace import optimizer_of
-from seqvae.posteriors.gaussian import diagonal_gaussian
-from seqvae.processes import accelerator_for
-from seqvae.text.batching import Batches, ordered
-from seqvae.text.corpus import Corpus, Split, load
-from seqvae.text.sources import located
-from seqvae.vae import SequenceVAE
+from seqvae.config import Config, Part
+from seqvae.data.batch import END, Batch
+from seqvae.data.batching import Batches, ordered
+from seqvae.data.text.corpus import Corpus, Split, load
+from seqvae.data.text.sources import located
+from seqvae.evaluation.latent_space import bracket_information
+from seqvae.evaluation.likelihood import measure
+from seqvae.model.decoding import beam_search, decode
+from seqvae.model.posteriors import diagonal_gaussian
+from seqvae.model.vae import SequenceVAE
+from seqvae.training.build import build_model, build_objective, make
+from seqvae.training.loop import Run, fit
+from seqvae.training.runtime import accelerator_for
+from seqvae.training.trainer import optimizer_of
 
 LATENT, LONGEST, SAMPLES, DRAWN, WIDTH = 32, 64, 500, 1024, 5
 VOCABULARY, HIDDEN, DROPOUT = 10_000, 256, 0.5

@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from seqvae.data.text.sources import BUILT_IN
+from seqvae.data.text.splits import Texts, read
 from seqvae.errors import SeqVAEError
-from seqvae.text.sources import BUILT_IN
-from seqvae.text.splitting import Texts, read
 
 
 def main() -> int:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seqvae.errors import SeqVAEError
-    from seqvae.seriesvae import SeriesVAE
-    from seqvae.textvae import TextVAE
+    from seqvae.series_vae import SeriesVAE
+    from seqvae.text_vae import TextVAE
 
 __version__ = "0.1.0"
 __all__ = ["SeqVAEError", "SeriesVAE", "TextVAE", "__version__"]
 
-_PUBLIC = {"SeriesVAE": "seqvae.seriesvae", "TextVAE": "seqvae.textvae", "SeqVAEError": "seqvae.errors"}
+_PUBLIC = {"SeriesVAE": "seqvae.series_vae", "TextVAE": "seqvae.text_vae", "SeqVAEError": "seqvae.errors"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,19 +1,124 @@
 """Every option and its default, in one place, without importing torch.
 
 The same names serve on the command line (`--model.latent 64`), in a TOML file (`[model]` / `latent = 64`), in
-`TextVAE.fit(latent=64)` and in a model folder's config.json. A *part* names one tenant of a room and its options; which
-names and options there are, the rooms' catalogues say (`seqvae.build`).
+`TextVAE.fit(latent=64)` and in a model folder's config.json. A *part* is the name of an implementation and its options;
+which names and options there are, the catalogues say (`seqvae.training.build`).
 """
 
 import dataclasses
 import json
 import shlex
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, is_dataclass, replace
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin
 
-from seqvae.errors import ConfigError, choose
-from seqvae.options import Part, completed, typed
-from seqvae.targets import TargetBy, held, target_of
+from seqvae.errors import ConfigError, choose, shown
+
+Part = dict[str, Any]  # the `name` of one of a catalogue, and its options
+
+
+def completed(given: Part, default: Part) -> Part:
+    """`given` over the default part; the default's options count only for the part of that name.
+
+    >>> completed({"rate": 0.5}, {"name": "word-dropout", "rate": 0.3})
+    {'name': 'word-dropout', 'rate': 0.5}
+    >>> completed({"name": "constant"}, {"name": "linear", "updates": 9})
+    {'name': 'constant'}
+    """
+    given = {str(name).replace("-", "_"): value for name, value in given.items()}  # as on the command line
+    same = str(given.get("name", default["name"])) == default["name"]
+    return {**default, **given} if same else given
+
+
+def typed(value: Any, annotation: Any, name: str) -> Any:
+    """`value`, if it has the type of the option `name`; a list stands for a tuple, which JSON and TOML do not have.
+
+    Raises:
+        ConfigError: if it has another type.
+    """
+    value = plain(value)
+    options = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    for kind in options:
+        origin = get_origin(kind)
+        if origin is Literal:
+            return choose(f"value of {name}", str(value), get_args(kind))
+        if origin is tuple and isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        wanted: Any = {float: (int, float), dict: dict}.get(origin or kind, kind)
+        if origin in (None, dict) and isinstance(value, wanted) and (kind is bool or not isinstance(value, bool)):
+            return value
+    expected = " or ".join(_named(kind) for kind in options)
+    raise ConfigError(f"option {name} = {shown(repr(value))}: expected {expected}")
+
+
+def plain(value: Any) -> Any:
+    """A number of NumPy or torch as one of Python; anything else as it is."""
+    return value.item() if getattr(value, "shape", None) == () else value
+
+
+def _named(kind: Any) -> str:
+    """A type as a user would say it."""
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "none"}
+    if isinstance(kind, type) and is_dataclass(kind):
+        return f"a seqvae.config.{kind.__name__}"
+    return words.get(kind, "a list of texts" if get_origin(kind) is tuple else "a table such as {name: recurrent}")
+
+
+TOLERANCE = 0.05  # relative distance from the target up to which a KL of held-out sentences has met it
+TargetBy = Literal["controller", "minimum-rate", "capacity", "free-bits"]
+
+# A divergence, its option for the target, others, and the constant weight. One setting serves all targets, since what
+# moves does so by relative distances. Where a method only keeps the KL from falling below its target the weight has to
+# be above 1, or a KL that is larger at weight 1 would stay there. docs/log.md has what was seen of them.
+HOLDERS: dict[str, tuple[str, str, Part, float]] = {
+    "controller": ("controlled", "target", {}, 1.0),
+    "minimum-rate": ("minimum-rate", "rate", {"damping": 1.0}, 2.0),
+    "capacity": ("capacity", "target", {"rise": 500}, 3.0),
+    "free-bits": ("kl", "free_bits", {"floor": "batch"}, 2.0),
+}
+
+
+def held(divergence: Part, target: float, by: TargetBy) -> dict[str, Part]:
+    """The `divergence` and the `weight` that hold the KL at `target` nats per sentence in the way that `by` names.
+
+    Args:
+        divergence: as it was given; its options stay, but for the target itself, if it is the one that `by` stands for.
+        target: nats per sentence.
+        by: one of `HOLDERS`.
+
+    >>> held({"name": "kl"}, 8.0, "capacity")["divergence"]
+    {'rise': 500, 'name': 'capacity', 'target': 8.0}
+    """
+    name, option, others, weight = HOLDERS[by]
+    given = divergence if divergence["name"] == name else {}
+    return {
+        "divergence": {**others, **given, "name": name, option: target},
+        "weight": {"name": "constant", "end": weight},
+    }
+
+
+def target_of(divergence: Part) -> float | None:
+    """The KL that a divergence draws the model to, nats per sentence; None if it has none, or 0."""
+    return float(divergence.get("target", 0.0)) or None
+
+
+def met(kl: float, target: float | None) -> bool:
+    """Whether the KL of held-out sentences is the target, up to 5 %, or none was asked for.
+
+    >>> met(5.1, 5.3), met(4.61, 5.3), met(0.0, None)
+    (True, False, True)
+    """
+    return target is None or abs(kl / target - 1) <= TOLERANCE
+
+
+def miss(kl: float, target: float) -> str:
+    """What to say of a KL that has not met its target.
+
+    >>> miss(4.61, 5.3)
+    'target missed: KL 4.61 where 5.3 was asked'
+    """
+    return f"target missed: KL {kl:.2f} where {target:g} was asked"
+
 
 NO_LABELS = "nothing, since models of series are not conditioned"
 NO_WORDS = (
@@ -180,7 +285,7 @@ class Config:
             model, with no words dropped. Options that concern what a kind does not have rest.
         target_kl: hold the KL at so many nats per sentence: short for a divergence with that target and a constant
             weight. Kinds ae and lm have no KL to be held.
-        target_by: which divergence holds it (see `seqvae.targets`).
+        target_by: which divergence holds it (see `seqvae.config`).
         data, model, objective, training: the options of each.
     """
 
@@ -291,7 +396,7 @@ def for_text(config: Config) -> Config:
 
 
 def loading(config: Config) -> dict[str, Any]:
-    """The options of `data` as `seqvae.text.corpus.load` names them."""
+    """The options of `data` as `seqvae.data.text.corpus.load` names them."""
     options = dict(vars(config.data))
     return options | {"seed": options.pop("split_seed")}
 

@@ -1,4 +1,4 @@
-"""What trained models of text and of series share: their folder, the hub, the way in and through the latent space."""
+"""What trained models of text and of series share: their folder, the hub, the model card, encoding, paths."""
 
 import dataclasses
 from abc import ABC, abstractmethod
@@ -10,20 +10,19 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from seqvae import fitting
-from seqvae.arguments import read_points, shorten
-from seqvae.card import card
-from seqvae.checkpoint import CARD, CONFIG, TOKENIZER, WEIGHTS, Checkpoint, write
 from seqvae.config import Config, Data, Model, Objective, Training
-from seqvae.decoding import evaluating
-from seqvae.errors import CheckpointError, ConfigError, choose, expand
-from seqvae.generation import path as path_named
-from seqvae.generation import sample_prior
-from seqvae.measures.bounds import Indexed
-from seqvae.measures.scores import Scores
-from seqvae.processes import accelerator_for
-from seqvae.series.corpus import SeriesCorpus
-from seqvae.text.corpus import Corpus
+from seqvae.data.series.corpus import SeriesCorpus
+from seqvae.data.text.corpus import Corpus
+from seqvae.data.text.labels import listed
+from seqvae.errors import CheckpointError, ConfigError, choose, expand, shorten
+from seqvae.evaluation.likelihood import Indexed
+from seqvae.evaluation.scores import Scores, rows
+from seqvae.latent.paths import path as path_named
+from seqvae.latent.paths import sample_prior
+from seqvae.model.modes import evaluating, read_points
+from seqvae.training import loop
+from seqvae.training.checkpoint import CARD, CONFIG, TOKENIZER, WEIGHTS, Checkpoint, write
+from seqvae.training.runtime import accelerator_for
 
 
 class Pretrained(ABC):
@@ -107,8 +106,8 @@ def stored(name: str | Path) -> Checkpoint:
 
 def fitted(config: Config, corpus: Corpus | SeriesCorpus, folder: Path | None) -> Checkpoint:
     """Train without a word; the best model, which then also stands in `folder`."""
-    run = fitting.Run(config, corpus, folder, accelerator=accelerator_for(config, folder))
-    for _ in fitting.fit(run):
+    run = loop.Run(config, corpus, folder, accelerator=accelerator_for(config, folder))
+    for _ in loop.fit(run):
         pass
     if folder is None:
         return dataclasses.replace(run.checkpoint, facts=run.checkpoint.facts | {"update": run.best.update})
@@ -137,3 +136,71 @@ def _download(name: str) -> Path:
         raise CheckpointError(
             f"no folder {name}, and no model of that name could be fetched from the hub ({reason})"
         ) from None
+
+
+KINDS = {"vae": "VAE", "ae": "autoencoder", "lm": "language model"}
+
+
+def card(checkpoint: Checkpoint, samples: list[str], scores: Scores | None = None) -> str:
+    """Markdown with what the model is, how to use it, its corpus, its scores and some samples from the prior."""
+    config, model, tokenizer = checkpoint.config, checkpoint.model, checkpoint.tokenizer
+    parameters = sum(p.numel() for p in model.parameters())
+    label = f"label={next(iter(checkpoint.labels))!r}, " if checkpoint.labels else ""
+    text = tokenizer is not None
+    made_of = f"{len(tokenizer):,} {tokenizer.kind} tokens" if tokenizer else f"{model.observation.size:,} channels"
+    name, unit = ("TextVAE", "sentence") if text else ("SeriesVAE", "series")
+    use = f"{label}temperature=0.8, " if text else ""
+    lines = [
+        "---",
+        "library_name: seqvae",
+        f"tags: [variational-autoencoder, {'text-generation' if text else 'time-series'}]",
+        "---",
+        "",
+        f"# A {unit} {KINDS[config.kind]} of {checkpoint.facts.get('corpus', config.corpus)}",
+        "",
+        f"{config.model.latent} latent dimensions, {parameters:,} parameters, {made_of}. "
+        f"Trained with `seqvae` for {checkpoint.facts.get('update', 0):,} updates.",
+        "",
+        *([f"Conditioned on labels: {labels(checkpoint)}.", ""] if checkpoint.labels else []),
+        "```python",
+        f"from seqvae import {name}",
+        f'model = {name}.from_pretrained("this/folder")',
+        f"model.sample(5, {use}seed=1)",
+        "```",
+        "",
+        "## Corpus",
+        "",
+        *[f"- {note}" for note in checkpoint.facts.get("notes", [])],
+        "",
+        "## Samples from the prior",
+        "",
+        *[f"- {text}" for text in samples],
+    ]
+    if scores is not None:
+        lines += ["", "## Held-out scores", ""]
+        if checkpoint.labels:
+            lines += [given(config.data.label_column), ""]
+        lines += ["| score | value | meaning |", "|---|---|---|"]
+        lines += [f"| {row.name} | {row.value} | {escaped(row.definition)} |" for row in rows(scores)]
+    return "\n".join(lines) + "\n"
+
+
+def labels(checkpoint: Checkpoint) -> str:
+    """The column of the labels, and the labels with their shares of the training sentences, the commonest first."""
+    total = sum(checkpoint.labels.values())
+    order = sorted(checkpoint.labels, key=checkpoint.labels.__getitem__, reverse=True)
+    shares = listed(f"{name} ({checkpoint.labels[name] / total:.1%})" for name in order)
+    return f"{checkpoint.config.data.label_column}: {shares}"
+
+
+def given(column: str | None) -> str:
+    """What the scores of a conditional model mean."""
+    return (
+        f"Each sentence is scored given its label y, the {column}: p(x) is p(x|y), q(z|x) is q(z|x, y), I(x; z) "
+        "is the information of z about sentence and label together; the floors see no label."
+    )
+
+
+def escaped(text: str) -> str:
+    """`text` as a cell of a Markdown table."""
+    return text.replace("|", r"\|")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from seqvae.arguments import check_whole
+from seqvae.errors import check_whole
 
 STREAM = 0x9E3779B9  # sets the seeds of different things apart that are drawn with one seed
 
@@ -102,3 +102,40 @@ def _device(args: Any, kwargs: Any) -> torch.device:
         return torch.device(device)
     tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
     return next((tensor.device for tensor in tensors), torch.get_default_device())
+
+
+def keyed_normal(seed: int, rows: Tensor, draws: int, dimensions: int) -> Tensor:
+    """Standard Gaussian numbers that are a pure function of (seed, row, draw, dimension).
+
+    So the noise of a sentence does not depend on its batch, nor on how many draws are asked for. A counter hashed by
+    the finalizer of SplitMix64 (Steele, Lea & Flood, Fast splittable pseudorandom number generators, 2014), mapped
+    through the inverse of the Gaussian distribution function.
+
+    Args:
+        seed: any integer.
+        rows: (B,) int64 keys, such as those of sentences (`seqvae.evaluation.likelihood.sentence_keys`).
+        draws: S.
+        dimensions: D.
+
+    Returns:
+        (B, S, D) float64.
+    """
+    key = mix(torch.tensor(seed % 2**63, device=rows.device))
+    key = mix(key + rows[:, None, None])
+    key = mix(key + torch.arange(draws, device=rows.device)[:, None])
+    key = mix(key + torch.arange(dimensions, device=rows.device))
+    uniform = (_shift(key, 11).double() + 0.5) * 2.0**-53
+    return torch.special.ndtri(uniform)
+
+
+def mix(key: Tensor) -> Tensor:
+    """Hash integers by SplitMix64's output for a counter; int64 products wrap around as unsigned ones would."""
+    key = (key + 1) * -7046029254386353131  # 0x9E3779B97F4A7C15
+    key = (key ^ _shift(key, 30)) * -4658895280553007687  # 0xBF58476D1CE4E5B9
+    key = (key ^ _shift(key, 27)) * -7723592293110705685  # 0x94D049BB133111EB
+    return key ^ _shift(key, 31)
+
+
+def _shift(key: Tensor, bits: int) -> Tensor:
+    """Shift right and fill with zeros: int64's own shift would copy the sign."""
+    return (key >> bits) & ((1 << (64 - bits)) - 1)

@@ -14,20 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from seqvae.card import given, labels
-from seqvae.fitting import Run, Validation, fit
-from seqvae.measures.doctor import Diagnosis, bracket, warning
-from seqvae.measures.scores import Scores, restored, rows
-from seqvae.measures.text_scores import TextScores
-from seqvae.measures.tracking import SeriesScores
-from seqvae.seriesvae import SeriesVAE
-from seqvae.text.corpus import Split
-from seqvae.textvae import Sentence, TextVAE
-from seqvae.trainer import Step
+from seqvae.data.text.corpus import Split
+from seqvae.evaluation.probes import SeriesScores
+from seqvae.evaluation.scores import Scores, TextScores, restored, rows
+from seqvae.pretrained import given, labels
+from seqvae.reports.diagnosis import Diagnosis, bracket, warning
+from seqvae.series_vae import SeriesVAE
+from seqvae.text_vae import Sentence, TextVAE
+from seqvae.training.loop import Run, Validation, fit
+from seqvae.training.trainer import Step
 
 if TYPE_CHECKING:
-    from seqvae.measures.probes import Probe
-    from seqvae.steering import Report
+    from seqvae.evaluation.probes import Probe
+    from seqvae.latent.steering import Report
 
 RECENT = 50  # updates that the progress bar averages over
 LABELS = 8  # that the tour shows samples of, at most

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from seqvae import show
-from seqvae.series.corpus import SeriesSplit
-from seqvae.seriesvae import SeriesVAE, picture
-from seqvae.unrolling import Unrolled
+from seqvae.data.series.corpus import SeriesSplit
+from seqvae.model.frame_decoding import Unrolled
+from seqvae.series_vae import SeriesVAE, picture
 
 
 def factors(found: Mapping[str, float]) -> None:

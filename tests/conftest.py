@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seqvae.batch import Batch
-from seqvae.build import build_model
 from seqvae.cli import main
 from seqvae.config import Config
-from seqvae.processes import half_possible
+from seqvae.data.batch import Batch
+from seqvae.training.build import build_model
+from seqvae.training.runtime import half_possible
 
 VOCABULARY = 11
 SPHERICAL = {"posterior": "vmf", "prior": "sphere"}
@@ -119,7 +119,7 @@ def rows():
 @pytest.fixture(scope="session")
 def tiny_corpus():
     """36 short sentences with a vocabulary of 14, in memory: 32 train, 2 valid, 2 test."""
-    from seqvae.text.corpus import load
+    from seqvae.data.text.corpus import load
 
     subjects, verbs, places = (
         ("a cat", "the dog", "one bird"),

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from seqvae import SeqVAEError, SeriesVAE, TextVAE
-from seqvae.checkpoint import Checkpoint
 from seqvae.config import Data
-from seqvae.text.corpus import load
-from seqvae.text.tokenizer import Tokenizer
+from seqvae.data.text.corpus import load
+from seqvae.data.text.tokenizer import Tokenizer
+from seqvae.training.checkpoint import Checkpoint
 
 WAVES = [np.sin(np.arange(n) / 2 + n)[:, None] for n in range(8, 28)]
 SPHERE = {"posterior": {"name": "vmf"}, "prior": {"name": "sphere"}}

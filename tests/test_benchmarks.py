@@ -8,9 +8,9 @@ import torch
 from benchmarks import speed
 from benchmarks.reference import Reference
 from benchmarks.workloads import Pair, config
-from seqvae.batch import Batch
-from seqvae.build import build_model
-from seqvae.decoding import beam_search
+from seqvae.data.batch import Batch
+from seqvae.model.decoding import beam_search
+from seqvae.training.build import build_model
 
 VOCABULARY, EMBEDDING, HIDDEN = 12, 6, 5
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from seqvae.build import resolve_all
 from seqvae.config import Config, Data, Model, Objective, Training, completed, to_toml
 from seqvae.errors import ConfigError
 from seqvae.pretrained import config_of
+from seqvae.training.build import resolve_all
 
 FULL = {
     "corpus": "some file.txt",

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from seqvae import TextVAE
-from seqvae.batch import Batch
-from seqvae.build import build_model
 from seqvae.config import Config
-from seqvae.decoding import decode
-from seqvae.fitting import Run, fit
-from seqvae.measures.bounds import measure
-from seqvae.processes import accelerator_for, precision
-from seqvae.text.batching import ordered
-from seqvae.text.corpus import load
+from seqvae.data.batch import Batch
+from seqvae.data.batching import ordered
+from seqvae.data.text.corpus import load
+from seqvae.evaluation.likelihood import measure
+from seqvae.model.decoding import decode
+from seqvae.training.build import build_model
+from seqvae.training.loop import Run, fit
+from seqvae.training.runtime import accelerator_for, precision
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import seqvae
-from seqvae.build import resolve_all
 from seqvae.cli import app
 from seqvae.cli.arguments import recipe, stream_last
 from seqvae.config import Config
-from seqvae.recipes import Budget, plan
+from seqvae.reports.comparison.recipes import Budget, plan
+from seqvae.training.build import resolve_all
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README.read_text(encoding="utf-8"), re.M | re.S)

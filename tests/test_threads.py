@@ -8,10 +8,10 @@ import torch
 from torch import distributions, nn
 
 from seqvae import TextVAE
-from seqvae.checkpoint import Checkpoint
-from seqvae.priors import PRIORS
+from seqvae.data.text.tokenizer import Tokenizer
+from seqvae.model.priors import PRIORS
 from seqvae.rng import Stream, seeded, shift_seed
-from seqvae.text.tokenizer import Tokenizer
+from seqvae.training.checkpoint import Checkpoint
 
 HALF, TWO = torch.tensor(0.5), torch.tensor([0.3, 0.7])
 DRAWN = {

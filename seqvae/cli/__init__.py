@@ -16,7 +16,7 @@ from seqvae.cli.arguments import recipe, stream_last
 from seqvae.cli.shared import app
 from seqvae.cli.streams import drop_streams, open_streams, report_escapes
 from seqvae.errors import SeqVAEError, UnknownWordsWarning
-from seqvae.machine import share_cores
+from seqvae.training.machine import share_cores
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -93,6 +93,6 @@ def _run(arguments: list[str]) -> None:
         app.help_format = "plaintext"  # a list of commands has no more, and reading Markdown takes a third of its time
     app(stream_last(arguments), exit_on_error=False, print_error=False)
     if arguments[:1] == ["train"] and {"--help", "-h"} & set(arguments):
-        from seqvae.build import parts_help
+        from seqvae.training.build import parts_help
 
         print(parts_help())

@@ -9,9 +9,8 @@ from typing import Any
 import cyclopts
 from cyclopts import Token
 
-from seqvae.config import Model, Objective
+from seqvae.config import Model, Objective, Part, completed
 from seqvae.errors import ConfigError
-from seqvae.options import Part, completed
 
 
 def stream_last(arguments: list[str]) -> list[str]:

@@ -42,7 +42,7 @@ def compare(
             an interrupted comparison left is gone on with.
     """
     from seqvae.commands import comparing
-    from seqvae.recipes import Budget
+    from seqvae.reports.comparison.recipes import Budget
 
     sources, terms = [first, *others], comparing.Terms(samples, limit, text)
     command = shlex.join(["seqvae", *sys.argv[1:]])

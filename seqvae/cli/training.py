@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from seqvae.cli.shared import app
-from seqvae.config import Data, Model, Objective, Training
-from seqvae.targets import TargetBy
+from seqvae.config import Data, Model, Objective, TargetBy, Training
 
 FLAT = Parameter(name="*")
 

@@ -9,25 +9,26 @@ from typing import Any
 
 import numpy as np
 
-from seqvae import runs, show
-from seqvae.checkpoint import METRICS, write
+from seqvae import show
 from seqvae.commands.reading import same_content
 from seqvae.commands.training import trained
-from seqvae.comparison.outcomes import Outcome
-from seqvae.comparison.outcomes import compare as tabulated
-from seqvae.comparison.plots import draw_all
-from seqvae.comparison.report import to_html
-from seqvae.comparison.tables import Table, to_csv, to_json, to_markdown, to_text
 from seqvae.config import Config, loading
+from seqvae.data.series.sources import is_series
+from seqvae.data.text.corpus import Corpus, Split, load
+from seqvae.data.text.sources import located
 from seqvae.errors import ConfigError, CorpusError
-from seqvae.examination import examine, floors
-from seqvae.machine import keep_freed_memory
-from seqvae.recipes import Budget, plan
-from seqvae.series.sources import is_series
-from seqvae.text.corpus import Corpus, Split, load
-from seqvae.text.sources import located
-from seqvae.text_evaluation import check_packages, evaluate_text
-from seqvae.textvae import TextVAE
+from seqvae.reports.comparison.figures import draw_all
+from seqvae.reports.comparison.outcomes import Outcome
+from seqvae.reports.comparison.outcomes import compare as tabulated
+from seqvae.reports.comparison.recipes import Budget, plan
+from seqvae.reports.comparison.report import to_html
+from seqvae.reports.comparison.tables import Table, to_csv, to_json, to_markdown, to_text
+from seqvae.reports.examine import examine, floors
+from seqvae.reports.text_quality import check_packages, evaluate_text
+from seqvae.text_vae import TextVAE
+from seqvae.training import runs
+from seqvae.training.checkpoint import METRICS, write
+from seqvae.training.machine import keep_freed_memory
 
 COMPARISONS = Path("comparisons")
 OUTCOME = "outcome.json"

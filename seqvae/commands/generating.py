@@ -10,11 +10,11 @@ from seqvae import show
 from seqvae.commands import series
 from seqvae.commands.reading import Lines, Source, training_texts
 from seqvae.commands.series import NO_LABEL, Drawn
-from seqvae.decoding import check_options
 from seqvae.errors import ConfigError, check_folder
-from seqvae.seriesvae import SeriesVAE, opened
-from seqvae.textvae import Sentence, TextVAE
-from seqvae.validity import count, judged, load_validator
+from seqvae.model.decoding import check_options
+from seqvae.reports.validity import count, judged, load_validator
+from seqvae.series_vae import SeriesVAE, opened
+from seqvae.text_vae import Sentence, TextVAE
 
 
 def sample(

@@ -8,16 +8,16 @@ from seqvae import show
 from seqvae.commands import series
 from seqvae.commands.reading import Held
 from seqvae.commands.series import Drawn
+from seqvae.data.series.corpus import SeriesSplit
+from seqvae.data.text.corpus import Split
 from seqvae.errors import ConfigError, check_folder
-from seqvae.examination import examine
-from seqvae.machine import keep_freed_memory
-from seqvae.measures import probes
-from seqvae.measures.held_out import factors
-from seqvae.series.corpus import SeriesSplit
-from seqvae.seriesvae import SeriesVAE, opened
-from seqvae.text.corpus import Split
-from seqvae.text_evaluation import check_packages, evaluate_text
-from seqvae.textvae import TextVAE
+from seqvae.evaluation import probes
+from seqvae.evaluation.evaluate import factors
+from seqvae.reports.examine import examine
+from seqvae.reports.text_quality import check_packages, evaluate_text
+from seqvae.series_vae import SeriesVAE, opened
+from seqvae.text_vae import TextVAE
+from seqvae.training.machine import keep_freed_memory
 
 SAMPLES = 20  # draws of z for each sentence that a diagnosis is made from
 

@@ -8,22 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from seqvae import show, steering
-from seqvae.aggregated import POINTS, Aggregate, Density, check_confidence
-from seqvae.checkpoint import Checkpoint
+from seqvae import show
 from seqvae.config import Config, loading
+from seqvae.data.series.corpus import SeriesCorpus, SeriesSplit, load_series
+from seqvae.data.text import splits
+from seqvae.data.text.corpus import Corpus, Split, load
+from seqvae.data.text.labels import listed, named
+from seqvae.data.text.sources import Source as OpenCorpus
+from seqvae.data.text.sources import located, open_source
+from seqvae.data.text.splits import Texts
+from seqvae.data.text.unknown import unmentioned
 from seqvae.errors import ConfigError, CorpusError, SeqVAEError
+from seqvae.latent import steering
+from seqvae.latent.density import POINTS, Aggregate, Density, check_confidence
 from seqvae.pretrained import Pretrained
-from seqvae.series.corpus import SeriesCorpus, SeriesSplit, load_series
-from seqvae.seriesvae import SeriesVAE
-from seqvae.text import splitting
-from seqvae.text.corpus import Corpus, Split, load
-from seqvae.text.labels import listed, named
-from seqvae.text.sources import Source as OpenCorpus
-from seqvae.text.sources import located, open_source
-from seqvae.text.splitting import Texts
-from seqvae.text.unknown import unmentioned
-from seqvae.textvae import ROWS, TextVAE
+from seqvae.series_vae import SeriesVAE
+from seqvae.text_vae import ROWS, TextVAE
+from seqvae.training.checkpoint import Checkpoint
 
 CLASS = 5_000  # sentences with an attribute, and as many without it, that its direction is learnt from, at most
 
@@ -236,7 +237,7 @@ def texts_of(config: Config, source: Any = None) -> Texts:
     """
     data = config.data
     lowercase = data.tokenizer == "word" if data.lowercase is None else data.lowercase
-    return splitting.read(
+    return splits.read(
         config.corpus if source is None else source,
         column=data.column,
         label_column=data.label_column,
@@ -247,7 +248,7 @@ def texts_of(config: Config, source: Any = None) -> Texts:
 
 def content_of(config: Config, source: Any = None) -> str:
     """The content of a corpus divided as for a run: that of the run if and only if its sentences are the same."""
-    return splitting.content(texts_of(config, source).splits) if is_of_text(config) else series_of(config).content
+    return splits.content(texts_of(config, source).splits) if is_of_text(config) else series_of(config).content
 
 
 def overlap(model: TextVAE | SeriesVAE, split: Split | SeriesSplit) -> list[str]:
@@ -257,7 +258,7 @@ def overlap(model: TextVAE | SeriesVAE, split: Split | SeriesSplit) -> list[str]
         with suppress(SeqVAEError):
             if isinstance(model, TextVAE):
                 texts = texts_of(config)
-                if splitting.content(texts.splits) == facts.get("content"):
+                if splits.content(texts.splits) == facts.get("content"):
                     keys = texts.splits["train"].keys[texts.splits["train"].numbers]
             elif (series := series_of(config)).content == facts.get("content") and series.train is not None:
                 keys = series.train.keys

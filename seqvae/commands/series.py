@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from seqvae import series_plots, show, show_series
+from seqvae import show, show_series
 from seqvae.commands.reading import Held
+from seqvae.data.series import curves
+from seqvae.data.series.corpus import SeriesSplit, load_series
 from seqvae.errors import ConfigError, check_folder
-from seqvae.examination import examine
-from seqvae.machine import keep_freed_memory
-from seqvae.measures.tracking import linear_r2
-from seqvae.series import curves
-from seqvae.series.corpus import SeriesSplit, load_series
-from seqvae.series_plots import Panel
-from seqvae.seriesvae import SeriesVAE
-from seqvae.unrolling import Unrolled, check_unrolling
+from seqvae.evaluation.probes import linear_r2
+from seqvae.model.frame_decoding import Unrolled, check_unrolling
+from seqvae.reports import series_figures
+from seqvae.reports.examine import examine
+from seqvae.reports.series_figures import Panel
+from seqvae.series_vae import SeriesVAE
+from seqvae.training.machine import keep_freed_memory
 
 NO_LABEL: dict[str, Any] = {"source": None, "column": None, "label": None, "label_column": None}  # of series
 
@@ -50,7 +51,7 @@ class Drawn:
                 raise ConfigError(f"--output {self.output}: expected a name that ends in .npz")
             check_folder("--output", self.output)
         if self.plot is not None:
-            series_plots.check_plot(self.plot)
+            series_figures.check_plot(self.plot)
 
     def write(self, found: Unrolled, json: bool, titles: str, originals: Sequence[np.ndarray] | None = None) -> None:
         """Write the series to all that is asked for.
@@ -73,7 +74,7 @@ class Drawn:
         if self.plot is not None:
             beneath = [None] * len(found.series) if originals is None else originals
             pairs = enumerate(zip(found.series, beneath, strict=True), 1)
-            series_plots.draw(self.plot, [Panel(f"{titles} {i}", one, original) for i, (one, original) in pairs])
+            series_figures.draw(self.plot, [Panel(f"{titles} {i}", one, original) for i, (one, original) in pairs])
 
 
 def refuse(given: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
@@ -147,7 +148,7 @@ def evaluate(
 ) -> None:
     """Scores with their definitions, floors, reconstructions, probes and the doctor's line."""
     if plot is not None:
-        series_plots.check_plot(plot)
+        series_figures.check_plot(plot)
     if labels and not model.model.latent:
         raise ConfigError("--label-column needs posterior means: a model of kind lm has none")
     split, train, notes = held.read_series(model)
@@ -168,7 +169,7 @@ def evaluate(
         show_series.factors(results["probes"])
     show.diagnosis(found.diagnosis, at_length=False)
     if plot is not None:
-        series_plots.draw(plot, series_plots.overview(model, split))
+        series_figures.draw(plot, series_figures.overview(model, split))
     if json is not None:
         try:
             json.write_text(json_.dumps(results, indent=2) + "\n", encoding="utf-8")

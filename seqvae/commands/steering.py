@@ -5,14 +5,15 @@ from functools import partial
 
 import torch
 
-from seqvae import show, steering
+from seqvae import show
 from seqvae.commands.reading import Labels
+from seqvae.data.text.corpus import Split
+from seqvae.data.text.unknown import unmentioned
 from seqvae.errors import ConfigError
-from seqvae.machine import keep_freed_memory
-from seqvae.measures import surface
-from seqvae.text.corpus import Split
-from seqvae.text.unknown import unmentioned
-from seqvae.textvae import TextVAE
+from seqvae.evaluation import text_metrics
+from seqvae.latent import steering
+from seqvae.text_vae import TextVAE
+from seqvae.training.machine import keep_freed_memory
 
 STEERED = 500  # sentences that a report steers, at most
 
@@ -37,7 +38,7 @@ def steer(
     if not math.isfinite(strength):
         raise ConfigError(f"--strength {strength}: expected a finite number, as 1.5")
     if report:
-        surface.optional("rapidfuzz.distance")  # before any work
+        text_metrics.optional("rapidfuzz.distance")  # before any work
     if not model.model.latent:
         raise ConfigError("steering needs a latent space: a model of kind lm has none; train one of kind vae")
     if sentences or label is not None:

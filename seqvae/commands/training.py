@@ -9,21 +9,21 @@ from typing import Literal
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
-from seqvae import fitting, runs, show, show_series
-from seqvae.build import resolve_all
+from seqvae import show, show_series
 from seqvae.commands.reading import corpus_of, same_content
-from seqvae.config import Config, Data, Model, Objective, Training, for_series, for_text
+from seqvae.config import Config, Data, Model, Objective, TargetBy, Training, for_series, for_text
+from seqvae.data.series.corpus import SeriesCorpus, SeriesSplit
+from seqvae.data.series.sources import is_series
+from seqvae.data.text.corpus import Corpus, Split
+from seqvae.data.text.sources import located
 from seqvae.errors import ConfigError
-from seqvae.examination import examine
-from seqvae.machine import keep_freed_memory
-from seqvae.processes import accelerator_for, check_machine, decide_precision, on_cpu
-from seqvae.series.corpus import SeriesCorpus, SeriesSplit
-from seqvae.series.sources import is_series
-from seqvae.seriesvae import SeriesVAE, opened
-from seqvae.targets import TargetBy
-from seqvae.text.corpus import Corpus, Split
-from seqvae.text.sources import located
-from seqvae.textvae import TextVAE
+from seqvae.reports.examine import examine
+from seqvae.series_vae import SeriesVAE, opened
+from seqvae.text_vae import TextVAE
+from seqvae.training import loop, runs
+from seqvae.training.build import resolve_all
+from seqvae.training.machine import keep_freed_memory
+from seqvae.training.runtime import accelerator_for, check_machine, decide_precision, on_cpu
 
 SHOWN = 1000  # held-out sentences scored at the end of a training, at most; `seqvae evaluate` takes all
 SHOWN_SAMPLES, SHOWN_REFINED = 20, 50
@@ -64,7 +64,7 @@ def train(
         _finish(opened(folder), run.corpus, folder)
 
 
-def trained(config: Config, folder: Path, *, resume: bool) -> fitting.Run:
+def trained(config: Config, folder: Path, *, resume: bool) -> loop.Run:
     """Train into a new folder, or go on with the run that stands there."""
     PartialState(cpu=on_cpu())
     begins = PartialState().is_main_process and not resume
@@ -81,7 +81,7 @@ def trained(config: Config, folder: Path, *, resume: bool) -> fitting.Run:
     return run
 
 
-def _prepared(config: Config, folder: Path, resume: bool) -> fitting.Run:
+def _prepared(config: Config, folder: Path, resume: bool) -> loop.Run:
     """Read the corpus and build what is trained."""
     check_machine(config.training)
     with PartialState().main_process_first():  # the others find the tokenized corpus in the cache
@@ -89,7 +89,7 @@ def _prepared(config: Config, folder: Path, resume: bool) -> fitting.Run:
     automatic = config.training.precision == "auto"
     config, precision = decide_precision(config)  # which a resumed run keeps
     accelerator = accelerator_for(config, folder)
-    run = fitting.Run(config, read, folder, resume=resume and runs.has_state(folder), accelerator=accelerator)
+    run = loop.Run(config, read, folder, resume=resume and runs.has_state(folder), accelerator=accelerator)
     if accelerator.is_main_process:
         for note in [*read.notes, *([precision] if automatic else [])]:
             show.remark(note)

@@ -8,12 +8,12 @@ import math
 import pytest
 import torch
 
-from seqvae.batch import END, Batch
-from seqvae.build import build_objective
 from seqvae.config import Config
-from seqvae.decoders import DECODERS
-from seqvae.decoding import decode
-from seqvae.encoders import ENCODERS
+from seqvae.data.batch import END, Batch
+from seqvae.model.decoders import DECODERS
+from seqvae.model.decoding import decode
+from seqvae.model.encoders import ENCODERS
+from seqvae.training.build import build_objective
 
 SENTENCES = [[a, b, c, END] for a in (4, 5) for b in (6, 7) for c in (8, 9)]
 VARIANTS = {"recurrent": [{"cell": cell, "hidden": 16, "dropout": 0.0} for cell in ("lstm", "gru")]}

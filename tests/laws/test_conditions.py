@@ -7,21 +7,20 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seqvae.batch import Batch
-from seqvae.build import build_model, build_objective
 from seqvae.config import Config
-from seqvae.decoders import DECODERS
-from seqvae.decoding import decode
-from seqvae.encoders import ENCODERS
+from seqvae.data.batch import Batch
 from seqvae.errors import ConfigError
-from seqvae.measures.bounds import log_likelihood, measure
-from seqvae.measures.evaluation import evaluate
-from seqvae.measures.proposals import mixture_nll
-from seqvae.measures.refinement import inference_gap
-from seqvae.measures.space import labels_at
-from seqvae.noise import NOISES
-from seqvae.posteriors import POSTERIORS, NarrowGaussian
-from seqvae.priors import PRIORS
+from seqvae.evaluation.evaluate import evaluate
+from seqvae.evaluation.inference_gap import inference_gap
+from seqvae.evaluation.latent_space import labels_at
+from seqvae.evaluation.likelihood import log_likelihood, measure, mixture_nll
+from seqvae.model.decoders import DECODERS
+from seqvae.model.decoding import decode
+from seqvae.model.encoders import ENCODERS
+from seqvae.model.noise import NOISES
+from seqvae.model.posteriors import POSTERIORS, NarrowGaussian
+from seqvae.model.priors import PRIORS
+from seqvae.training.build import build_model, build_objective
 
 ROOMS = {"encoder": ENCODERS, "posterior": POSTERIORS, "prior": PRIORS, "decoder": DECODERS, "noise": NOISES}
 CASES = [{room: {"name": name}} for room, catalogue in ROOMS.items() for name in catalogue] + [{"kind": "lm"}]

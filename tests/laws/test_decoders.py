@@ -5,8 +5,8 @@ from itertools import cycle, product
 import pytest
 import torch
 
-from seqvae.decoders import DECODERS, RecurrentDecoder
 from seqvae.errors import ConfigError
+from seqvae.model.decoders import DECODERS, RecurrentDecoder
 
 ROUTES = ("initial_state", "every_step", "skip")
 SWITCHES = [dict(zip(ROUTES, on, strict=True)) for on in product((True, False), repeat=3) if any(on)]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from covering import pairwise
 
-from seqvae.encoders import ENCODERS
+from seqvae.model.encoders import ENCODERS
 
 # Depth and pooling do not meet in the code.
 SHAPES = [(layers, "last") for layers in (1, 2, 3)] + [(1, "mean"), (1, "max")]

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
-from seqvae.batch import END, Batch
+from seqvae.data.batch import END, Batch
+from seqvae.data.batching import ordered
+from seqvae.data.text import grammar
+from seqvae.data.text.corpus import load
 from seqvae.errors import CorpusError
-from seqvae.measures.bounds import measure
-from seqvae.measures.evaluation import evaluate, scored
-from seqvae.text import grammar
-from seqvae.text.batching import ordered
-from seqvae.text.corpus import load
-from seqvae.textvae import TextVAE
+from seqvae.evaluation.evaluate import evaluate, scored
+from seqvae.evaluation.likelihood import measure
+from seqvae.text_vae import TextVAE
 
 DRAWN = grammar.sample(60, seed=5)
 TEXTS = [sentence.text for sentence in DRAWN]

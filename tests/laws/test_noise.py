@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from seqvae.batch import END, PADDING, START, UNKNOWN, Batch
-from seqvae.build import make
-from seqvae.dropout import SequenceDropout
+from seqvae.data.batch import END, PADDING, START, UNKNOWN, Batch
 from seqvae.errors import ConfigError
-from seqvae.noise import NOISES, WordDropout
+from seqvae.model.layers import SequenceDropout
+from seqvae.model.noise import NOISES, WordDropout
+from seqvae.training.build import make
 
 VARIANTS = {
     "word-dropout": [*({"rate": rate} for rate in (0.0, 0.5, 1.0)), {"rate": 0.0, "start": 0.7, "updates": 9}],

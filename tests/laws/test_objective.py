@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from seqvae.build import build_objective
 from seqvae.config import Config
-from seqvae.objective import Objective
+from seqvae.objective import AUXILIARIES, DIVERGENCES
+from seqvae.objective.kl import KL
+from seqvae.objective.objective import Objective
+from seqvae.objective.term import Reconstruction
 from seqvae.schedules import SCHEDULES, Constant
-from seqvae.terms import AUXILIARIES, DIVERGENCES, KL, Reconstruction
+from seqvae.training.build import build_objective
 
 FLOORED = [{"name": "kl", "free_bits": 9.0, "floor": floor} for floor in ("total", "dimension", "batch")]
 DIVERGENCE_CASES = [*({"name": name} for name in DIVERGENCES), *FLOORED]

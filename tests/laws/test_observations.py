@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from seqvae.batch import Batch
+from seqvae.data.batch import Batch
 from seqvae.errors import ConfigError
-from seqvae.observations import OBSERVATIONS
+from seqvae.model.observations import OBSERVATIONS
 
 VARIANTS = {
     "tokens": [
@@ -257,7 +257,7 @@ def test_a_sigma_out_of_bounds_is_refused(sigma, small_model):
 
 @pytest.mark.parametrize("variance", ["learnt", "per-step"])
 def test_a_learnt_sigma_begins_as_given(variance, small_config):
-    from seqvae.build import build_model
+    from seqvae.training.build import build_model
 
     config = small_config(observation={"name": "frames", "variance": variance, "sigma": 0.2})
     frames = build_model(config, 2).observation

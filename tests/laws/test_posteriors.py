@@ -6,8 +6,8 @@ import pytest
 import torch
 from covering import pairwise
 
-from seqvae.divergences import kl, kl_dimensions
-from seqvae.posteriors import POSTERIORS
+from seqvae.model.distributions import kl, kl_dimensions
+from seqvae.model.posteriors import POSTERIORS
 
 VARIANTS: dict[str, list[dict]] = {
     "batch-norm": [{}, {"gamma": 2.0}],

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from seqvae.build import build_model
 from seqvae.config import Config
-from seqvae.divergences import kl
-from seqvae.priors import PRIORS, Sphere
+from seqvae.model.distributions import kl
+from seqvae.model.priors import PRIORS, Sphere
 from seqvae.rng import seeded
+from seqvae.training.build import build_model
 
 VARIANTS: dict[str, list[dict]] = {
     "mixture": [{}, {"components": 3, "spread": 0.9}],

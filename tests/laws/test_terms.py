@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
-from seqvae.build import make
 from seqvae.errors import ConfigError
-from seqvae.terms import AUXILIARIES, DIVERGENCES, KL, Nothing, Reconstruction
-from seqvae.vae import Trace
+from seqvae.model.vae import Trace
+from seqvae.objective import AUXILIARIES, DIVERGENCES
+from seqvae.objective.kl import KL
+from seqvae.objective.term import Nothing, Reconstruction
+from seqvae.training.build import make
 
 FLOORS = ("total", "dimension", "batch")
 VARIANTS = {

@@ -9,14 +9,14 @@ import torch
 from accelerate import Accelerator
 
 from seqvae import TextVAE
-from seqvae.build import build_model, build_objective, build_update
-from seqvae.checkpoint import Checkpoint
 from seqvae.config import Config
+from seqvae.data.batching import Batches
 from seqvae.errors import TrainingError
-from seqvae.fitting import Run, fit
-from seqvae.text.batching import Batches
-from seqvae.trainer import Trainer
-from seqvae.updates import UPDATES
+from seqvae.training.build import build_model, build_objective, build_update
+from seqvae.training.checkpoint import Checkpoint
+from seqvae.training.loop import Run, fit
+from seqvae.training.trainer import Trainer
+from seqvae.training.updates import UPDATES
 
 VARIANTS = {
     "lagging": [{"window": 2, "steps": 5}],

@@ -5,9 +5,9 @@ import torch
 from covering import pairwise
 from oracle import END, loss
 
-from seqvae.batch import Batch
-from seqvae.build import build_objective
 from seqvae.config import Config
+from seqvae.data.batch import Batch
+from seqvae.training.build import build_objective
 
 SENTENCES = [[5, 6, END], [END], [10, 3, 4, 10, END], [7, 7, 7, 8], [9, END]]  # one empty, one cut without an end
 

@@ -1,0 +1,1 @@
+"""Model and batches to numbers; nothing here prints."""

@@ -1,0 +1,227 @@
+"""Decoders: the tokens so far, and z -> features of the next token."""
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqvae.errors import ConfigError, check_size
+from seqvae.model.layers import Block, SequenceDropout, check_share
+
+State = tuple[Tensor, ...]
+
+
+class Decoder(nn.Module, ABC):
+    """One method serves training (all steps at once) and generation (one step, from the last state).
+
+    Attributes:
+        features: the size of the vector that it returns for each step.
+    """
+
+    features: int
+
+    @abstractmethod
+    def forward(self, inputs: Tensor, z: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """(B, T, E) embedded inputs, (B, D) and the state after earlier steps -> (B, T, features) and the new state.
+
+        Features at step t depend on inputs up to t alone. Every tensor of the state has B as its first axis, so that
+        rows can be reordered, repeated and dropped.
+        """
+
+
+MOST_LAYERS = 64
+
+
+class RecurrentDecoder(Decoder):
+    """An LSTM or GRU that hears of z in up to three ways.
+
+    Args:
+        embedding: E.
+        latent: D.
+        cell: `lstm` or `gru`.
+        hidden: units of each layer.
+        layers: how many, stacked.
+        initial_state: z sets the first state, h0 = tanh(W z) (and c0 = W' z).
+        every_step: z stands beside the embedding at each step.
+        every_layer: z stands beside the input of each layer at each step, the first one's too.
+        skip: z reaches the output features (Dieng et al., Avoiding Latent Variable Collapse with Generative Skip
+            Models, 2019, https://arxiv.org/abs/1807.04863).
+        dropout: share of features dropped from embeddings and outputs, and of what passes between layers; never from z.
+        output_dropout: share of features dropped from outputs, where it is not to be `dropout`.
+        weight_dropout: share of the weights from hidden to hidden units that are zero throughout a pass in training,
+            the others scaled up (DropConnect; Merity et al., Regularizing and Optimizing LSTM Language Models, 2018,
+            https://arxiv.org/abs/1708.02182).
+        locked: drop the same features at every step of a sentence instead of others at each step.
+    """
+
+    def __init__(
+        self,
+        *,
+        embedding: int,
+        latent: int,
+        cell: Literal["lstm", "gru"] = "lstm",
+        hidden: int = 256,
+        layers: int = 1,
+        initial_state: bool = True,
+        every_step: bool = True,
+        every_layer: bool = False,
+        skip: bool = True,
+        dropout: float = 0.3,
+        output_dropout: float | None = None,
+        weight_dropout: float = 0.0,
+        locked: bool = True,
+    ) -> None:
+        super().__init__()
+        if not (initial_state or every_step or every_layer or skip):
+            routes = "initial_state, every_step and skip, or every_layer"
+            raise ConfigError(f"decoder without z: set at least one of {routes} to true")
+        check_size(hidden=hidden)
+        check_size(MOST_LAYERS, layers=layers)
+        output_dropout = dropout if output_dropout is None else output_dropout
+        check_share(dropout=dropout, output_dropout=output_dropout, weight_dropout=weight_dropout)
+        rnn = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
+        self.every_step, self.skip = every_step or every_layer, skip
+        wide = embedding + latent * self.every_step
+        self.rnn: nn.Module
+        if every_layer:
+            sizes = [wide] + [hidden + latent] * (layers - 1)
+            self.rnn = Stack([rnn(size, hidden, batch_first=True) for size in sizes], latent=latent, dropout=dropout)
+        else:
+            between = dropout if layers > 1 else 0.0
+            self.rnn = rnn(wide, hidden, num_layers=layers, batch_first=True, dropout=between)
+        self.cells, self.layers, self.hidden = 2 if cell == "lstm" else 1, layers, hidden
+        self.initial = nn.Linear(latent, self.cells * layers * hidden) if initial_state else None
+        self.dropout = SequenceDropout(dropout, locked=locked)
+        self.output_dropout = SequenceDropout(output_dropout, locked=locked)
+        self.weight_dropout = weight_dropout
+        self.features = hidden + latent * skip
+
+    def forward(self, inputs: Tensor, z: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """(B, T, E), (B, D), state -> (B, T, features), state."""
+        x = self.dropout(inputs)
+        z_steps = z[:, None].expand(-1, x.shape[1], -1).to(x.dtype)  # (B, T, D)
+        if self.every_step:
+            x = torch.cat([x, z_steps], dim=-1)
+        # torch wants layers first: (L, B, H)
+        first = tuple(s.transpose(0, 1).contiguous().to(x.dtype) for s in state or self._initial_state(z))
+        given = (x, first if self.cells == 2 else first[0])
+        weights = self._dropped()
+        outputs, last = torch.func.functional_call(self.rnn, weights, given) if weights else self.rnn(*given)
+        features = self.output_dropout(outputs)
+        if self.skip:
+            features = torch.cat([features, z_steps.to(features.dtype)], dim=-1)
+        return features, tuple(s.transpose(0, 1) for s in (last if self.cells == 2 else (last,)))
+
+    def _initial_state(self, z: Tensor) -> State:
+        """(B, D) -> one (B, L, H) for a GRU, two for an LSTM."""
+        if self.initial is None:
+            return tuple(z.new_zeros(self.cells, len(z), self.layers, self.hidden))
+        h, *c = self.initial(z).view(len(z), self.cells, self.layers, self.hidden).unbind(1)
+        return (torch.tanh(h), *c)
+
+    def _dropped(self) -> dict[str, Tensor]:
+        """The weights that this pass is to use in place of the decoder's own."""
+        if not self.training or self.weight_dropout == 0:
+            return {}
+        weights = self.rnn.named_parameters()
+        return {name: F.dropout(w, self.weight_dropout) for name, w in weights if "weight_hh" in name}
+
+
+class Stack(nn.ModuleList):
+    """Recurrent layers of one each, with z beside the input of every one; called like torch's own stacks.
+
+    Args:
+        layers: batch-first, the first for inputs that end in z, the others for H + D.
+        latent: D.
+        dropout: share of features dropped from what passes between layers, others at each step.
+    """
+
+    def __init__(self, layers: list[nn.Module], *, latent: int, dropout: float) -> None:
+        super().__init__(layers)
+        self.latent, self.dropout = latent, dropout
+
+    def forward(self, x: Tensor, state: Tensor | State) -> tuple[Tensor, Tensor | State]:
+        """(B, T, E + D) that ends in z, states of (L, B, H) -> (B, T, H), new states."""
+        z, whole = x[..., x.shape[-1] - self.latent :], isinstance(state, Tensor)
+        last = []
+        for i, layer in enumerate(self):
+            if i:
+                x = torch.cat([F.dropout(x, self.dropout, self.training), z.to(x.dtype)], dim=-1)
+            x, after = layer(x, state[i : i + 1] if isinstance(state, Tensor) else tuple(s[i : i + 1] for s in state))
+            last.append((after,) if whole else after)
+        joined = tuple(torch.cat(parts) for parts in zip(*last, strict=True))
+        return x, joined[0] if whole else joined
+
+
+class TransformerDecoder(Decoder):
+    """Causal self-attention that hears of z in up to three ways; see `seqvae.model.layers` for the sources.
+
+    Args:
+        embedding: E.
+        latent: D.
+        width: size of the vector of each step, divisible by twice the heads.
+        heads: attentions beside each other in each layer.
+        hidden: units of each layer's feed-forward part.
+        layers: how many, stacked.
+        prefix: z, projected, is what stands before the first step, for all later ones to look at (as the memory of Li
+            et al., Optimus: Organizing Sentences via Pre-trained Modeling of a Latent Space, 2020,
+            https://arxiv.org/abs/2004.04092).
+        every_step: z stands beside the embedding at each step.
+        skip: z reaches the output features (Dieng et al. 2019, https://arxiv.org/abs/1807.04863).
+        dropout: share dropped from what is fed and from what each half of a layer adds; never from z.
+        locked: drop the same features at every step of a sentence instead of others at each step.
+    """
+
+    def __init__(
+        self,
+        *,
+        embedding: int,
+        latent: int,
+        width: int = 256,
+        heads: int = 4,
+        hidden: int = 512,
+        layers: int = 2,
+        prefix: bool = True,
+        every_step: bool = True,
+        skip: bool = True,
+        dropout: float = 0.1,
+        locked: bool = False,
+    ) -> None:
+        super().__init__()
+        if not (prefix or every_step or skip):
+            raise ConfigError("decoder without z: set at least one of prefix, every_step and skip to true")
+        check_size(MOST_LAYERS, layers=layers)
+        self.enter = nn.Linear(embedding + latent * every_step, width)
+        self.prefix = nn.Linear(latent, width) if prefix else None
+        self.blocks = nn.ModuleList(
+            Block(width, heads=heads, hidden=hidden, dropout=dropout, locked=locked) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.dropout = SequenceDropout(dropout, locked=locked)
+        self.every_step, self.skip = every_step, skip
+        self.features = width + latent * skip
+
+    def forward(self, inputs: Tensor, z: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """(B, T, E), (B, D), state -> (B, T, features), state: keys and values of each layer, (B, heads, S, F)."""
+        x = self.dropout(inputs)
+        steps = x.shape[1]
+        z_steps = z[:, None].expand(-1, steps, -1)  # (B, T, D)
+        x = self.enter(torch.cat([x, z_steps.to(x.dtype)], dim=-1) if self.every_step else x)
+        if self.prefix is not None and state is None:
+            x = torch.cat([self.prefix(z)[:, None].to(x.dtype), x], dim=1)
+        past = state[0].shape[2] if state else 0
+        positions = torch.arange(past + x.shape[1], device=x.device)
+        mask = positions <= positions[past:, None]  # (T, S + T)
+        after: list[Tensor] = []
+        for i, block in enumerate(self.blocks):
+            x, cache = block(x, mask, (state[2 * i], state[2 * i + 1]) if state else None)
+            after += cache
+        features = self.norm(x[:, -steps:])
+        if self.skip:
+            features = torch.cat([features, z_steps.to(features.dtype)], dim=-1)
+        return features, tuple(after)
+
+
+DECODERS: dict[str, type[Decoder]] = {"recurrent": RecurrentDecoder, "transformer": TransformerDecoder}

@@ -1,0 +1,193 @@
+"""Encoders: a batch of sentences -> one vector each."""
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from seqvae.data.batch import Batch
+from seqvae.errors import check_size
+from seqvae.model.layers import Block, SequenceDropout
+
+
+class Encoder(nn.Module, ABC):
+    """Embeds `batch.source` and reads it.
+
+    Attributes:
+        embed: (B, T) -> (B, T, E), shared with the decoder or the encoder's own.
+        features: H, the size of the vector that it returns.
+    """
+
+    embed: nn.Module
+    features: int
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(B, H). Padding changes nothing, and each row depends on its own sentence alone."""
+        return self.read(self.embed(batch.source), batch.lengths)
+
+    @abstractmethod
+    def read(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T, E) embedded steps, of which the first `lengths` (B,) of each row count -> (B, H)."""
+
+
+class NoEncoder(Encoder):
+    """Reads nothing: the encoder of a language model, whose z has no dimensions; not in the catalogue.
+
+    >>> NoEncoder()(Batch.of([[7, 2], [8, 2]])).shape
+    torch.Size([2, 0])
+    """
+
+    features = 0
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(B, 0)."""
+        return torch.zeros(len(batch), 0, device=batch.lengths.device)
+
+    def read(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """(B, 0)."""
+        return embedded.new_zeros(len(embedded), 0)
+
+
+MOST_LAYERS = 64
+
+
+class RecurrentEncoder(Encoder):
+    """An LSTM or GRU over the embedded sentence, pooled over time.
+
+    Args:
+        embed: (B, T) ids -> (B, T, E), shared with the decoder or the encoder's own.
+        embedding: E.
+        cell: `lstm` (Hochreiter & Schmidhuber 1997) or `gru` (Cho et al. 2014).
+        hidden: units of each layer and direction.
+        layers: how many, stacked.
+        bidirectional: also read from the end; H is then 2 * hidden.
+        pooling: `last` (the final state of each direction), or the `mean` or `max` of the outputs over the sentence.
+        dropout: share of the embedding's features dropped, and of what passes between layers.
+        locked: drop the same features at every step of a sentence instead of others at each step.
+    """
+
+    def __init__(
+        self,
+        *,
+        embed: nn.Module,
+        embedding: int,
+        cell: Literal["lstm", "gru"] = "lstm",
+        hidden: int = 128,
+        layers: int = 1,
+        bidirectional: bool = True,
+        pooling: Literal["last", "mean", "max"] = "max",
+        dropout: float = 0.3,
+        locked: bool = True,
+    ) -> None:
+        super().__init__()
+        check_size(hidden=hidden)
+        check_size(MOST_LAYERS, layers=layers)
+        self.embed = embed
+        self.dropout = SequenceDropout(dropout, locked=locked)
+        rnn = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
+        self.rnn = rnn(
+            embedding,
+            hidden,
+            num_layers=layers,
+            bidirectional=bidirectional,
+            batch_first=True,
+            dropout=dropout if layers > 1 else 0.0,
+        )
+        self.pooling = pooling
+        self.features = hidden * (1 + bidirectional)
+
+    def read(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T, E), (B,) -> (B, H)."""
+        x = self.dropout(embedded)
+        steps = x.shape[1]
+        if bool((lengths == steps).all()):  # nothing to pack, and unpacked sequences are the quick path on a CPU
+            outputs, _ = self.rnn(x)
+        else:
+            half = torch.is_autocast_enabled(x.device.type) and x.device.type != "cpu"
+            with torch.autocast(x.device.type, enabled=half):  # on a CPU each number of ids would be a shape to build
+                x = x.to(next(self.rnn.parameters()).dtype)  # embedded frames are of half precision
+                packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+                outputs = self.rnn(packed)[0]
+            outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=steps)
+        return self._pool(outputs, lengths)
+
+    def _pool(self, outputs: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T, H) -> (B, H), over the steps that count."""
+        mask = (torch.arange(outputs.shape[1], device=lengths.device) < lengths[:, None])[..., None]
+        match self.pooling:
+            case "mean":
+                return torch.where(mask, outputs, 0).sum(1) / lengths[:, None]
+            case "max":
+                return outputs.masked_fill(~mask, -torch.inf).amax(1)
+        rows = torch.arange(len(outputs), device=outputs.device)
+        last = outputs[rows, lengths - 1]
+        if not self.rnn.bidirectional:
+            return last
+        forward, _ = last.chunk(2, dim=-1)
+        _, backward = outputs[:, 0].chunk(2, dim=-1)  # the backward direction ends at the first token
+        return torch.cat([forward, backward], dim=-1)
+
+
+class TransformerEncoder(Encoder):
+    """Self-attention over the whole sentence, pooled over time; see `seqvae.model.layers` for the sources.
+
+    Args:
+        embed: (B, T) ids -> (B, T, E), shared with the decoder or the encoder's own.
+        embedding: E.
+        width: H, size of the vector of each step, divisible by twice the heads.
+        heads: attentions beside each other in each layer.
+        hidden: units of each layer's feed-forward part.
+        layers: how many, stacked.
+        pooling: `first` (the output at a learnt vector that stands before the sentence, as in BERT: Devlin et al. 2019,
+            https://arxiv.org/abs/1810.04805), or the `mean` or `max` of the outputs over the sentence.
+        dropout: share dropped from the embeddings and from what each half of a layer adds.
+        locked: drop the same features at every step of a sentence instead of others at each step.
+    """
+
+    def __init__(
+        self,
+        *,
+        embed: nn.Module,
+        embedding: int,
+        width: int = 256,
+        heads: int = 4,
+        hidden: int = 512,
+        layers: int = 2,
+        pooling: Literal["first", "mean", "max"] = "max",
+        dropout: float = 0.1,
+        locked: bool = False,
+    ) -> None:
+        super().__init__()
+        check_size(MOST_LAYERS, layers=layers)
+        self.embed = embed
+        self.enter = nn.Linear(embedding, width)
+        self.front = nn.Parameter(0.02 * torch.randn(width)) if pooling == "first" else None
+        self.blocks = nn.ModuleList(
+            Block(width, heads=heads, hidden=hidden, dropout=dropout, locked=locked) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.dropout = SequenceDropout(dropout, locked=locked)
+        self.pooling = pooling
+        self.features = width
+
+    def read(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T, E), (B,) -> (B, H)."""
+        x = self.enter(self.dropout(embedded))
+        if self.front is not None:
+            x = torch.cat([self.front.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
+            lengths = lengths + 1
+        mask = torch.arange(x.shape[1], device=x.device) < lengths[:, None]  # (B, T)
+        for block in self.blocks:
+            x, _ = block(x, mask[:, None, None])
+        x, mask = self.norm(x), mask[..., None]
+        match self.pooling:
+            case "first":
+                return x[:, 0]
+            case "mean":
+                return torch.where(mask, x, 0).sum(1) / lengths[:, None]
+        return x.masked_fill(~mask, -torch.inf).amax(1)
+
+
+ENCODERS: dict[str, type[Encoder]] = {"recurrent": RecurrentEncoder, "transformer": TransformerEncoder}

@@ -1,0 +1,70 @@
+"""A model as it evaluates, and points of its latent space as it takes them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqvae.errors import ConfigError, shorten
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Dropout and noise off, no gradients, no autocast; each submodule gets its own mode back afterwards.
+
+    A model that evaluates already is left alone, so that several threads can use it at once.
+    """
+    training = [module for module in model.modules() if module.training]
+    device = next((parameter.device.type for parameter in model.parameters()), "cpu")
+    for module in training:
+        module.training = False
+    try:
+        with torch.no_grad(), torch.autocast(device, enabled=False):
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+Points = Tensor | np.ndarray | Sequence[Sequence[float]]  # (R, D)
+
+
+def read_points(z: Points, size: int, like: Tensor) -> Tensor:
+    """Return (R, size) points in the precision and on the device of `like`.
+
+    Args:
+        z: a tensor, an array, or a list of rows of numbers.
+        size: D.
+        like: a tensor of the model.
+
+    Raises:
+        ConfigError: for another shape, and for what is not a number or not finite.
+
+    >>> read_points([[1, 2], [3, 4]], 2, torch.zeros(()))
+    tensor([[1., 2.],
+            [3., 4.]])
+    """
+    wanted = f"expected numbers of shape (rows, {size})"
+    if not isinstance(z, Tensor):
+        rows: Any = z
+        if isinstance(z, list | tuple):
+            rows = [row.detach().cpu().numpy() if isinstance(row, Tensor) else row for row in z]
+        try:
+            array = np.asarray(rows)
+        except (TypeError, ValueError):
+            raise ConfigError(f"z is a {type(z).__name__} of rows of different kinds or lengths: {wanted}") from None
+        if array.dtype.kind not in "fiu":
+            raise ConfigError(f"z is {shorten(z)}: {wanted}, such as the mode of what encode returns")
+        z = torch.from_numpy(array.astype(np.float64))
+    if z.is_complex() or z.dtype == torch.bool:
+        raise ConfigError(f"z holds {str(z.dtype).removeprefix('torch.')}: {wanted}")
+    if z.dim() != 2 or z.shape[1] != size:
+        hint = "; write z[None] for one point" if tuple(z.shape) == (size,) else ""
+        raise ConfigError(f"z has shape {tuple(z.shape)}: {wanted}{hint}")
+    z = z.detach().to(like)
+    if len(wrong := (~z.isfinite().all(1)).nonzero()):
+        raise ConfigError(f"row {int(wrong[0])} of z holds values that are not finite in {str(z.dtype)[6:]}: {wanted}")
+    return z

@@ -1,0 +1,109 @@
+"""Files of recipes: the options of each model that `seqvae compare` trains, as TOML."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from seqvae.config import Config, Data, Training, for_text
+from seqvae.errors import ConfigError, choose
+from seqvae.training.build import resolve_all
+
+SECTIONS = {"model", "objective"}  # of the options; other tables are recipes
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What is trained of the recipes, and for how long.
+
+    Attributes:
+        seeds: trainings of each recipe.
+        minutes: of each training, in place of what the recipe says.
+        epochs: likewise.
+        only: names of recipes; empty = all.
+    """
+
+    seeds: int = 1
+    minutes: float | None = None
+    epochs: int | None = None
+    only: Sequence[str] = ()
+
+
+def plan(paths: Sequence[Path], corpus: str, budget: Budget) -> list[tuple[str, Config]]:
+    """The name and the options of each training: all recipes with the first seed, then with the next.
+
+    Args:
+        paths: TOML files in which options are named as for `--config`. A table of another name is a recipe; what stands
+            outside holds for all recipes of the file, or is itself the one recipe, named like the file.
+        corpus: what all of them are trained on.
+        budget: how many trainings each recipe gets, and how long they are.
+
+    Raises:
+        ConfigError: for a file that is missing, no TOML, or without recipes, for two recipes of one name, for a name
+            that no recipe has, and for options that cannot be.
+    """
+    found: dict[str, tuple[Path, dict[str, Any]]] = {}
+    for path in paths:
+        for name, values in _tables(path).items():
+            if name in found:
+                raise ConfigError(f"two recipes have the name {name}, in {found[name][0]} and {path}: rename one")
+            found[name] = path, values
+    for name in budget.only:
+        choose("recipe", name, found)
+    configs = {}
+    for name, (path, values) in found.items():
+        if budget.only and name not in budget.only:
+            continue
+        try:
+            config = Config.from_dict(_sections(values) | {"corpus": corpus})
+            limits = {"max_minutes": budget.minutes, "max_epochs": budget.epochs}
+            given: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
+            configs[name] = resolve_all(for_text(replace(config, training=replace(config.training, **given))))
+        except ConfigError as error:
+            raise ConfigError(f"recipe {name} of {path}: {error}") from None
+    return [
+        (name, replace(config, training=replace(config.training, seed=seed)))
+        for seed in range(budget.seeds)
+        for name, config in configs.items()
+    ]
+
+
+def _tables(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no file {path}: expected a TOML file with a table for each recipe") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as TOML: {error}") from None
+    tables = {name: value for name, value in values.items() if isinstance(value, dict) and name not in SECTIONS}
+    shared = {name: value for name, value in values.items() if name not in tables}
+    if not tables and not SECTIONS & shared.keys():
+        raise ConfigError(f'{path} has no recipe: expected a table for each, as [language-model] with kind = "lm"')
+    return {name: merged(shared, value) for name, value in tables.items()} or {path.stem: shared}
+
+
+def merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of both, `own` first; a part of another name is another part, and takes nothing from the shared one.
+
+    >>> merged({"a": 1, "prior": {"name": "mixture", "components": 9}}, {"prior": {"name": "normal"}})
+    {'a': 1, 'prior': {'name': 'normal'}}
+    """
+    both = {**shared, **own}
+    for name in shared.keys() & own.keys():
+        ours, theirs = shared[name], own[name]
+        if isinstance(ours, Mapping) and isinstance(theirs, Mapping) and theirs.get("name") in (None, ours.get("name")):
+            both[name] = merged(ours, theirs)
+    return both
+
+
+def _sections(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as a --config file has them, in the sections of a `Config`."""
+    flat = {field.name: group.__name__.lower() for group in (Data, Training) for field in fields(group)}
+    found: dict[str, Any] = {"data": {}, "training": {}}
+    for written, value in values.items():
+        name = written.replace("-", "_")
+        choose("option", name, [*flat, "kind", "target_kl", "target_by", "model", "objective"])
+        target = found[flat[name]] if name in flat else found
+        target[name] = value
+    return found

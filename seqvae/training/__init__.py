@@ -1,0 +1,1 @@
+"""From options to a trained model: build, step, validate, keep, save."""

@@ -1,0 +1,220 @@
+"""A model folder: config.json, model.safetensors, of text a tokenizer.json. Nothing in it is code or pickled.
+
+Every file is written beside its place and moved there, so that a kill at any moment leaves the old one or the new one.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from seqvae.config import Config
+from seqvae.data.text.tokenizer import Tokenizer
+from seqvae.errors import CheckpointError, SeqVAEError, shown
+from seqvae.model.vae import SequenceVAE
+from seqvae.rng import seeded
+from seqvae.training.build import build_model
+
+FORMAT = 3
+CONFIG, WEIGHTS, TOKENIZER, CARD = "config.json", "model.safetensors", "tokenizer.json", "README.md"
+METRICS = "metrics.jsonl"
+STATE = Path("resume") / "state.pt"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a model folder holds.
+
+    Attributes:
+        config: the run that made the model.
+        model: in evaluation mode, on the CPU.
+        tokenizer: what made its ids; None of a model of series, whose means and deviations stand with the weights.
+        facts: where the model comes from: name and notes of the corpus, scores; plain values.
+        labels: those that it is conditioned on, in sorted order, each with how many training sentences had it.
+    """
+
+    config: Config
+    model: SequenceVAE
+    tokenizer: Tokenizer | None
+    facts: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write the files that `load` needs into `folder`, which is made if missing.
+
+        Raises:
+            CheckpointError: if the disk is full or the place cannot be written; what stood there before still stands.
+        """
+        values: dict[str, Any] = {
+            "format": FORMAT,
+            "library": "seqvae",
+            "vocabulary": self.model.observation.size,
+            "config": self.config.to_dict(),
+            "facts": self.facts,
+        }
+        if self.labels:
+            values["labels"] = self.labels
+        if (tokenizer := self.tokenizer) is not None:
+            write(folder / TOKENIZER, lambda path: tokenizer.save(path))
+        write(folder / WEIGHTS, lambda path: save_file(_stored_once(self.model), str(path)))
+        write(folder / CONFIG, lambda path: path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8"))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Checkpoint":
+        """Read what `save` wrote.
+
+        Raises:
+            CheckpointError: one line for a folder that is missing, unfinished, damaged or not ours.
+        """
+        if not folder.is_dir():
+            raise CheckpointError(f"no model folder at {folder}: expected a folder that `seqvae train` has written")
+        if not (folder / CONFIG).is_file():
+            hint = "; its training has not reached a validation yet" if (folder / METRICS).is_file() else ""
+            raise CheckpointError(f"{folder} is not a model folder: it has no {CONFIG}{hint}")
+        vocabulary, config, facts, labels = _config(folder / CONFIG)
+        if config.model.observation["name"] == "frames":
+            return cls(config, _weights(folder / WEIGHTS, config, vocabulary, 0), None, facts)
+        tokenizer = Tokenizer.load(folder / TOKENIZER)
+        if len(tokenizer) != vocabulary:
+            raise CheckpointError(
+                f"{folder / TOKENIZER} has {len(tokenizer)} tokens, but the model was trained with {vocabulary}: "
+                "the folder mixes files of two models"
+            )
+        return cls(config, _weights(folder / WEIGHTS, config, vocabulary, len(labels)), tokenizer, facts, labels)
+
+
+def _config(path: Path) -> tuple[int, Config, dict[str, Any], dict[str, int]]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values["library"] != "seqvae":
+            raise KeyError("library")
+        if values["format"] != FORMAT:
+            given = shown(repr(values["format"]))
+            raise CheckpointError(
+                f"{path} has format {given}, and this version of seqvae reads format {FORMAT} alone: load it with the "
+                "version that wrote it, or train the model again"
+            )
+        config = Config.from_dict(values["config"])
+        return int(values["vocabulary"]), config, dict(values["facts"]), _labels(path, config, values.get("labels", {}))
+    except CheckpointError:
+        raise
+    except SeqVAEError as error:
+        raise CheckpointError(f"{path} describes a model that this version cannot build: {error}") from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise CheckpointError(f"{path} is damaged or was not written by seqvae") from None
+
+
+def _labels(path: Path, config: Config, labels: Any) -> dict[str, int]:
+    """The labels of a conditional model, if they are as `text.labels` makes them."""
+    column = config.data.label_column
+    sound = isinstance(labels, dict) and bool(labels) == (column is not None) and list(labels) == sorted(labels)
+    sound = sound and all(name == " ".join(name.split()) != "" for name in labels)
+    if not sound or not all(type(count) is int and 0 < count < 2**53 for count in labels.values()):
+        wanted = "none, as the model has no label column" if column is None else f"those of column {column!r}"
+        raise CheckpointError(f"{path} is damaged: its labels are not {wanted}, sorted, each with a number above 0")
+    return dict(labels)
+
+
+def _weights(path: Path, config: Config, vocabulary: int, labels: int) -> SequenceVAE:
+    """Build the model only once the file's header agrees with it, so that a false size never fills the memory."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        with torch.device("meta"):
+            expected = build_model(config, vocabulary, labels)
+        _compare(path, found, expected.state_dict(keep_vars=True))
+        with seeded(0):  # its first weights are not kept, and cost nobody else a random number
+            model = build_model(config, vocabulary, labels)
+        model.load_state_dict(load_file(str(path)), strict=False)  # the other names of tied weights are not stored
+    except FileNotFoundError:
+        raise CheckpointError(f"{path.parent} has no {path.name}: the folder is incomplete") from None
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is damaged or cut short ({_first_line(error)})") from None
+    except SeqVAEError as error:
+        raise error if isinstance(error, CheckpointError) else CheckpointError(f"{path.parent}: {error}") from None
+    return model.eval()
+
+
+def _stored_once(model: SequenceVAE) -> dict[str, torch.Tensor]:
+    """The weights by name; tied ones under the first of their names, so that a file is the same each time."""
+    names = {id(tensor): name for name, tensor in reversed(model.state_dict(keep_vars=True).items())}
+    return {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name in names.values()}
+
+
+def _compare(path: Path, found: dict[str, tuple[int, ...]], expected: dict[str, torch.Tensor]) -> None:
+    """Refuse a file that has other weights than the model, or fewer."""
+    for name, shape in found.items():
+        wanted = tuple(expected[name].shape) if name in expected else "no such weight"
+        if wanted != shape:
+            raise CheckpointError(f"{path} does not fit its config.json: {name} is {shape}, expected {wanted}")
+    stored = {id(tensor) for name, tensor in expected.items() if name in found}
+    for name, tensor in expected.items():
+        if id(tensor) not in stored:  # tied weights are stored once, under one of their names
+            raise CheckpointError(f"{path} is incomplete: it has no {name}")
+
+
+def save_state(folder: Path, state: dict[str, Any]) -> None:
+    """Write what a resumed training needs, apart from the model itself."""
+    write(folder / STATE, lambda path: torch.save(state, path))
+
+
+def load_state(folder: Path) -> dict[str, Any]:
+    """Read what `save_state` wrote; only tensors and plain values can be in it.
+
+    Raises:
+        CheckpointError: if there is none, or it is damaged.
+    """
+    path = folder / STATE
+    if not path.is_file():
+        raise CheckpointError(f"nothing to resume: {path} does not exist")
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # torch raises a dozen kinds for damaged files
+        raise CheckpointError(f"{path} is damaged ({_first_line(error)}): it cannot be resumed") from None
+
+
+def write(path: Path, how: Callable[[Path], object]) -> None:
+    """Let `how` write a file beside `path`, flush it to the disk, and move it there in one step.
+
+    The file has the permissions of any new one, whatever `how` gave it (safetensors lets the owner alone read).
+    """
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(beside, "wb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+        how(beside)
+        os.chmod(beside, stat.S_IMODE(mode))
+        with open(beside, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        with suppress(OSError):
+            beside.unlink()
+        raise CheckpointError(
+            f"cannot write {path} ({_first_line(error)}): is the disk full, the place writable?"
+        ) from None
+
+
+def append(path: Path, text: str) -> None:
+    """Add `text` to a file, which is made if missing."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write {path} ({_first_line(error)}): is the disk full, the place writable?"
+        ) from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

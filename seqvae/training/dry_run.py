@@ -1,0 +1,209 @@
+"""A dry update of the chosen parts before any work, at tiny sizes and on two made-up sentences.
+
+Parts that do not go together show there. Nothing is left behind: random numbers, warnings and what accelerate keeps for
+the whole process are afterwards what they were before.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from itertools import repeat
+from typing import Any, cast
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from seqvae.config import Config, Training
+from seqvae.data.batch import END, UNKNOWN, Batch
+from seqvae.data.batching import Batches
+from seqvae.errors import ConfigError, SeqVAEError, TrainingError
+from seqvae.model.vae import SequenceVAE
+from seqvae.objective.objective import Objective
+from seqvae.training.trainer import Trainer, Update
+
+VOCABULARY, CHANNELS, LABELS = 8, 2, 2  # of the made-up sentences, and of the made-up series
+LATENT, EMBEDDING = 3, 4
+# Options of these names, of whatever part, are lowered to this; all others are tried as they are given.
+SMALL = {
+    "hidden": 4,
+    "width": 8,
+    "heads": 2,
+    "layers": 2,
+    "rank": 2,
+    "components": 2,
+    "length": 2,
+    "transforms": 1,
+    "directions": 2,
+    "shortlist": UNKNOWN + 2,
+    "widest": 1,
+    "samples": 2,
+    "steps": 2,
+    "window": 1,
+}
+Parts = tuple[SequenceVAE, Objective, Update]
+
+
+def shrink(config: Config) -> Iterator[Config]:
+    """Yield the configuration at sizes that cost next to nothing, then at others for parts that these do not suit."""
+    groups = [{name: lower(value) for name, value in vars(group).items()} for group in (config.model, config.objective)]
+    model, objective = replace(config.model, **groups[0]), replace(config.objective, **groups[1])
+    model = replace(model, embedding=min(model.embedding, EMBEDDING), label_size=min(model.label_size, LABELS))
+    yield replace(config, model=replace(model, latent=min(model.latent, LATENT)), objective=objective)
+    yield replace(config, model=model, objective=objective)
+    yield config
+
+
+def lower(value: Any) -> Any:
+    """The part with none of its sizes above `SMALL`; a value that is no part as it is."""
+    if not isinstance(value, dict):
+        return value
+    sizes = {name: size for name, size in value.items() if name in SMALL and isinstance(size, int)}
+    return value | {name: min(size, SMALL[name]) for name, size in sizes.items()}
+
+
+def check_together(
+    config: Config, build: Callable[[Config], Parts], others: Callable[[Config], Iterable[tuple[str, str, Config]]]
+) -> None:
+    """Make a dry update of the parts of `config`.
+
+    Args:
+        config: resolved.
+        build: what makes the parts of a configuration, at tiny sizes.
+        others: the configurations that differ in one value: the place of the part, what to write for it, and the whole.
+
+    Raises:
+        ConfigError: if it fails, with the parts to blame: those that it does not fail without.
+    """
+    error = attempt(config, build)
+    if isinstance(error, SeqVAEError):
+        raise error
+    if error is None:
+        return
+    mended: dict[str, list[str]] = {}
+    for place, words, other in others(config):
+        if (place not in mended or ".name " not in words) and attempt(other, build) is None:
+            mended.setdefault(place, []).append(words)
+    if not mended:
+        raise error  # by whichever parts: a fault of the program
+    blamed = " with ".join(f"{place} = {named(config, place)}" for place in mended)
+    remedies = ", or ".join(words for found in mended.values() for words in found)
+    raise ConfigError(f"{blamed} cannot be trained ({reason(error)}): write {remedies}") from error
+
+
+def named(config: Config, place: str) -> str:
+    """The name of the part at a place such as `model.prior`."""
+    group, field = place.split(".")
+    return str(getattr(getattr(config, group), field)["name"])
+
+
+def reason(error: Exception) -> str:
+    """The first line of an error, not too long."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:120].rstrip(". ")
+
+
+def attempt(config: Config, build: Callable[[Config], Parts]) -> Exception | None:
+    """What is wrong with a dry update of `config`; None if nothing is."""
+    try:
+        with untouched():
+            update(*build(config), config)
+    except TrainingError:  # not finite: which says nothing of the real sizes and the real sentences
+        return None
+    except Exception as error:  # of torch and of parts that others have written, a dozen kinds
+        return error
+    return None
+
+
+def update(model: SequenceVAE, objective: Objective, rule: Update, config: Config) -> None:
+    """Make an update of tiny parts where the divergence weighs most, and one in each stage of a rule with stages."""
+    weight, first = objective.weight, rule.before
+    pair = Pair(series=config.model.observation["name"] == "frames", labels=model.condition is not None)
+    trainer = DryTrainer(model, objective, cast(Batches, pair), config.training, cast(Accelerator, Alone()), rule)
+    heaviest = first + max((0, weight.settled), key=lambda number: abs(weight(number)))
+    for number in sorted({0, first, heaviest} if first else {heaviest}):
+        trainer.update = number
+        rule(trainer, pair.batch)
+
+
+@contextmanager
+def untouched() -> Iterator[None]:
+    """Put the random numbers and the warnings of the process back when done, and compute on the processor."""
+    processor = nullcontext() if torch.empty(0).device.type == "cpu" else torch.device("cpu")
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), processor, torch.enable_grad():
+        warnings.simplefilter("ignore")
+        torch.default_generator.manual_seed(0)  # not those of other devices, as `torch.manual_seed` does
+        yield
+
+
+class Pair:
+    """The only batch of a training: two sentences of unequal length, in which each token occurs, or two series.
+
+    Args:
+        series: whether they are series.
+        labels: whether each has a label.
+    """
+
+    steps = 1
+
+    def __init__(self, *, series: bool, labels: bool) -> None:
+        words = list(range(UNKNOWN, VOCABULARY))
+        frames = np.linspace(-1, 1, 3 * CHANNELS, dtype=np.float32).reshape(3, CHANNELS)
+        batch = Batch.of_frames([frames, frames[:1]]) if series else Batch.of([[*words, END], [words[-1], END]])
+        self.batch = replace(batch, labels=torch.arange(LABELS)) if labels else batch
+
+    def extra(self, start: int = 0) -> Iterator[Batch]:
+        """The batch, again and again."""
+        return repeat(self.batch)
+
+
+class Alone:
+    """What a trainer asks of accelerate, for one process in single precision; accelerate's own has global state."""
+
+    device, num_processes, process_index, is_main_process = torch.device("cpu"), 1, 0, True
+
+    def prepare(self, *objects: Any) -> Any:
+        """The objects as they are, one by itself."""
+        return objects if len(objects) > 1 else objects[0]
+
+    def prepare_model(self, model: nn.Module, **options: Any) -> nn.Module:
+        """The model as it is."""
+        return model
+
+    def backward(self, loss: Tensor, inputs: list[Tensor] | None = None) -> None:
+        """Go backward from `loss` ()."""
+        loss.backward(inputs=inputs)
+
+    def clip_grad_norm_(self, parameters: Iterable[Tensor], most: float) -> Tensor:
+        """Scale gradients of a larger norm down to `most`; the norm () before."""
+        return nn.utils.clip_grad_norm_(parameters, most)
+
+
+class DryTrainer(Trainer):
+    """A trainer with a plain optimizer: the first of torch's own in a process imports its compiler, for a second."""
+
+    @staticmethod
+    def optimizer_of(module: nn.Module, training: Training) -> Any:
+        """Gradient descent."""
+        return Descent(list(module.parameters()))
+
+
+class Descent:
+    """What a trainer and its rules ask of an optimizer."""
+
+    def __init__(self, parameters: list[nn.Parameter]) -> None:
+        self.param_groups: list[dict[str, Any]] = [{"params": parameters, "lr": 1e-3}]
+        self.state: dict[Tensor, Any] = {}
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.param_groups[0]["params"]:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Go down the gradients."""
+        for parameter in self.param_groups[0]["params"]:
+            if parameter.grad is not None:
+                parameter -= self.param_groups[0]["lr"] * parameter.grad

@@ -1,0 +1,178 @@
+"""Diagnoses: of series in any unit, of training sets learnt by heart, and of decoders that ignore a z that tells."""
+
+import copy
+import random
+
+import numpy as np
+import pytest
+
+from seqvae import SeriesVAE, TextVAE
+from seqvae.config import Config
+from seqvae.data.batching import ordered
+from seqvae.data.series.corpus import load_series
+from seqvae.data.text.corpus import load
+from seqvae.evaluation.baselines import floors
+from seqvae.evaluation.evaluate import evaluate
+from seqvae.evaluation.scores import restored, rows
+from seqvae.model.observations.frames import LEAST
+from seqvae.reports.diagnosis import Case, diagnose, warning
+from seqvae.reports.examine import examine
+
+SMALL = {"embedding": 16, "batch_size": 32, "learning_rate": 0.01, "warm_up": 5, "precision": "fp32"}
+WORDS = ["cat", "dog", "bird", "child", "aunt", "man", "sees", "likes", "hears", "knows", "wants"]
+
+WELL = {
+    "sentences": 100,
+    "tokens": 1000,
+    "reconstruction": 60.0,
+    "kl": 12.0,
+    "nll": 70.0,
+    "mutual_information_lower": 4.0,
+    "mutual_information_upper": 9.0,
+    "active_units": 30,
+    "permuted_nll_increase": 50.0,
+    "train_sentences": 100,
+    "train_tokens": 1000,
+    "train_reconstruction": 58.0,
+}
+DEAF = {"permuted_nll_increase": 0.1, "kl": 1.6, "mutual_information_upper": 1.4}
+FRAMES = {"model": {"observation": {"name": "frames"}}}
+STATES = {
+    "healthy": {},
+    "overfitted": {"train_reconstruction": 3.0, "reconstruction": 85.0, "nll": 95.0},
+    "under-trained": {"reconstruction": 101.0, "train_reconstruction": 101.0},
+    "decoder ignores z": DEAF | {"mutual_information_lower": 1.2},
+    "collapsed": DEAF | {"kl": 0.3, "mutual_information_lower": 0.0},
+    "KL without information": DEAF | {"mutual_information_lower": 0.0},
+    "over-rated with holes": {"nll": 101.0},
+    "partly collapsed": {"mutual_information_lower": 0.5, "mutual_information_upper": 1.0},
+}
+
+
+def of(figures=(), config=None, unigram=100.0, train_unigram=100.0):
+    return diagnose(Case(restored(WELL | dict(figures)), Config.from_dict(config or {}), unigram, train_unigram))
+
+
+# -- the unit of series ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("shift", [-2000.0, -62.0, 4000.0])
+def test_the_diagnosis_of_figures_of_series_does_not_depend_on_the_unit(state, shift):
+    moved = {name: WELL[name] + shift for name in ("reconstruction", "nll", "train_reconstruction")}
+    moved |= {n: v + shift if n in moved else v for n, v in STATES[state].items()}
+    one, other = of(STATES[state], FRAMES), of(moved, FRAMES, 100.0 + shift, 100.0 + shift)
+    assert one.state == state and vars(one) == vars(other)
+
+
+@pytest.fixture(scope="module")
+def waves():
+    """A model of waves that uses its z, and 80 waves that it was not trained on."""
+    g = np.random.default_rng(0)
+    series = [np.sin(np.arange(12.0) * w + p)[:, None] for w, p in g.uniform((0.3, 0), (0.9, 6), (260, 2))]
+    part = {"hidden": 24, "dropout": 0.0}
+    options = {"latent": 2, "encoder": part, "decoder": part, "weight": {"name": "constant", "end": 0.2}}
+    return SeriesVAE.fit(series[:180], max_epochs=25, **options, **SMALL), series
+
+
+@pytest.mark.parametrize("power", [-20, 20])
+def test_the_same_series_in_another_unit_have_the_same_diagnosis(waves, power):
+    model, series = waves
+    twin = copy.deepcopy(model)
+    twin.frames.scaler.fit(*(2.0**power * part for part in (twin.frames.scaler.mean, twin.frames.scaler.std)))
+    found = []
+    for which, unit in ((model, 1.0), (twin, 2.0**power)):
+        train, test = (load_series([unit * x for x in s], whole=True).test for s in (series[:180], series[180:]))
+        found.append(examine(which, test, train, samples=5, refined=10))
+    one, other = found
+    assert other.scores.nll - one.scores.nll == pytest.approx(12 * power * np.log(2), abs=1e-3)
+    assert one.scores.mutual_information_lower > 1 and one.diagnosis.state == other.diagnosis.state == "healthy"
+
+
+def test_a_channel_that_never_varies_puts_the_floor_no_lower_than_a_model_can_come():
+    wave = np.sin(np.arange(40.0))[:, None]
+    splits = [load_series([wave, -wave, 2 * wave], whole=True).test]
+    splits += [load_series([np.hstack([x, np.full_like(x, 7.0)]) for x in splits[0].series()], whole=True).test]
+    one, two = (floors(split, split)["gaussian"]["nll_per_frame"] for split in splits)
+    assert two - one == pytest.approx(np.log(LEAST * np.sqrt(2 * np.pi)))
+
+
+# -- training sets learnt by heart -------------------------------------------------------------------------------------
+
+
+def test_a_memorised_training_set_is_overfitted_and_not_under_trained():
+    found = of({"train_reconstruction": 3.0, "reconstruction": 58.0}, unigram=46.8, train_unigram=46.8)
+    assert found.state == "overfitted" and "--max-minutes" not in found.command
+    assert "--model.noise.rate 0.5" in found.command and "--model.decoder.dropout" in found.command
+    assert found.evidence == [
+        "over a unigram model it gains 43.8 nats on training sentences, -11.2 on held-out ones",
+        "a training sentence costs 3.0 nats with its z, a held-out one 58.0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("figures", "state"),
+    [
+        ({"train_reconstruction": 21.0}, "healthy"),  # gains 79 nats there, and 40 here
+        ({"train_reconstruction": 19.0}, "overfitted"),
+        ({"train_reconstruction": 210.0, "train_tokens": 10_000}, "healthy"),  # of sentences ten times as long
+        ({"train_reconstruction": 19.0, "reconstruction_standard_error": 21.0}, "healthy"),
+        ({"train_reconstruction": None, "reconstruction": 101.0}, "under-trained"),
+    ],
+)
+def test_where_the_rule_of_overfitting_begins_to_hold(figures, state):
+    assert of(figures, train_unigram=1000.0 if "train_tokens" in figures else 100.0).state == state
+
+
+def test_a_model_of_random_sentences_is_overfitted_and_shows_what_its_training_sentences_cost():
+    draw = random.Random(0)
+    sentences = [" ".join(draw.choices(WORDS, k=6)) for _ in range(60)]
+    part = {"hidden": 32, "dropout": 0.0}
+    options = {"latent": 4, "encoder": part, "decoder": part, "noise": {"rate": 0.0}, "validate_every": 1000}
+    model = TextVAE.fit(sentences[:20], max_epochs=60, **options, **SMALL | {"learning_rate": 0.03})
+    train, test = (load(part, tokenizer=model.tokenizer, whole=True).test for part in (sentences[:20], sentences[20:]))
+    found = examine(model, test, train, samples=2, refined=0)
+    again = evaluate(model.model, ordered(train), samples=1)
+    assert found.scores.train_reconstruction == pytest.approx(again.reconstruction)
+    assert found.scores.train_sentences == 20 and found.diagnosis.state == "overfitted"
+    assert any(row.name == "train_reconstruction" and "±" in row.value for row in rows(found.scores))
+    assert examine(model, test, samples=2, refined=0).scores.train_reconstruction is None
+
+
+# -- z that says nothing, and a decoder that does not listen -----------------------------------------------------------
+
+
+def test_a_deaf_decoder_beside_an_informative_z_is_said_to_ignore_it():
+    found = of(DEAF | {"mutual_information_lower": 1.2, "mutual_information_lower_standard_error": 0.1})
+    assert found.state == "decoder ignores z" and "z tells sentences apart" in found.meaning
+    assert "mutual information 1.00 to 1.40 nats (within two standard errors)" in found.evidence
+    assert "--model.noise.rate 0.5" in found.command and "weight" not in found.command
+
+
+@pytest.mark.parametrize(
+    "figures", [{"mutual_information_lower": 0.4}, {"mutual_information_lower_standard_error": 0.5}]
+)
+def test_a_z_that_tells_nothing_beyond_its_noise_is_kl_without_information(figures):
+    found = of(DEAF | {"mutual_information_lower": 1.2} | figures)
+    assert found.state == "KL without information" and "does not tell sentences apart" in found.meaning
+
+
+def test_the_warning_while_training_tells_the_two_apart():
+    figures = {"reconstruction": 60.0, "kl": 1.6, "rise": 0.1, "weight": 0.5, "end": 0.5}
+    assert "decoder ignores z" in warning(**figures, information=1.2)
+    assert "KL without information" in warning(**figures, information=0.2)
+    assert warning(**figures | {"reconstruction": -9000.0, "rise": 0.6}, series=True) is None
+    assert warning(**figures | {"reconstruction": 9000.0, "rise": 0.6}, series=True) is None
+    assert "costs only 0.10 nats" in warning(**figures | {"reconstruction": 9000.0}, series=True)
+
+
+# -- a KL that no weight moves -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["collapsed", "KL without information", "over-rated with holes", "partly collapsed"])
+def test_kappa_is_what_is_advised_where_it_alone_decides_the_kl(state):
+    sphere = {"model": {"posterior": {"name": "vmf", "kappa": 40.0}, "prior": {"name": "sphere"}}}
+    found = of(STATES[state], sphere)
+    assert found.state == state and "weight" not in found.command and "free_bits" not in found.command
+    assert f"--model.posterior.kappa {20 if 'holes' in state else 80}" in found.command
+    assert "kappa" not in of(STATES[state]).command

@@ -1,0 +1,317 @@
+"""Fitting: which model is kept, what is logged, and a killed run that goes on as if it had never been killed."""
+
+import json
+import math
+
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+
+from seqvae.errors import SeqVAEError, TrainingError
+from seqvae.training import loop
+from seqvae.training.checkpoint import Checkpoint
+from seqvae.training.loop import Best, Run, Validation, fit
+from seqvae.training.trainer import Step
+
+NOISY = {"encoder": {"dropout": 0.2}, "decoder": {"dropout": 0.2}, "noise": {"rate": 0.2}}
+PLAIN = {"name": "constant", "end": 1.0}
+SPOILT = 8
+SHORT = {"max_epochs": 5, "learning_rate": 1e-3, "validate_every": 4}  # validations at 4, 8, 12, 16, 20
+
+
+@pytest.fixture
+def run(tiny_corpus, training_config):
+    def make(folder=None, resume=False, model=None, weight=None, **training):
+        config = training_config(model or NOISY, {"weight": weight or PLAIN}, **training)
+        return Run(config, tiny_corpus, folder, resume=resume, accelerator=Accelerator(mixed_precision="no"))
+
+    return make
+
+
+def finish(run, spoil=False, killed=None):
+    """All that a training yields; if told to, one whose weights are shaken after update 8 and never get well again.
+
+    `killed` is the update in the midst of which it ends as by kill -9: nothing more is written.
+    """
+    events = []
+    for event in fit(run):
+        if isinstance(event, Step) and event.update == killed:
+            break
+        events.append(event)
+        if spoil and isinstance(event, Validation) and event.update == SPOILT:
+            with torch.no_grad():
+                for parameter in run.model.parameters():
+                    parameter.normal_(std=3.0)
+    return events
+
+
+def validations(events):
+    return [event for event in events if isinstance(event, Validation)]
+
+
+def lines(folder, kind=None):
+    """The lines of metrics.jsonl without what the clock says."""
+    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for line in found:
+        assert (line.pop("seconds", 1) > 0) and (line.pop("tokens_per_second", 1) > 0)
+    return [line for line in found if kind in (None, line["kind"])]
+
+
+def weights(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def bound(run, model):
+    """The bound of some weights on the validation sentences, as the run measures it."""
+    from seqvae.data.batching import ordered
+    from seqvae.evaluation.likelihood import validate
+
+    return -validate(model, ordered(run.corpus.valid), seed=run.config.training.seed).nll
+
+
+# -- killed and resumed ------------------------------------------------------------------------------------------------
+
+# 14 epochs of 4 updates, a validation each 3 updates, a line of training at update 50.
+LONG = {"max_epochs": 14, "validate_every": 3}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, tiny_corpus, training_config):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    config = training_config(NOISY, {"weight": {"name": "linear", "end": 0.5, "updates": 20}}, **LONG)
+    run = Run(config, tiny_corpus, folder, accelerator=Accelerator(mixed_precision="no"))
+    events = finish(run)
+    return run, events, folder
+
+
+@pytest.mark.parametrize("killed", [4, 55])
+def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(killed, uninterrupted, run, tmp_path):
+    whole, _, folder = uninterrupted
+    options = {**LONG, "weight": {"name": "linear", "end": 0.5, "updates": 20}}
+    finish(run(tmp_path, **options), killed=killed + 1)
+    torch.manual_seed(12345)
+    again = run(tmp_path, resume=True, **options)
+    finish(again)
+    assert same(weights(again.model), weights(whole.model))
+    assert same(load_file(tmp_path / "model.safetensors"), load_file(folder / "model.safetensors"))
+    assert vars(again.best) == vars(whole.best)
+    assert lines(tmp_path) == lines(folder)
+
+
+def test_a_resumed_run_keeps_the_best_model_from_before_it_was_killed(run, tmp_path):
+    finish(run(tmp_path, **SHORT), spoil=True, killed=14)
+    again = run(tmp_path, resume=True, **SHORT)
+    told = validations(finish(again))
+    assert [validation.update for validation in told][:2] == [16, 20] and not any(v.kept for v in told)
+    assert again.best.update == SPOILT
+    assert bound(again, again.model) == pytest.approx(again.best.value, abs=1e-4)
+
+
+def test_patience_goes_on_counting_in_a_resumed_run(run, tmp_path):
+    finish(run(tmp_path, patience=2, **SHORT), spoil=True, killed=14)
+    again = run(tmp_path, resume=True, patience=2, **SHORT)
+    finish(again)
+    assert again.trainer.update == 16
+
+
+def test_a_line_that_the_kill_cut_short_is_dropped(uninterrupted, run, tmp_path):
+    _, _, folder = uninterrupted
+    options = {**LONG, "weight": {"name": "linear", "end": 0.5, "updates": 20}}
+    finish(run(tmp_path, **options), killed=8)
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"kind": "valid", "upd')
+    finish(run(tmp_path, resume=True, **options))
+    assert lines(tmp_path) == lines(folder)
+
+
+def test_a_finished_run_that_is_resumed_stays_as_it_is(run, tmp_path):
+    first = run(tmp_path, **SHORT)
+    finish(first, spoil=True)
+    before, kept = lines(tmp_path), weights(first.model)
+    again = run(tmp_path, resume=True, **SHORT)
+    assert not [event for event in finish(again) if isinstance(event, Step)]
+    assert lines(tmp_path) == before and same(weights(again.model), kept)
+
+
+def test_resuming_where_nothing_was_saved_is_one_line(run, tmp_path):
+    with pytest.raises(SeqVAEError, match="nothing to resume") as caught:
+        run(tmp_path, resume=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_resuming_without_a_folder_is_one_line(run):
+    with pytest.raises(SeqVAEError, match="folder"):
+        run(None, resume=True)
+
+
+@pytest.mark.parametrize("state", [{}, {"model": 3}, [1, 2], {"best": {"elbow": 1}}], ids=str)
+def test_a_state_of_something_else_is_refused_in_one_line(state, run, tmp_path):
+    (tmp_path / "resume").mkdir()
+    torch.save(state, tmp_path / "resume" / "state.pt")
+    with pytest.raises(SeqVAEError, match=r"state\.pt") as caught:
+        run(tmp_path, resume=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_state_of_a_model_of_another_shape_is_refused_in_one_line(run, tmp_path):
+    finish(run(tmp_path, max_epochs=1))
+    with pytest.raises(SeqVAEError) as caught:
+        run(tmp_path, resume=True, model={"latent": 5}, max_epochs=1)
+    assert "\n" not in str(caught.value)
+
+
+# -- which model is kept -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_folder", [True, False])
+def test_the_kept_model_is_the_one_with_the_best_true_bound(in_folder, run, tmp_path):
+    it = run(tmp_path if in_folder else None, **SHORT)
+    told = validations(finish(it, spoil=True))
+    best = max(told, key=lambda validation: validation.elbo)
+    assert best.update == SPOILT == it.best.update
+    assert it.best.value == pytest.approx(best.elbo)
+    assert bound(it, it.model) == pytest.approx(best.elbo, abs=1e-4)
+
+
+def test_the_model_in_the_folder_is_the_one_in_memory(run, tmp_path):
+    it = run(tmp_path, **SHORT)
+    finish(it, spoil=True)
+    assert same(weights(Checkpoint.load(tmp_path).model), weights(it.model))
+
+
+def test_the_bound_has_weight_one_whatever_the_objective(run, tmp_path):
+    it = run(weight={"name": "constant", "end": 0.0}, max_epochs=1)
+    (validation,) = validations(finish(it))
+    assert validation.elbo == pytest.approx(-(validation.reconstruction + validation.kl))
+    assert bound(it, it.model) == pytest.approx(validation.elbo, abs=1e-4)
+
+
+def test_no_bound_from_before_the_schedule_has_settled_is_kept(run):
+    it = run(weight={"name": "linear", "end": 1.0, "updates": 12}, **SHORT)
+    told = validations(finish(it, spoil=True))
+    assert max(told, key=lambda v: v.elbo).update == SPOILT  # else nothing is tried here
+    late = [validation for validation in told if validation.update >= 12]
+    assert it.best.update == max(late, key=lambda v: v.elbo).update
+
+
+def test_of_unsettled_bounds_the_latest_is_the_best_and_of_settled_ones_the_highest():
+    best, kept = Best(), []
+    offers = [(-1.0, False), (-5.0, False), (-9.0, True), (-7.0, True), (-8.0, True), (-7.0, True), (-6.0, True)]
+    for update, (elbo, settled) in enumerate(offers):
+        kept.append(best.offer(elbo, update, settled))
+    assert kept == [True, True, True, True, False, False, True]
+    assert (best.value, best.update, best.waited) == (-6.0, 6, 0)
+
+
+def test_a_rate_that_leaves_its_target_again_takes_no_settled_model_away():
+    best = Best()
+    assert best.offer(-9.0, 0, settled=True)
+    assert not best.offer(-1.0, 1, settled=False) and (best.value, best.settled, best.waited) == (-9.0, True, 1)
+    assert best.offer(-8.0, 2, settled=True)
+
+
+def test_each_validation_says_whether_its_model_was_kept(run):
+    told = validations(finish(run(**SHORT), spoil=True))
+    top = -math.inf
+    for validation in told:
+        assert validation.kept is (validation.elbo > top)
+        top = max(top, validation.elbo)
+
+
+def test_a_model_that_was_never_validated_is_validated_at_the_end(run, tmp_path):
+    told = validations(finish(run(tmp_path, max_epochs=1, validate_every=1000)))
+    assert [validation.update for validation in told] == [4] and (tmp_path / "model.safetensors").exists()
+
+
+# -- when it ends ------------------------------------------------------------------------------------------------------
+
+
+def test_patience_ends_the_training_after_so_many_validations_without_a_better_bound(run):
+    it = run(patience=2, **SHORT)
+    told = validations(finish(it, spoil=True))
+    assert [validation.update for validation in told if validation.kept] == [4, 8]
+    assert it.trainer.update == told[-1].update == 16
+
+
+def test_the_learning_rate_is_halved_while_no_bound_is_better_and_a_sixth_time_ends_the_training(run):
+    it = run(halve_after=2, max_epochs=30, validate_every=4, learning_rate=0.01, cool_down=0.0, warm_up=0)
+    rates = [validation.learning_rate for validation in validations(finish(it, spoil=True))]
+    # Validations 1 and 2 are of good weights; two worse ones later, after 4, the rate of the next is half.
+    assert rates[:8] == [0.01] * 4 + [0.005] * 2 + [0.0025] * 2
+    assert it.trainer.halvings == 6 and len(rates) == 2 + 6 * 2
+
+
+def test_halvings_are_known_to_a_resumed_run(run, tmp_path):
+    options = {"halve_after": 1, "cool_down": 0.0, **SHORT}
+    whole = validations(finish(run(tmp_path / "whole", **options), spoil=True))
+    finish(run(tmp_path / "cut", **options), spoil=True, killed=14)
+    rest = validations(finish(run(tmp_path / "cut", resume=True, **options)))
+    assert [v.learning_rate for v in rest] == [v.learning_rate for v in whole][3:]
+    assert rest[-1].learning_rate < rest[0].learning_rate < 1e-3
+
+
+def test_without_patience_the_training_goes_on_to_its_end(run):
+    it = run(**SHORT)
+    finish(it, spoil=True)
+    assert it.trainer.update == 20
+
+
+def test_no_update_is_validated_twice(run):
+    told = validations(finish(run(**SHORT), spoil=True))
+    updates = [validation.update for validation in told]
+    assert updates == sorted(set(updates))
+
+
+@pytest.mark.parametrize(
+    ("shortest", "validate_every", "updates"),
+    [(1, None, [4, 8, 12]), (4, None, [4, 8, 12]), (5, None, [8, 12]), (50, None, [12]), (50, 5, [5, 10, 12])],
+)
+def test_validations_come_each_few_epochs_or_each_so_many_updates(shortest, validate_every, updates, run, monkeypatch):
+    monkeypatch.setattr(loop, "SHORTEST", shortest)
+    told = validations(finish(run(max_epochs=3, validate_every=validate_every)))
+    assert [validation.update for validation in told] == updates
+
+
+def test_validating_more_often_does_not_change_the_training(run):
+    seldom = [e.report for e in finish(run(max_epochs=2)) if isinstance(e, Step)]
+    often = [e.report for e in finish(run(max_epochs=2, validate_every=1)) if isinstance(e, Step)]
+    assert seldom == often
+
+
+def test_a_loss_that_is_not_finite_leaves_the_last_good_model_in_the_folder(run, tmp_path):
+    it = run(tmp_path, **SHORT)
+    told = []
+    with pytest.raises(TrainingError):
+        for event in fit(it):
+            told.append(event)
+            if len(validations(told)) == 2 and isinstance(event, Validation):
+                it.model.encoder.register_forward_hook(lambda module, inputs, h: h * math.nan)
+    assert bound(it, Checkpoint.load(tmp_path).model) == pytest.approx(it.best.value, abs=1e-4)
+
+
+# -- metrics.jsonl -----------------------------------------------------------------------------------------------------
+
+
+def test_metrics_are_lines_of_strict_json_with_their_kind_and_update(uninterrupted):
+    _, events, folder = uninterrupted
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    text = (folder / "metrics.jsonl").read_text()
+    found = [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
+    assert text.endswith("\n") and {line["kind"] for line in found} == {"train", "valid"}
+    assert [line["update"] for line in found] == sorted(line["update"] for line in found)
+    told = [(v.update, v.elbo, v.kept) for v in validations(events)]
+    assert [(line["update"], line["elbo"], line["kept"]) for line in found if line["kind"] == "valid"] == told
+
+
+def test_a_line_of_training_holds_the_raw_terms_beside_the_minimized_loss(uninterrupted):
+    (line,) = lines(uninterrupted[2], "train")
+    assert line["update"] == 50 and line["weight"] == 0.5
+    assert line["loss"] == pytest.approx(line["reconstruction"] + 0.5 * line["kl"], abs=1e-4)

@@ -1,9 +1,9 @@
 """bf16 against fp32 on this machine: the time of an update, and the memory that a training holds as it goes on.
 
-    python -m benchmarks.precision [--words 2 80] [--updates 600] [--rounds 10] [--memory]
+    python -m benchmarks.precision [--words 2 80] [--steps 600] [--rounds 10] [--memory]
 
 The text is made up, of sentences of as many words as `--words` says, each length as frequent; sizes are the defaults.
-Time is that of 5 updates of each precision in turn in one process; memory is that of a process of its own for each.
+Time is that of 5 steps of each precision in turn in one process; memory is that of a process of its own for each.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from seqvae.training.runtime import accelerator_for  # noqa: E402
 from seqvae.training.trainer import Step  # noqa: E402
 
 PRECISIONS = ("fp32", "bf16")
-MARKS = (10, 100, 300, 600)  # updates after which memory is read
+MARKS = (10, 100, 300, 600)  # steps after which memory is read
 VOCABULARY, SENTENCES = 10_000, 20_000
 
 
@@ -53,7 +53,7 @@ def options(precision: str, batch_size: int) -> Config:
 
 
 def steps_of(corpus: Corpus, config: Config) -> Iterator[Step]:
-    """The updates of a training."""
+    """The steps of a training."""
     return Run(config, corpus, accelerator=accelerator_for(config, None)).trainer.steps()
 
 
@@ -78,18 +78,18 @@ def held() -> float:
     return int(line.split()[1]) / 1024
 
 
-def memory(corpus: Corpus, precision: str, updates: int, batch_size: int) -> list[float]:
-    """MiB held after each of `MARKS` that is not beyond `updates`."""
+def memory(corpus: Corpus, precision: str, steps: int, batch_size: int) -> list[float]:
+    """MiB held after each of `MARKS` that is not beyond `steps`."""
     steps = steps_of(corpus, options(precision, batch_size))
-    return [held() for number in range(1, updates + 1) if next(steps) and number in MARKS]
+    return [held() for number in range(1, steps + 1) if next(steps) and number in MARKS]
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__.splitlines()[0])
     parser.add_argument("--words", type=int, nargs=2, default=(2, 80), help="least and most of a sentence")
-    parser.add_argument("--updates", type=int, default=600, help="of each training whose memory is read")
-    parser.add_argument("--rounds", type=int, default=10, help="of 5 updates of each, for the time")
+    parser.add_argument("--steps", type=int, default=600, help="of each training whose memory is read")
+    parser.add_argument("--rounds", type=int, default=10, help="of 5 steps of each, for the time")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--memory", action="store_true", help="also the memory, which takes longer")
     parser.add_argument("--only", choices=PRECISIONS, help=argparse.SUPPRESS)
@@ -97,7 +97,7 @@ def main() -> None:
     corpus = of_all_lengths(*given.words)
     keep_freed_memory()
     if given.only:
-        print(*memory(corpus, given.only, given.updates, given.batch_size))
+        print(*memory(corpus, given.only, given.steps, given.batch_size))
         return
     found = seconds(corpus, given.rounds, given.batch_size)
     print("| precision | ms an update, median | ms of the processor |\n| --- | ---: | ---: |")
@@ -111,8 +111,8 @@ def main() -> None:
     print(f"\nbf16 / fp32: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
     print(f"what --precision auto measures: {ratio(options('auto', given.batch_size)):.2f}")
     if given.memory:
-        marks = [mark for mark in MARKS if mark <= given.updates]
-        print("\n| MiB after updates | " + " | ".join(map(str, marks)) + " |\n| --- |" + " ---: |" * len(marks))
+        marks = [mark for mark in MARKS if mark <= given.steps]
+        print("\n| MiB after steps | " + " | ".join(map(str, marks)) + " |\n| --- |" + " ---: |" * len(marks))
         for name in PRECISIONS:
             command = [sys.executable, "-m", "benchmarks.precision", *sys.argv[1:], "--only", name]
             run = subprocess.run(command, check=True, capture_output=True, text=True, env=ASIS)

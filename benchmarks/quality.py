@@ -6,7 +6,7 @@
 Both train at the same time, in processes of one thread each, so that other work on the machine disturbs both alike.
 The reference does what its literature does: SGD, the weight of the KL rising over the first half of the time, then the
 learning rate halved when the bound stalls. Ours is the configuration, but for the time, of which it gets a share: a
-cool-down belongs to it, so that its end is what counts. Both are measured by -ELBO with weight 1 and one draw of z on
+decay belongs to it, so that its end is what counts. Both are measured by -ELBO with weight 1 and one draw of z on
 the same held-out sentences; that counts as time for ours, and does not for the reference.
 """
 

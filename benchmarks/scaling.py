@@ -1,9 +1,9 @@
 """How training scales: targets a second with one thread, with two, and with two processes of one thread.
 
-    python -m benchmarks.scaling [CORPUS] [--rounds 3] [--updates 60]
+    python -m benchmarks.scaling [CORPUS] [--rounds 3] [--steps 60]
 
 The defaults at the sizes of the other measurements. Two processes share each batch, so that all three make the same
-updates; rounds are interleaved and medians shown.
+steps; rounds are interleaved and medians shown.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from seqvae.training.runtime import accelerator_for
 SETUPS = {"one thread": (1, 1), "two threads": (1, 2), "two processes of one thread": (2, 1)}
 
 
-def measured(corpus: str, updates: int) -> None:
-    """Train for some updates in this process, beside its fellows if there are any; the first one prints the rate."""
+def measured(corpus: str, steps: int) -> None:
+    """Train for some steps in this process, beside its fellows if there are any; the first one prints the rate."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     keep_freed_memory()
     chosen = config(HIDDEN, HIDDEN)
@@ -34,15 +34,15 @@ def measured(corpus: str, updates: int) -> None:
     for _ in itertools.islice(steps, 5):
         pass
     begin = time.perf_counter()
-    tokens = sum(step.report.tokens for step in itertools.islice(steps, updates))
+    tokens = sum(step.report.tokens for step in itertools.islice(steps, steps))
     if run.accelerator.is_main_process:
         print(tokens / (time.perf_counter() - begin))
     run.accelerator.end_training()
 
 
-def rate(corpus: str, updates: int, processes: int, threads: int) -> float:
+def rate(corpus: str, steps: int, processes: int, threads: int) -> float:
     """Targets a second of a training in new processes."""
-    module = ["-m", "benchmarks.scaling", corpus, "--updates", str(updates), "--once"]
+    module = ["-m", "benchmarks.scaling", corpus, "--steps", str(steps), "--once"]
     several = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, *several, *module]
@@ -55,13 +55,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__.splitlines()[0])
     parser.add_argument("corpus", nargs="?", default="sotu")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--updates", type=int, default=60, help="that are timed")
+    parser.add_argument("--steps", type=int, default=60, help="that are timed")
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.once:
-        measured(given.corpus, given.updates)
+        measured(given.corpus, given.steps)
         return
-    rounds = [[rate(given.corpus, given.updates, *setup) for setup in SETUPS.values()] for _ in range(given.rounds)]
+    rounds = [[rate(given.corpus, given.steps, *setup) for setup in SETUPS.values()] for _ in range(given.rounds)]
     print("| training with | targets/s | beside one thread |\n| --- | ---: | ---: |")
     for name, rates in zip(SETUPS, zip(*rounds, strict=True), strict=True):
         ratios = [rate / first for rate, (first, *_) in zip(rates, rounds, strict=True)]

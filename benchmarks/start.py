@@ -4,7 +4,7 @@
 
 Times are medians of five fresh processes. The large corpus is made up (Zipf's law, 10 words a line), written to a
 folder that is removed, and read twice: first with nothing in the cache, then as on every later day. The model is the
-default one after some updates on `grammar`, so that its sentences end; of `encode` and `decode` the whole command is
+default one after some steps on `grammar`, so that its sentences end; of `encode` and `decode` the whole command is
 timed, and the work alone, as what 50,000 sentences take beyond what 10,000 take.
 """
 

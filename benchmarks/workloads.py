@@ -117,14 +117,14 @@ def training(name: str, large: bool = False, embedding: int = HIDDEN, hidden: in
 
     return Pair(
         "tokens/s",
-        partial(updates, corpus, chosen),
+        partial(steps, corpus, chosen),
         reference,
         6 * (layers + touched),
         6 * (layers + corpus.size * hidden),
     )
 
 
-def updates(corpus: Corpus, chosen: Config) -> Work:
+def steps(corpus: Corpus, chosen: Config) -> Work:
     """Updates of this package's model."""
     steps = Run(chosen, corpus, accelerator=accelerator_for(chosen, None)).trainer.steps()
     return lambda: sum(next(steps).report.tokens for _ in range(4))
@@ -133,8 +133,8 @@ def updates(corpus: Corpus, chosen: Config) -> Work:
 def clusters(name: str) -> Pair:
     """Training with the softmax by clusters beside the same with one softmax over all of 20,000 words."""
     corpus = made_up(*LARGE)
-    with_, without = (config(HIDDEN, HIDDEN, observation={"shortlist": size}) for size in (500, 0))
-    return Pair("tokens/s", partial(updates, corpus, with_), partial(updates, corpus, without))
+    with_, without = (config(HIDDEN, HIDDEN, observation={"head_size": size}) for size in (500, 0))
+    return Pair("tokens/s", partial(steps, corpus, with_), partial(steps, corpus, without))
 
 
 def learnt(plain: Reference, rule: torch.optim.Optimizer, batch: Batch) -> int:
@@ -151,15 +151,15 @@ def lstm(inputs: int, hidden: int) -> int:
 def softmax_weights(corpus: Corpus, hidden: int, observation: Part) -> float:
     """Weights that the softmax touches for a target, on average over the text."""
     tokens = make("model.observation", observation, vocabulary=corpus.size, embedding=1, features=1)
-    shortlist, *clusters = itertools.pairwise(tokens.edges)
+    head_size, *clusters = itertools.pairwise(tokens.edges)
     split = sentences_of(corpus)
     ids = np.concatenate(split.sequences(np.arange(min(len(split), 5000))))
     tails = sum((b - a) * np.mean((ids >= a) & (ids < b)) for a, b in clusters)
-    return hidden * (shortlist[1] + len(clusters) + float(tails))
+    return hidden * (head_size[1] + len(clusters) + float(tails))
 
 
 def loop(name: str) -> Pair:
-    """What is around the arithmetic: the whole loop of a training beside bare updates of the same model and batches."""
+    """What is around the arithmetic: the whole loop of a training beside bare steps of the same model and batches."""
     corpus = corpus_of(name)
     chosen = config(HIDDEN, HIDDEN, validate_every=10**9, precision="fp32")
 
@@ -200,7 +200,7 @@ def loop(name: str) -> Pair:
 # Scores
 
 
-def likelihood(name: str, shortlist: int = 500) -> Pair:
+def likelihood(name: str, head_size: int = 500) -> Pair:
     """-log p(x) by 500 draws of z; ours by 16 sentences of about one length, as `seqvae evaluate` sorts them."""
     corpus = corpus_of(name)
     assert corpus.valid is not None
@@ -208,7 +208,7 @@ def likelihood(name: str, shortlist: int = 500) -> Pair:
     some = [some[i] for i in np.random.default_rng(0).permutation(len(some))]
 
     def ours() -> Work:
-        model, turn = new(corpus, observation={"shortlist": shortlist}), itertools.cycle(some)
+        model, turn = new(corpus, observation={"head_size": head_size}), itertools.cycle(some)
         return lambda: sum(
             int(measure(model, [one], samples=SAMPLES).tokens.sum()) for one in itertools.islice(turn, 1)
         )
@@ -275,21 +275,21 @@ def encoding(name: str) -> Pair:
 
 
 @cache
-def trained(name: str, updates: int = 150) -> SequenceVAE:
-    """This package's model after some updates."""
+def trained(name: str, steps: int = 150) -> SequenceVAE:
+    """This package's model after some steps."""
     run = Run(config(HIDDEN, HIDDEN), corpus_of(name))
-    for _ in itertools.islice(run.trainer.steps(), updates):
+    for _ in itertools.islice(run.trainer.steps(), steps):
         pass
     return run.model.eval()
 
 
 @cache
-def trained_reference(name: str, updates: int = 150) -> Reference:
-    """The reference after as many updates, by Adam, so that it has learnt as much."""
+def trained_reference(name: str, steps: int = 150) -> Reference:
+    """The reference after as many steps, by Adam, so that it has learnt as much."""
     corpus = corpus_of(name)
     plain = reference_of(corpus).train()
     adam = torch.optim.Adam(plain.parameters(), lr=4e-3)
-    for batch in itertools.islice(endless(Batches(sentences_of(corpus), batch_size=64, exact_length=True)), updates):
+    for batch in itertools.islice(endless(Batches(sentences_of(corpus), batch_size=64, exact_length=True)), steps):
         step(plain, adam, batch.targets)
     return plain.eval()
 
@@ -332,7 +332,7 @@ def said(sentences: Sequence[list[int]]) -> int:
     return sum(ids.index(END) + 1 if END in ids else len(ids) for ids in sentences)
 
 
-SAME: dict[str, Any] = {"precision": "fp32", "exact_length": True, "optimizer": "sgd", "observation": {"shortlist": 0}}
+SAME: dict[str, Any] = {"precision": "fp32", "exact_length": True, "optimizer": "sgd", "observation": {"head_size": 0}}
 WORKLOADS: dict[str, Callable[[str], Pair]] = {
     "training": training,
     "training-32": partial(training, batch_size=32),
@@ -341,7 +341,7 @@ WORKLOADS: dict[str, Callable[[str], Pair]] = {
     "clusters": clusters,
     "loop": loop,
     "likelihood": likelihood,
-    "likelihood-plain": partial(likelihood, shortlist=0),
+    "likelihood-plain": partial(likelihood, head_size=0),
     "information": information,
     "sampling": sampling,
     "beam": beam,

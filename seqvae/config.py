@@ -22,7 +22,7 @@ def completed(given: Part, default: Part) -> Part:
 
     >>> completed({"rate": 0.5}, {"name": "word-dropout", "rate": 0.3})
     {'name': 'word-dropout', 'rate': 0.5}
-    >>> completed({"name": "constant"}, {"name": "linear", "updates": 9})
+    >>> completed({"name": "constant"}, {"name": "linear", "steps": 9})
     {'name': 'constant'}
     """
     given = {str(name).replace("-", "_"): value for name, value in given.items()}  # as on the command line
@@ -201,13 +201,13 @@ class Objective:
 
     Attributes:
         divergence: what draws q(z|x) towards p(z).
-        weight: a schedule over updates for the weight of the divergence.
+        weight: a schedule over steps for the weight of the divergence.
         auxiliary: what else is minimized, outside the bound.
         update: how an update is made.
     """
 
     divergence: Part = part("kl")
-    weight: Part = part("linear", end=0.5, updates=1500)
+    weight: Part = part("linear", end=0.5, steps=1500)
     auxiliary: Part = part("none")
     update: Part = part("joint")
 
@@ -226,18 +226,18 @@ class Training:
             ends a batch that has fewer sentences. A sentence of more tokens stands alone; default: no limit.
         exact_length: only sentences of equal length share a batch (the literature's way).
         optimizer: `adamw`, or `sgd` without momentum, as in much of the literature, there with a learning rate near 1.
-        learning_rate: after the warm-up.
+        learning_rate: after the warmup.
         weight_decay: on matrices alone; that of AdamW is decoupled from the gradient.
-        warm_up: updates over which the learning rate rises from 0.
-        cool_down: last share of the training over which it falls to 0 in a straight line.
-        halve_after: halve the learning rate after so many validations without a better bound, and each time again, at
-            most five times; a sixth ends the training; 0 = never.
+        warmup: steps over which the learning rate rises from 0.
+        decay: last share of the training over which it falls to 0 in a straight line.
+        learning_rate_patience: halve the learning rate after N validations without a better bound, and each time again,
+            at most five times; a sixth ends the training; 0 = never.
         clip: gradients of a larger norm are scaled down to it.
-        max_epochs: passes over the training split; default 20, or more if that is fewer than 3,000 updates.
+        max_epochs: passes over the training split; default 20, or more if that is fewer than 3,000 steps.
         max_minutes: stop, cooled down, after so many minutes of training; default 5 if max_epochs is not given either,
             else no limit.
-        validate_every: updates between validations; default each epoch, of short ones so many that they are 50 updates
-            or more, and each 2,000 updates of a longer one.
+        validate_every: steps between validations; default each epoch, of short ones so many that they are 50 steps
+            or more, and each 2,000 steps of a longer one.
         patience: stop after so many validations without a better bound; 0 = never.
         precision: `bf16` computes the training's forward pass in bfloat16, `fp32` does not, `auto` takes bf16 where a
             measurement finds it quicker.
@@ -251,9 +251,9 @@ class Training:
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 4e-3
     weight_decay: float = 0.01
-    warm_up: int = 200
-    cool_down: float = 0.4
-    halve_after: int = 0
+    warmup: int = 200
+    decay: float = 0.4
+    learning_rate_patience: int = 0
     clip: float = 5.0
     max_epochs: int | None = None
     max_minutes: float | None = None
@@ -266,10 +266,10 @@ class Training:
         _settle(self)
         for name in ("batch_size", "learning_rate", "clip"):
             _expect(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
-        for name in ("weight_decay", "warm_up", "patience", "halve_after"):
+        for name in ("weight_decay", "warmup", "patience", "learning_rate_patience"):
             _expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _expect_seed("seed", self.seed)
-        _expect(0 <= self.cool_down <= 1, "cool_down", self.cool_down, "a share between 0 and 1")
+        _expect(0 <= self.decay <= 1, "decay", self.decay, "a share between 0 and 1")
         for name in ("tokens_per_batch", "max_epochs", "max_minutes", "validate_every"):
             value = getattr(self, name)
             _expect(value is None or value > 0, name, value, "more than 0")

@@ -110,7 +110,7 @@ def fitted(config: Config, corpus: Corpus | SeriesCorpus, folder: Path | None) -
     for _ in loop.fit(run):
         pass
     if folder is None:
-        return dataclasses.replace(run.checkpoint, facts=run.checkpoint.facts | {"update": run.best.update})
+        return dataclasses.replace(run.checkpoint, facts=run.checkpoint.facts | {"update": run.best.step})
     return Checkpoint.load(folder)
 
 
@@ -159,7 +159,7 @@ def card(checkpoint: Checkpoint, samples: list[str], scores: Scores | None = Non
         f"# A {unit} {KINDS[config.kind]} of {checkpoint.facts.get('corpus', config.corpus)}",
         "",
         f"{config.model.latent} latent dimensions, {parameters:,} parameters, {made_of}. "
-        f"Trained with `seqvae` for {checkpoint.facts.get('update', 0):,} updates.",
+        f"Trained with `seqvae` for {checkpoint.facts.get('update', 0):,} steps.",
         "",
         *([f"Conditioned on labels: {labels(checkpoint)}.", ""] if checkpoint.labels else []),
         "```python",

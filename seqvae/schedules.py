@@ -1,4 +1,4 @@
-"""Schedules: pure functions of the update, for the weight of a term in the objective.
+"""Schedules: pure functions of the step, for the weight of a term in the objective.
 
 Updates are counted from 0: `schedule(0)` weighs the very first one.
 """
@@ -11,16 +11,16 @@ from seqvae.errors import ConfigError
 
 
 class Schedule(ABC):
-    """A function of the number of updates made so far."""
+    """A function of the number of steps made so far."""
 
     @abstractmethod
-    def __call__(self, update: int) -> float:
-        """The value at `update` (0, 1, 2, ...)."""
+    def __call__(self, step: int) -> float:
+        """The value at `step` (0, 1, 2, ...)."""
 
     @property
     @abstractmethod
     def settled(self) -> int:
-        """The first update from which the value stays (for a periodic schedule: its first full value)."""
+        """The first step from which the value stays (for a periodic schedule: its first full value)."""
 
 
 def _positive(**values: float) -> None:
@@ -42,8 +42,8 @@ class Constant(Schedule):
 
     end: float = 1.0
 
-    def __call__(self, update: int) -> float:
-        """The value, whatever the update."""
+    def __call__(self, step: int) -> float:
+        """The value, whatever the step."""
         return self.end
 
     @property
@@ -54,68 +54,68 @@ class Constant(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class Linear(Schedule):
-    """A straight line from `start` to `end` over `updates`, then `end`.
+    """A straight line from `start` to `end` over `steps`, then `end`.
 
     Args:
-        start: the value at the first update.
-        end: the value from `updates` on.
-        updates: how long the line is.
+        start: the value at the first step.
+        end: the value from `steps` on.
+        steps: how long the line is.
 
-    >>> [Linear(end=1.0, updates=4)(t) for t in (0, 1, 4, 9)]
+    >>> [Linear(end=1.0, steps=4)(t) for t in (0, 1, 4, 9)]
     [0.0, 0.25, 1.0, 1.0]
     """
 
     start: float = 0.0
     end: float = 1.0
-    updates: int = 2000
+    steps: int = 2000
 
     def __post_init__(self) -> None:
-        _positive(updates=self.updates)
+        _positive(steps=self.steps)
 
-    def __call__(self, update: int) -> float:
-        """start + (end - start) min(1, t / updates)."""
-        return self.start + (self.end - self.start) * min(1.0, update / self.updates)
+    def __call__(self, step: int) -> float:
+        """start + (end - start) min(1, t / steps)."""
+        return self.start + (self.end - self.start) * min(1.0, step / self.steps)
 
     @property
     def settled(self) -> int:
-        """After `updates`."""
-        return self.updates
+        """After `steps`."""
+        return self.steps
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine(Schedule):
-    """Half a cosine from `start` to `end` over `updates`, level at both of its ends; then `end`.
+    """Half a cosine from `start` to `end` over `steps`, level at both of its ends; then `end`.
 
     With w = (1 - cos(pi t / T)) / 2: value(t) = (1 - w) start + w end.
 
     Args:
-        start: the value at the first update.
-        end: the value from `updates` on.
-        updates: T, how long the curve is.
+        start: the value at the first step.
+        end: the value from `steps` on.
+        steps: T, how long the curve is.
 
     Source: the shape in Loshchilov & Hutter, SGDR, 2017, https://arxiv.org/abs/1608.03983, equation 5, there of a
     learning rate.
 
-    >>> [round(Cosine(end=1.0, updates=4)(t), 4) for t in (0, 1, 2, 4, 9)]
+    >>> [round(Cosine(end=1.0, steps=4)(t), 4) for t in (0, 1, 2, 4, 9)]
     [0.0, 0.1464, 0.5, 1.0, 1.0]
     """
 
     start: float = 0.0
     end: float = 1.0
-    updates: int = 2000
+    steps: int = 2000
 
     def __post_init__(self) -> None:
-        _positive(updates=self.updates)
+        _positive(steps=self.steps)
 
-    def __call__(self, update: int) -> float:
+    def __call__(self, step: int) -> float:
         """(1 - w) start + w end, with w = (1 - cos(pi min(1, t / T))) / 2."""
-        w = (1 - math.cos(math.pi * min(1.0, update / self.updates))) / 2
+        w = (1 - math.cos(math.pi * min(1.0, step / self.steps))) / 2
         return (1 - w) * self.start + w * self.end
 
     @property
     def settled(self) -> int:
-        """After `updates`."""
-        return self.updates
+        """After `steps`."""
+        return self.steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +124,8 @@ class Logistic(Schedule):
 
     Args:
         end: the value that it approaches.
-        midpoint: x0, the update at which half of it is reached.
-        steepness: k, per update.
+        midpoint: x0, the step at which half of it is reached.
+        steepness: k, per step.
 
     Source: Bowman et al., Generating Sentences from a Continuous Space, 2016, https://arxiv.org/abs/1511.06349,
     figure 2.
@@ -141,9 +141,9 @@ class Logistic(Schedule):
     def __post_init__(self) -> None:
         _positive(steepness=self.steepness)
 
-    def __call__(self, update: int) -> float:
+    def __call__(self, step: int) -> float:
         """end * sigmoid(steepness (t - midpoint)), without overflow."""
-        x = self.steepness * (update - self.midpoint)
+        x = self.steepness * (step - self.midpoint)
         return self.end * (1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)))
 
     @property
@@ -154,75 +154,75 @@ class Logistic(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class Cyclical(Schedule):
-    """`cycles` equal periods over `updates`, each rising from 0 to `end` in its first `ratio`, then level; then `end`.
+    """`cycles` equal periods over `steps`, each rising from 0 to `end` in its first `ratio`, then level; then `end`.
 
-    With tau = mod(t, ceil(T / M)) / (T / M): value = end * min(1, tau / R). The paper counts updates from 1, we from 0.
+    With tau = mod(t, ceil(T / M)) / (T / M): value = end * min(1, tau / R). The paper counts steps from 1, we from 0.
 
     Args:
         end: the value at the top of each cycle, and after the last.
-        updates: T, the length of all cycles together.
+        steps: T, the length of all cycles together.
         cycles: M.
         ratio: R, the share of a cycle in which the value rises.
 
     Source: Fu et al., Cyclical Annealing Schedule, 2019, https://arxiv.org/abs/1903.10145, equation 6.
 
-    >>> [Cyclical(updates=400, cycles=4)(t) for t in (0, 25, 50, 99, 100, 125, 400)]
+    >>> [Cyclical(steps=400, cycles=4)(t) for t in (0, 25, 50, 99, 100, 125, 400)]
     [0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0]
     """
 
     end: float = 1.0
-    updates: int = 10_000
+    steps: int = 10_000
     cycles: int = 4
     ratio: float = 0.5
 
     def __post_init__(self) -> None:
-        _positive(updates=self.updates, cycles=self.cycles, ratio=self.ratio)
+        _positive(steps=self.steps, cycles=self.cycles, ratio=self.ratio)
 
-    def __call__(self, update: int) -> float:
-        """The value within the cycle that `update` falls in."""
-        if update >= self.updates:
+    def __call__(self, step: int) -> float:
+        """The value within the cycle that `step` falls in."""
+        if step >= self.steps:
             return self.end
-        tau = (update % math.ceil(self.updates / self.cycles)) / (self.updates / self.cycles)
+        tau = (step % math.ceil(self.steps / self.cycles)) / (self.steps / self.cycles)
         return self.end * min(1.0, tau / self.ratio)
 
     @property
     def settled(self) -> int:
         """The top of the first cycle, where the full weight is first reached; the end if cycles have no room for it."""
-        top = math.ceil(self.updates / self.cycles * self.ratio)
-        return top if top < math.ceil(self.updates / self.cycles) else self.updates
+        top = math.ceil(self.steps / self.cycles * self.ratio)
+        return top if top < math.ceil(self.steps / self.cycles) else self.steps
 
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroLinear(Schedule):
-    """0 for `zero` updates (an autoencoder), then a straight line to `end` over `updates`.
+    """0 for `zero` steps (an autoencoder), then a straight line to `end` over `steps`.
 
     Args:
         end: the value after the line.
-        zero: updates at 0.
-        updates: how long the line is.
+        zero: steps at 0.
+        steps: how long the line is.
 
     Source: the shape in Li et al., Optimus, 2020, https://arxiv.org/abs/2004.04092 (half a cycle at 0, a quarter
     rising, a quarter at 1).
 
-    >>> [ZeroLinear(end=1.0, zero=2, updates=4)(t) for t in (0, 2, 4, 6, 9)]
+    >>> [ZeroLinear(end=1.0, zero=2, steps=4)(t) for t in (0, 2, 4, 6, 9)]
     [0.0, 0.0, 0.5, 1.0, 1.0]
     """
 
     end: float = 1.0
     zero: int = 2000
-    updates: int = 1000
+    steps: int = 1000
 
     def __post_init__(self) -> None:
-        _positive(updates=self.updates)
+        _positive(steps=self.steps)
 
-    def __call__(self, update: int) -> float:
-        """end * clip((t - zero) / updates, 0, 1)."""
-        return self.end * min(1.0, max(0.0, (update - self.zero) / self.updates))
+    def __call__(self, step: int) -> float:
+        """end * clip((t - zero) / steps, 0, 1)."""
+        return self.end * min(1.0, max(0.0, (step - self.zero) / self.steps))
 
     @property
     def settled(self) -> int:
         """After the line has reached its end."""
-        return self.zero + self.updates
+        return self.zero + self.steps
 
 
 SCHEDULES: dict[str, type[Schedule]] = {

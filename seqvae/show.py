@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from seqvae.evaluation.probes import Probe
     from seqvae.latent.steering import Report
 
-RECENT = 50  # updates that the progress bar averages over
+RECENT = 50  # steps that the progress bar averages over
 LABELS = 8  # that the tour shows samples of, at most
 HEADINGS: dict[type, str] = {TextScores: "Scores of texts", SeriesScores: "Scores of reconstructed series"}
 PAUSE = 20  # seconds between two lines of progress where there is no terminal to draw a bar on
@@ -80,7 +80,7 @@ def training(run: Run) -> None:
 
 
 def figures(recent: Sequence[tuple[Step, float]]) -> str:
-    """The terms that matter, averaged over the recent updates."""
+    """The terms that matter, averaged over the recent steps."""
     steps = [step for step, _ in recent]
     sentences = sum(step.report.sentences for step in steps)
     said = sum(step.report.reconstruction * step.report.sentences for step in steps) / sentences
@@ -89,7 +89,7 @@ def figures(recent: Sequence[tuple[Step, float]]) -> str:
     speed = sum(step.report.tokens for step in steps[1:]) / seconds if seconds else 0.0
     last = steps[-1]
     return (
-        f" epoch {last.epoch + 1} update {last.update:,} | reconstruction {said:.1f} + {last.report.weight:.2f} x "
+        f" epoch {last.epoch + 1} step {last.step:,} | reconstruction {said:.1f} + {last.report.weight:.2f} x "
         f"KL {cost:.1f} nats | {speed:,.0f} tokens/s"
     )
 
@@ -98,7 +98,7 @@ def validation(event: Validation, end: float, unit: str = "sentence") -> str:
     """One line about a validation, and one more if z is ignored; `end` is what the weight of the KL rises to."""
     kept = "  kept" if event.kept else ""
     line = (
-        f"update {event.update:,}: validation -ELBO {-event.elbo:.2f} = reconstruction {event.reconstruction:.2f} "
+        f"step {event.step:,}: validation -ELBO {-event.elbo:.2f} = reconstruction {event.reconstruction:.2f} "
         f"+ KL {event.kl:.2f} nats/{unit}{kept}"
     )
     if event.vitals is None:
@@ -271,7 +271,7 @@ def description(model: TextVAE | SeriesVAE) -> None:
         for channel, (mean, std) in enumerate(zip(scaler.mean.tolist(), scaler.std.tolist(), strict=True)):
             print(f"channel {channel:<4} mean {mean:.4g}, standard deviation {std:.4g}")
     print(f"parameters   {parameters:,}, of {len(list(model.model.parameters()))} tensors")
-    print(f"trained for  {facts.get('update', 0):,} updates, seed {config.training.seed}")
+    print(f"trained for  {facts.get('step', 0):,} steps, seed {config.training.seed}")
     print(f"latent       {config.model.latent} dimensions")
     for group in (config.model, config.objective):
         for place, part in vars(group).items():

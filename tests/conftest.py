@@ -136,7 +136,7 @@ def training_config(small_config):
 
     def make(model=None, objective=None, **training):
         config = small_config(**(model or {})).to_dict()
-        defaults = {"batch_size": 8, "max_epochs": 3, "precision": "fp32", "warm_up": 2, "learning_rate": 0.01}
+        defaults = {"batch_size": 8, "max_epochs": 3, "precision": "fp32", "warmup": 2, "learning_rate": 0.01}
         return Config.from_dict(config | {"objective": objective or {}, "training": defaults | training})
 
     return make

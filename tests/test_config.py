@@ -86,10 +86,10 @@ def test_an_unknown_name_is_refused_with_the_nearest(values, near):
     ("group", "option", "value"),
     [
         *[("training", name, 0) for name in ("batch_size", "learning_rate", "clip", "max_epochs", "max_minutes")],
-        *[("training", name, -1) for name in ("weight_decay", "warm_up", "patience", "validate_every", "max_epochs")],
-        ("training", "cool_down", 1.5),
+        *[("training", name, -1) for name in ("weight_decay", "warmup", "patience", "validate_every", "max_epochs")],
+        ("training", "decay", 1.5),
         ("training", "learning_rate", float("nan")),
-        ("training", "cool_down", float("nan")),
+        ("training", "decay", float("nan")),
         ("model", "latent", 0),
         ("model", "embedding", -3),
     ],
@@ -131,7 +131,7 @@ def test_options_of_a_part_keep_the_name_and_the_other_options_of_the_default():
 
 
 def test_another_tenant_takes_none_of_the_options_of_the_default():
-    default = {"name": "linear", "updates": 9}
+    default = {"name": "linear", "steps": 9}
     assert completed({"name": "constant", "end": 2.0}, default) == {"name": "constant", "end": 2.0}
 
 

@@ -28,7 +28,7 @@ def corpus():
 @pytest.fixture
 def model(corpus):
     torch.manual_seed(0)
-    return build_model(Config.from_dict({"model": {"observation": {"name": "tokens", "shortlist": 50}}}), corpus.size)
+    return build_model(Config.from_dict({"model": {"observation": {"name": "tokens", "head_size": 50}}}), corpus.size)
 
 
 def test_the_likelihood_is_that_of_the_processor(model, corpus):

@@ -22,7 +22,7 @@ SMALL = {
     "decoder": {"hidden": 8},
     "batch_size": 16,
     "precision": "fp32",
-    "warm_up": 2,
+    "warmup": 2,
     "learning_rate": 0.02,
 }
 
@@ -202,7 +202,7 @@ def words(text):
 def test_the_story_of_series_through_the_commands(file, tmp_path, capsys):
     small = words(
         "--model.latent 3 --model.embedding 8 --model.encoder.hidden 8 --model.decoder.hidden 8 --batch-size 16 "
-        "--precision fp32 --max-epochs 2 --learning-rate 0.02 --warm-up 2"
+        "--precision fp32 --max-epochs 2 --learning-rate 0.02 --warmup 2"
     )
     folder = str(tmp_path / "m")
     main(["train", str(file), "--output", folder, *small])

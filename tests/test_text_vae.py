@@ -23,7 +23,7 @@ SMALL = {
     "encoder": {"hidden": 8},
     "decoder": {"hidden": 8},
     "max_epochs": 6,
-    "warm_up": 2,
+    "warmup": 2,
     "learning_rate": 0.02,
     "batch_size": 8,
     "precision": "fp32",

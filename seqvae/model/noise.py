@@ -15,11 +15,11 @@ class Noise(nn.Module, ABC):
     """A random change of what is read or fed; the identity in evaluation.
 
     Attributes:
-        update: how many updates have been made, for rates that move; the trainer sets it before each. No part of what
+        step: how many steps have been made, for rates that move; the trainer sets it before each. No part of what
             is stored, since the trainer's own count is.
     """
 
-    update: int = 0
+    step: int = 0
 
     @abstractmethod
     def forward(self, batch: Batch) -> Batch:
@@ -38,13 +38,13 @@ def uniform(words: Tensor) -> Tensor:
     return draws
 
 
-def moving(start: float | None, rate: float, updates: int) -> Linear | Constant:
-    """The rate at each update: a straight line from `start` to `rate` over `updates`, and `rate` where start is None.
+def moving(start: float | None, rate: float, steps: int) -> Linear | Constant:
+    """The rate at each step: a straight line from `start` to `rate` over `steps`, and `rate` where start is None.
 
-    >>> [moving(1.0, 0.5, 10)(update) for update in (0, 5, 10, 99)], moving(None, 0.5, 10)(0)
+    >>> [moving(1.0, 0.5, 10)(step) for step in (0, 5, 10, 99)], moving(None, 0.5, 10)(0)
     ([1.0, 0.75, 0.5, 0.5], 0.5)
     """
-    return Constant(end=rate) if start is None else Linear(start=start, end=rate, updates=updates)
+    return Constant(end=rate) if start is None else Linear(start=start, end=rate, steps=steps)
 
 
 def check_rates(**rates: float | None) -> None:
@@ -65,21 +65,21 @@ class WordDropout(Noise):
 
     Args:
         rate: in [0, 1]; 0 leaves the input alone, 1 hides every word (never the start).
-        start: the rate at the first update, which moves in a straight line; none = `rate` throughout.
-        updates: how long the line is.
+        start: the rate at the first step, which moves in a straight line; none = `rate` throughout.
+        steps: how long the line is.
 
     Source: Bowman et al., Generating Sentences from a Continuous Space, 2016, https://arxiv.org/abs/1511.06349,
     section 3.1.
     """
 
-    def __init__(self, *, rate: float = 0.0, start: float | None = None, updates: int = 2000) -> None:
+    def __init__(self, *, rate: float = 0.0, start: float | None = None, steps: int = 2000) -> None:
         super().__init__()
         check_rates(rate=rate, start=start)
-        self.rate = moving(start, rate, updates)
+        self.rate = moving(start, rate, steps)
 
     def forward(self, batch: Batch) -> Batch:
         """The batch with some of its `inputs` hidden; `source` and `targets` as they were."""
-        rate = self.rate(self.update)
+        rate = self.rate(self.step)
         if not self.training or rate == 0:
             return batch
         hidden = (torch.rand(batch.inputs.shape, device=batch.inputs.device) < rate) & is_word(batch.inputs)
@@ -104,7 +104,7 @@ class Denoising(Noise):
             frequency (at times the word itself); delete + blank + substitute is at most 1.
         shuffle: words are moved by at most so many places; 0 keeps the order, and 3 is usual.
         word_dropout: share of the words fed to the decoder that are replaced by `<unk>`, as by `word-dropout`.
-        word_dropout_start: that share at the first update, which moves in a straight line; none = the same throughout.
+        word_dropout_start: that share at the first step, which moves in a straight line; none = the same throughout.
         word_dropout_updates: how long the line is.
 
     Source: Shen et al., Educating Text Autoencoders: Latent Representation Guidance via Denoising, 2020,
@@ -148,7 +148,7 @@ class Denoising(Noise):
             source = self._replaced(source, draws)
             if self.delete:
                 source, lengths = deleted(source, draws < self.delete)
-        if word_dropout := self.word_dropout(self.update):
+        if word_dropout := self.word_dropout(self.step):
             inputs = inputs.masked_fill(uniform(is_word(inputs)) < word_dropout, UNKNOWN)
         return replace(batch, source=source, inputs=inputs, source_lengths=lengths)
 

@@ -100,7 +100,7 @@ class BatchNormGaussian(Posterior):
         self.register_buffer("running_variance", torch.ones(latent))
 
     def forward(self, h: Tensor) -> Distribution:
-        """In single precision at least, as with the `gaussian`; in training it updates the running statistics."""
+        """In single precision at least, as with the `gaussian`; in training it steps the running statistics."""
         with torch.autocast(h.device.type, enabled=False):
             h = h.to(self.means.weight.dtype)
             m, log_variance = self.means(h), self.log_variances(h)

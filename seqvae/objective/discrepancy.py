@@ -46,7 +46,7 @@ def squared_discrepancy(x: Tensor, y: Tensor, kernel: Callable[[Tensor, int], Te
 
     def k(a: Tensor, b: Tensor) -> Tensor:
         # By differences: |a|^2 + |b|^2 - 2ab loses the digits of points that lie far out and close together.
-        # Not by cdist, which has no second derivative: semi-amortized updates may need one.
+        # Not by cdist, which has no second derivative: semi-amortized steps may need one.
         return kernel((a[:, None] - b).square().sum(2), x.shape[1])
 
     def pairs(a: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ class Capacity(Term):
 
     Args:
         target: what C rises to, in nats per sentence summed over the dimensions.
-        rise: updates over which C rises in a straight line; 0 for a C that is `target` from the start.
+        rise: steps over which C rises in a straight line; 0 for a C that is `target` from the start.
         level: what has to meet it. `batch`: the mean over the batch, so that sentences may differ. `sentence`: each.
 
     In the paper the term has a large weight; here the weight is that of the objective. With a weight below 1 the rate
@@ -73,42 +73,42 @@ class Capacity(Term):
     Source: Burgess et al., Understanding Disentangling in beta-VAE, 2018, https://arxiv.org/abs/1804.03599.
     """
 
-    updates: Tensor
+    steps: Tensor
 
     def __init__(self, *, target: float = 8.0, rise: int = 0, level: Literal["batch", "sentence"] = "batch") -> None:
         super().__init__()
         if not 0 <= target < float("inf"):
             raise ConfigError(f"divergence option target = {target}: expected 0 or more nats")
         if rise < 0:
-            raise ConfigError(f"divergence option rise = {rise}: expected 0 or more updates")
+            raise ConfigError(f"divergence option rise = {rise}: expected 0 or more steps")
         self.target, self.rise, self.level = target, rise, level
-        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @property
     def capacity(self) -> float:
-        """C of the next update, in nats per sentence."""
-        return self.target * (1.0 if self.settled else int(self.updates) / self.rise)
+        """C of the next step, in nats per sentence."""
+        return self.target * (1.0 if self.settled else int(self.steps) / self.rise)
 
     @property
     def settled(self) -> bool:
         """Whether C has risen to its target."""
-        return int(self.updates) >= self.rise
+        return int(self.steps) >= self.rise
 
     def forward(self, trace: Trace) -> Tensor:
-        """(B,) nats; at the `batch` level every row holds the batch's value; each call while training is an update."""
+        """(B,) nats; at the `batch` level every row holds the batch's value; each call while training is a step."""
         if not trace.z.shape[1]:  # a language model has no dimension that could take them
             return trace.kl
         capacity = self.capacity
         if self.training:
-            self.updates.add_(1)
+            self.steps.add_(1)
         rate = trace.kl.mean().expand_as(trace.kl) if self.level == "batch" else trace.kl
         return (rate - capacity).abs()
 
 
 LIGHTEST, HEAVIEST = math.log(1e-3), math.log(10.0)  # of the weight
-MEMORY = 0.99  # share of the running mean of the KL that an update keeps; batches of long sentences have more of it
+MEMORY = 0.99  # share of the running mean of the KL that a step keeps; batches of long sentences have more of it
 NEAR = 0.1  # relative distance of that mean from its aim within which it is near
-STAYED = 200  # updates in a row near its aim after which the KL is not just passing; the mean lags by half as many
+STAYED = 200  # steps in a row near its aim after which the KL is not just passing; the mean lags by half as many
 FARTHEST = 2.0  # the most that the aim is above or below the target
 
 
@@ -126,7 +126,7 @@ class Controlled(Term):
     Args:
         target: nats per sentence.
         start: the first weight.
-        gain: how much of the relative distance log w makes good in an update.
+        gain: how much of the relative distance log w makes good in a step.
 
     Source: Shao et al., ControlVAE: Controllable Variational Autoencoder, 2020, https://arxiv.org/abs/2004.05988.
     """
@@ -146,7 +146,7 @@ class Controlled(Term):
         self.register_buffer("log_weight", torch.tensor(math.log(start), dtype=torch.float64))
         self.register_buffer("mean", torch.tensor(math.inf, dtype=torch.float64))  # of the KL of training, running
         self.register_buffer("aim", torch.tensor(target, dtype=torch.float64))  # of the controller
-        self.register_buffer("near", torch.tensor(0))  # updates in a row at which the mean was near the aim
+        self.register_buffer("near", torch.tensor(0))  # steps in a row at which the mean was near the aim
         self.register_buffer("held_out", torch.tensor(math.inf, dtype=torch.float64))  # KL of the last validation
 
     @property
@@ -167,11 +167,11 @@ class Controlled(Term):
             self.aim.fill_(min(max(aim, self.target / FARTHEST), self.target * FARTHEST))
 
     def forward(self, trace: Trace) -> Tensor:
-        """(B,) nats, weighted; while training each call is an update of the weight."""
+        """(B,) nats, weighted; while training each call is a step of the weight."""
         return self.weigh(trace) * trace.kl
 
     def weigh(self, trace: Trace) -> float:
-        """The weight for this batch; while training each call is an update of it."""
+        """The weight for this batch; while training each call is a step of it."""
         if self.training:
             self._move(float(trace.kl.detach().mean()))
         return float(self.log_weight.exp())
@@ -213,7 +213,7 @@ class MinimumRate(Term):
         self.register_buffer("multiplier", torch.zeros((), dtype=torch.float64))
 
     def forward(self, trace: Trace) -> Tensor:
-        """(B,) nats; while training each call is an update of the multiplier."""
+        """(B,) nats; while training each call is a step of the multiplier."""
         if not trace.z.shape[1]:  # a language model has no dimension that could take them
             return trace.kl
         mean = trace.kl.mean()

@@ -11,7 +11,7 @@ from seqvae.schedules import Schedule
 
 @dataclass(frozen=True)
 class Report:
-    """One update, in nats per sentence of its batch.
+    """One step, in nats per sentence of its batch.
 
     Attributes:
         loss: what was minimized, with its weights, floors and auxiliary term.
@@ -35,7 +35,7 @@ class Report:
 
 
 class Objective(nn.Module):
-    """reconstruction + weight(update) * divergence + auxiliary, averaged over the batch.
+    """reconstruction + weight(step) * divergence + auxiliary, averaged over the batch.
 
     With `weight` constantly 1, the plain KL and no auxiliary term this is the negative evidence lower bound. Terms may
     have parameters of their own, which are trained with those of the model and are no part of it.
@@ -60,18 +60,18 @@ class Objective(nn.Module):
         self.divergence.observe(kl)
         self.auxiliary.observe(kl)
 
-    def forward(self, trace: Trace, update: int) -> tuple[Tensor, Report]:
-        """The loss () to go backward from, and its report, at `update` (0, 1, 2, ...; weight 0 before)."""
-        weight = self.weigh(update)
+    def forward(self, trace: Trace, step: int) -> tuple[Tensor, Report]:
+        """The loss () to go backward from, and its report, at `step` (0, 1, 2, ...; weight 0 before)."""
+        weight = self.weigh(step)
         loss = self.reconstruction(trace).mean()
         if weight:  # 0 * inf would not be 0
             loss = loss + weight * self.divergence(trace).mean()
         loss = loss + self.auxiliary(trace).mean()
         return loss, self.report(loss, trace, weight)
 
-    def weigh(self, update: int) -> float:
-        """The weight of the divergence at `update`; 0 at one below 0, before the schedule begins."""
-        return self.weight(update) if update >= 0 else 0.0
+    def weigh(self, step: int) -> float:
+        """The weight of the divergence at `step`; 0 at one below 0, before the schedule begins."""
+        return self.weight(step) if step >= 0 else 0.0
 
     def report(self, loss: Tensor, trace: Trace, weight: float) -> Report:
         """What is said of a loss () beside the raw bound of the trace."""

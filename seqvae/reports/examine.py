@@ -103,8 +103,8 @@ def judged(
         folder = None
     schedule = make("objective.weight", model.config.objective.weight)
     settled = build_update(model.config).before + schedule.settled
-    updates = model.checkpoint.facts.get("update")
-    return diagnose(Case(scores, model.config, unigram, train_unigram, updates is None or updates >= settled, folder))
+    steps = model.checkpoint.facts.get("step")
+    return diagnose(Case(scores, model.config, unigram, train_unigram, steps is None or steps >= settled, folder))
 
 
 def floors_of(

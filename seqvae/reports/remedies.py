@@ -143,8 +143,8 @@ def inform(case: Case) -> list[Remedy]:
 
 def hurry(case: Case) -> list[Remedy]:
     """Let the encoder catch up."""
-    updates = None if case.fixed_rate else case.config.objective.weight.get("updates")
-    slow = [(f"--objective.weight.updates {2 * int(updates)}", "a slower rise of the KL weight")] if updates else []
+    steps = None if case.fixed_rate else case.config.objective.weight.get("steps")
+    slow = [(f"--objective.weight.steps {2 * int(steps)}", "a slower rise of the KL weight")] if steps else []
     return [*slow, longer(case), ("--model.encoder.pooling max", "an encoder that pools all of its outputs")]
 
 
@@ -152,7 +152,7 @@ def fill(case: Case) -> list[Remedy]:
     """Bring the posteriors together until they cover the prior."""
     end, latent = float(case.config.objective.weight.get("end", 1.0)), case.config.model.latent
     if case.config.kind == "ae":
-        rise = "--objective.weight.name linear --objective.weight.end 0.5 --objective.weight.updates 1500"
+        rise = "--objective.weight.name linear --objective.weight.end 0.5 --objective.weight.steps 1500"
         return [(f"--kind vae {rise}", "a KL weight above 0: an autoencoder is not made for draws of the prior")]
     found = [(f"--objective.weight.end {min(1.0, 2 * end):.3g}", "a larger final weight of the KL")] if end < 1 else []
     if case.fixed_rate:
@@ -162,12 +162,12 @@ def fill(case: Case) -> list[Remedy]:
 
 def train(case: Case) -> list[Remedy]:
     """Train on."""
-    updates = case.config.objective.weight.get("updates")
-    if case.settled or not updates:
-        return [longer(case), ("--learning-rate 0.004 --warm-up 200", "the default learning rate")]
+    steps = case.config.objective.weight.get("steps")
+    if case.settled or not steps:
+        return [longer(case), ("--learning-rate 0.004 --warmup 200", "the default learning rate")]
     return [
         longer(case),
-        (f"--objective.weight.updates {max(1, int(updates) // 2)}", "a quicker rise of the KL weight"),
+        (f"--objective.weight.steps {max(1, int(steps) // 2)}", "a quicker rise of the KL weight"),
     ]
 
 

@@ -225,7 +225,7 @@ def empty_weights_allowed() -> Iterator[None]:
 
 
 def build_update(config: Config) -> Update:
-    """The way of making updates that `config` names."""
+    """The way of making steps that `config` names."""
     return make("objective.update", config.objective.update)
 
 

@@ -37,8 +37,8 @@ SMALL = {
     "length": 2,
     "transforms": 1,
     "directions": 2,
-    "shortlist": UNKNOWN + 2,
-    "widest": 1,
+    "head_size": UNKNOWN + 2,
+    "largest_cluster": 1,
     "samples": 2,
     "steps": 2,
     "window": 1,
@@ -123,7 +123,7 @@ def update(model: SequenceVAE, objective: Objective, rule: Update, config: Confi
     trainer = DryTrainer(model, objective, cast(Batches, pair), config.training, cast(Accelerator, Alone()), rule)
     heaviest = first + max((0, weight.settled), key=lambda number: abs(weight(number)))
     for number in sorted({0, first, heaviest} if first else {heaviest}):
-        trainer.update = number
+        trainer.step = number
         rule(trainer, pair.batch)
 
 

@@ -17,7 +17,7 @@ from seqvae.errors import SeqVAEError
 from seqvae.model.observations.tokens import Tokens
 
 # bf16 is taken where a step takes at most so many times as long as in fp32. The optimizer and the reading of sentences
-# of unequal length gain nothing and are not in it: where it took 0.67 and 0.8 times as long, whole updates took 0.71
+# of unequal length gain nothing and are not in it: where it took 0.67 and 0.8 times as long, whole steps took 0.71
 # and 1.0 times as long (docs/performance.md).
 MARGIN = 0.75
 OPERATIONS = 4e9  # of a step that is measured, at most
@@ -50,21 +50,21 @@ def sizes_of(config: Config) -> dict[str, int]:
         "embedding": model.embedding,
         "hidden": int(model.decoder.get("hidden", model.embedding)),
         "vocabulary": config.data.vocabulary_size if words else 8,
-        "shortlist": int(model.observation.get("shortlist", 500)) if words else 0,
+        "head_size": int(model.observation.get("head_size", 500)) if words else 0,
     }
 
 
-def measure(*, sentences: int, embedding: int, hidden: int, vocabulary: int, shortlist: int) -> float:
+def measure(*, sentences: int, embedding: int, hidden: int, vocabulary: int, head_size: int) -> float:
     """Seconds of a step in bf16 over those in fp32: the best of each, in turn, of an LSTM and the scores of its words.
 
     An LSTM stands for every kind of decoder. The global random numbers stay as they are.
     """
-    weights = 4 * hidden * (embedding + hidden) + embedding * min(vocabulary, (shortlist or vocabulary) + 1000)
+    weights = 4 * hidden * (embedding + hidden) + embedding * min(vocabulary, (head_size or vocabulary) + 1000)
     steps = int(min(16, max(2, OPERATIONS / (6 * sentences * weights))))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layer = nn.LSTM(embedding, hidden, batch_first=True)
-        tokens = Tokens(vocabulary=vocabulary, embedding=embedding, features=hidden, shortlist=shortlist)
+        tokens = Tokens(vocabulary=vocabulary, embedding=embedding, features=hidden, head_size=head_size)
         ids = (vocabulary ** torch.rand(sentences, steps)).long().clamp(max=vocabulary - 1)  # as frequent as 1 / id
 
     def step(half: bool) -> float:

@@ -35,16 +35,16 @@ class Validation:
     """The true bound (weight 1, raw KL) on validation sentences, in nats per sentence.
 
     Attributes:
-        update: after how many updates.
+        step: after how many steps.
         reconstruction, kl: its two parts.
         kept: whether the model of this moment is the best so far and stands in the folder.
-        weight, learning_rate: of the last update.
+        weight, learning_rate: of the last step.
         seconds: that the training has taken, validations included, over all resumed parts.
         tokens_per_second: of the training since the run began or went on, validations not counted.
         vitals: whether z is used; None for a model without z, and for a single validation sentence.
     """
 
-    update: int
+    step: int
     reconstruction: float
     kl: float
     kept: bool
@@ -64,7 +64,7 @@ class Validation:
 class Best:
     """The best validation so far.
 
-    One counts only once the schedule has reached its full weight, the divergence its rate if it has one, and updates
+    One counts only once the schedule has reached its full weight, the divergence its rate if it has one, and steps
     are made as they will be to the end. Before, the latest model is the best, since one that has not been asked to
     compress, or not yet to use z, would win with a bound that means little; after, none from a time at which the rate
     had left its target again. If the KL has a target, one that meets it is better than any that does not.
@@ -77,21 +77,21 @@ class Best:
 
     value: float = -float("inf")
     settled: int = 0
-    update: int = 0
+    step: int = 0
     waited: int = 0  # validations since then
     kl: float = float("nan")
 
-    def offer(self, value: float, update: int, settled: int, kl: float = float("nan")) -> bool:
+    def offer(self, value: float, step: int, settled: int, kl: float = float("nan")) -> bool:
         """Whether this one is better; if so it takes the place."""
         if settled < self.settled or (settled == self.settled > 0 and value <= self.value):
             self.waited += 1
             return False
-        self.value, self.settled, self.update, self.waited, self.kl = value, settled, update, 0, kl
+        self.value, self.settled, self.step, self.waited, self.kl = value, settled, step, 0, kl
         return True
 
 
-LOG_EVERY = 50  # updates between two lines of metrics.jsonl
-SHORTEST, LONGEST = 50, 2000  # updates between two validations, unless the user says otherwise
+LOG_EVERY = 50  # steps between two lines of metrics.jsonl
+SHORTEST, LONGEST = 50, 2000  # steps between two validations, unless the user says otherwise
 VALIDATED = 5000  # sentences that a validation looks at, at most
 WATCHED = 1000  # sentences of these whose use of z is looked at
 
@@ -152,9 +152,9 @@ class Run:
     @property
     def checkpoint(self) -> Checkpoint:
         """The model as it is now."""
-        corpus, update = self.corpus, self.trainer.update
+        corpus, step = self.corpus, self.trainer.step
         known = {"fingerprint": corpus.fingerprint, "content": corpus.content}
-        facts = {"corpus": corpus.name, "notes": corpus.notes} | known | {"update": update}
+        facts = {"corpus": corpus.name, "notes": corpus.notes} | known | {"step": step}
         return Checkpoint(self.config, self.model, self.corpus.tokenizer, facts, corpus.labels)
 
     @property
@@ -181,7 +181,7 @@ class Run:
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):
             raise CheckpointError(f"{self.folder / STATE} is not of this run: it cannot be resumed") from None
         if self.accelerator.is_main_process:
-            keep_lines(self.folder / METRICS, self.trainer.update)
+            keep_lines(self.folder / METRICS, self.trainer.step)
 
     def save_state(self) -> None:
         """Write what `resume` needs, in the main process."""
@@ -192,8 +192,8 @@ class Run:
         """Add a line to metrics.jsonl and pass its numbers on to the trackers, in the main process."""
         if self.folder is not None and self.accelerator.is_main_process:
             append(self.folder / METRICS, json.dumps(values) + "\n")
-        kind, update = values.pop("kind"), values.pop("update")
-        self.accelerator.log({f"{kind}/{name}": value for name, value in values.items()}, step=update)
+        kind, step = values.pop("kind"), values.pop("step")
+        self.accelerator.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
 
 
 def fit(run: Run) -> Iterator[Step | Validation]:
@@ -205,18 +205,22 @@ def fit(run: Run) -> Iterator[Step | Validation]:
     training, trainer = run.config.training, run.trainer
     every = training.validate_every or min(LONGEST, count_between(trainer.batches.steps))
     kept: dict[str, torch.Tensor] = {}
-    validated, tokens, idle = trainer.update, 0, trainer.seconds
+    validated, tokens, idle = trainer.step, 0, trainer.seconds
     with interruption() as asked:
         for step in _steps(run):
             tokens += step.report.tokens
             speed = tokens / max(trainer.seconds - idle, 1e-9)
-            if step.update % LOG_EVERY == 0:
+            if step.step % LOG_EVERY == 0:
                 run.log(kind="train", **plain(step))
             yield step
-            if step.update % every == 0:
-                validated, begin = step.update, time.perf_counter()
+            if step.step % every == 0:
+                validated, begin = step.step, time.perf_counter()
                 yield _validate(run, kept, step, speed)
-                if training.halve_after and run.best.waited and run.best.waited % training.halve_after == 0:
+                if (
+                    training.learning_rate_patience
+                    and run.best.waited
+                    and run.best.waited % training.learning_rate_patience == 0
+                ):
                     trainer.halvings += 1
                 run.save_state()
                 idle += time.perf_counter() - begin
@@ -225,10 +229,10 @@ def fit(run: Run) -> Iterator[Step | Validation]:
             if agreed(run.accelerator, asked.is_set()):
                 run.interrupted = True
                 run.save_state()
-                if run.best.update:  # else what follows sees to it that a model is kept
-                    validated = step.update
+                if run.best.step:  # else what follows sees to it that a model is kept
+                    validated = step.step
                 break
-        if validated != trainer.update:
+        if validated != trainer.step:
             yield _validate(run, kept, step, speed)
             if not asked.is_set():
                 run.save_state()
@@ -236,7 +240,7 @@ def fit(run: Run) -> Iterator[Step | Validation]:
 
 
 def count_between(steps: int) -> int:
-    """Count the updates of as few epochs as have `SHORTEST` together: a validation may cost as much as several of them.
+    """Count the steps of as few epochs as have `SHORTEST` together: a validation may cost as much as several of them.
 
     >>> count_between(700), count_between(50), count_between(20), count_between(1)
     (700, 50, 60, 50)
@@ -245,25 +249,25 @@ def count_between(steps: int) -> int:
 
 
 def _steps(run: Run) -> Iterator[Step]:
-    """The trainer's; if they break down before the first validation, the weights of the last good update are saved."""
+    """The trainer's; if they break down before the first validation, the weights of the last good step are saved."""
     try:
         yield from run.trainer.steps()
     except TrainingError:
-        if run.folder is not None and run.trainer.update > run.best.update == 0 and run.accelerator.is_main_process:
+        if run.folder is not None and run.trainer.step > run.best.step == 0 and run.accelerator.is_main_process:
             run.checkpoint.save(run.folder)
         raise
 
 
 def _validate(run: Run, kept: dict[str, torch.Tensor], step: Step, speed: float) -> Validation:
-    update = run.trainer.update
+    number = run.trainer.step
     bound = bound_of(run)
     said, cost = bound.reconstruction / bound.sentences, bound.kl / bound.sentences
     value = -said if run.config.kind == "ae" else -bound.nll
     follow_main(run.accelerator, run.model, run.objective, run.trainer.rule)
     run.objective.observe(cost)
-    full = run.trainer.scheduled > run.objective.weight.settled  # the last update was one before that
+    full = run.trainer.scheduled > run.objective.weight.settled  # the last step was one before that
     settled = full and run.objective.settled and run.trainer.rule.settled
-    better = run.best.offer(value, update, settled * (1 + met(cost, run.config.held_kl)), cost)
+    better = run.best.offer(value, number, settled * (1 + met(cost, run.config.held_kl)), cost)
     if better:
         if run.folder is None:
             kept.update({name: tensor.detach().clone() for name, tensor in run.model.state_dict().items()})
@@ -272,7 +276,7 @@ def _validate(run: Run, kept: dict[str, torch.Tensor], step: Step, speed: float)
     seen = vitals_of(run)
     run.trainer.rule.observe(seen)
     weight, rate, seconds = step.report.weight, step.learning_rate, run.trainer.seconds
-    validation = Validation(update, said, cost, better, weight, rate, seconds, speed, seen)
+    validation = Validation(number, said, cost, better, weight, rate, seconds, speed, seen)
     values = dict(vars(validation), elbo=validation.elbo)
     del values["vitals"]
     run.log(kind="valid", **values, **(vars(seen) if seen else {}))
@@ -319,14 +323,14 @@ def plain(step: Step) -> dict[str, Any]:
     return values | vars(values.pop("report"))
 
 
-def keep_lines(path: Path, update: int) -> None:
+def keep_lines(path: Path, step: int) -> None:
     """Drop the lines of metrics.jsonl that a killed run wrote after its last saved state."""
     if not path.is_file():
         return
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            if json.loads(line)["update"] <= update:
+            if json.loads(line)["step"] <= step:
                 lines.append(line)
         except ValueError:  # the line that the kill cut short
             break

@@ -38,6 +38,6 @@ def limit_primitives(count: int) -> None:
 
     To be called before the first of them is built; no effect afterwards. Of the usual 1,024 each holds up to a megabyte
     or more, and those that lie between the tensors of a step keep glibc from using that memory again: with sentences of
-    2 to 80 words a training in fp32 held twice as much after 100 updates as after 10 (docs/log.md).
+    2 to 80 words a training in fp32 held twice as much after 100 steps as after 10 (docs/log.md).
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(count))

@@ -27,21 +27,21 @@ HALVINGS = 5  # of the learning rate, at most
 
 
 def length(training: Training, steps: int) -> tuple[int, float | None]:
-    """Epochs and minutes, whichever ends first, for `steps` updates an epoch: what was asked, or else the defaults."""
+    """Epochs and minutes, whichever ends first, of `steps` steps each: what was asked, or else the defaults."""
     epochs = training.max_epochs or max(EPOCHS, math.ceil(UPDATES / steps))
     minutes = MINUTES if training.max_epochs is None and training.max_minutes is None else training.max_minutes
     return epochs, minutes
 
 
-def learning_rate(training: Training, update: int, progress: float, halvings: int = 0) -> float:
-    """Rises over `warm_up` updates, stays but for the halvings, and falls to 0 over the last `cool_down`."""
-    rise = min(1.0, (update + 1) / (training.warm_up + 1))
-    fall = min(1.0, (1 - progress) / training.cool_down) if training.cool_down else 1.0
+def learning_rate(training: Training, step: int, progress: float, halvings: int = 0) -> float:
+    """Rises over `warmup` steps, stays but for the halvings, and falls to 0 over the last `decay`."""
+    rise = min(1.0, (step + 1) / (training.warmup + 1))
+    fall = min(1.0, (1 - progress) / training.decay) if training.decay else 1.0
     return training.learning_rate * rise * fall * 0.5**halvings
 
 
 def optimizer_of(module: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """The optimizer of all parameters; its learning rate is set at each update."""
+    """The optimizer of all parameters; its learning rate is set at each step."""
     groups = parameter_groups(module, training.weight_decay)
     if training.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=training.learning_rate, fused=True)
@@ -55,24 +55,24 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
-COUNTERS = ("update", "epoch", "index", "halvings", "seconds")  # that a resumed run goes on from
+COUNTERS = ("step", "epoch", "index", "halvings", "seconds")  # that a resumed run goes on from
 
 
 @dataclass(frozen=True)
 class Step:
-    """One update.
+    """One step.
 
     Attributes:
         report: what the objective says of its batch, the sentences of all processes together.
-        update: how many updates have been made, this one included.
+        step: how many steps have been made, this one included.
         epoch: the pass over the training split that it belongs to, from 0.
-        learning_rate: of this update.
+        learning_rate: of this step.
         gradient_norm: before clipping.
-        progress: share of the training that is over after it, by updates or by minutes, whichever is further.
+        progress: share of the training that is over after it, by steps or by minutes, whichever is further.
     """
 
     report: Report
-    update: int
+    step: int
     epoch: int
     learning_rate: float
     gradient_norm: float
@@ -80,7 +80,7 @@ class Step:
 
 
 class Update(nn.Module, ABC):
-    """How an update is made; its buffers are what a resumed run has to know of it."""
+    """How a step is made; its buffers are what a resumed run has to know of it."""
 
     @property
     def before(self) -> int:
@@ -89,7 +89,7 @@ class Update(nn.Module, ABC):
 
     @property
     def settled(self) -> bool:
-        """Whether updates are what they will be to the end; the best model is one from after that."""
+        """Whether steps are what they will be to the end; the best model is one from after that."""
         return True
 
     def observe(self, vitals: Vitals | None) -> None:
@@ -97,11 +97,11 @@ class Update(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, trainer: "Trainer", batch: Batch) -> tuple[Report, float]:
-        """Make one update of the trainer; the report of `batch`, and the norm of the gradient before clipping."""
+        """Make one step of the trainer; the report of `batch`, and the norm of the gradient before clipping."""
 
 
 class Trainer:
-    """An optimizer with warm-up and cool-down on an objective; everything that a resumed run needs is in `state`.
+    """An optimizer with warmup and decay on an objective; everything that a resumed run needs is in `state`.
 
     Args:
         model: trained in place.
@@ -109,7 +109,7 @@ class Trainer:
         batches: the training split, the same in all processes, which share the work on each batch.
         training: the options.
         accelerator: the device, the precision and the other processes.
-        rule: how an update is made.
+        rule: how a step is made.
     """
 
     optimizer_of = staticmethod(optimizer_of)
@@ -136,14 +136,14 @@ class Trainer:
         self.epochs, self.minutes = length(training, batches.steps)
         self.accelerator = accelerator
         self.rule = rule
-        self.update = self.epoch = self.index = self.halvings = 0
-        self.seconds = 0.0  # by the wall clock, what the caller does between updates included, over all resumed parts
+        self.step = self.epoch = self.index = self.halvings = 0
+        self.seconds = 0.0  # by the wall clock, what the caller does between steps included, over all resumed parts
 
     def steps(self) -> Iterator[Step]:
-        """Train until `max_epochs` or `max_minutes`, yielding after each update.
+        """Train until `max_epochs` or `max_minutes`, yielding after each step.
 
         Raises:
-            TrainingError: when loss or gradient is no longer finite; the weights are those of the last good update.
+            TrainingError: when loss or gradient is no longer finite; the weights are those of the last good step.
         """
         last, progress = time.perf_counter(), self._progress()
         while self.epoch < self.epochs:
@@ -158,18 +158,18 @@ class Trainer:
             self.epoch, self.index = self.epoch + 1, 0
 
     def _step(self, batch: Batch, progress: float) -> Step:
-        rate = learning_rate(self.training, self.update, progress, self.halvings)
+        rate = learning_rate(self.training, self.step, progress, self.halvings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.model.noise.update = self.update
+        self.model.noise.step = self.step
         report, norm = self.rule(self, batch)
-        self.update, self.index = self.update + 1, self.index + 1
-        return Step(report, self.update, self.epoch, rate, norm, progress)
+        self.step, self.index = self.step + 1, self.index + 1
+        return Step(report, self.step, self.epoch, rate, norm, progress)
 
     @property
     def scheduled(self) -> int:
-        """The update by the schedule of the objective: below 0 before that begins."""
-        return self.update - self.rule.before
+        """The step by the schedule of the objective: below 0 before that begins."""
+        return self.step - self.rule.before
 
     def trace(self, batch: Batch, draws: int = 1, refine: Refinement | None = None) -> Trace:
         """A pass of the batch through the model, as it is trained."""
@@ -197,15 +197,15 @@ class Trainer:
     def _progress(self) -> float:
         """In [0, 1]. Minutes count only where they bite, so that a run that ends by epochs is reproducible.
 
-        While the learning rate is flat nothing depends on the progress; the clock can only start the cool-down.
+        While the learning rate is flat nothing depends on the progress; the clock can only start the decay.
         """
-        by_updates = (self.epoch + self.index / self.batches.steps) / self.epochs
+        by_steps = (self.epoch + self.index / self.batches.steps) / self.epochs
         if self.minutes is None:
-            return by_updates
+            return by_steps
         by_minutes = torch.tensor(self.seconds / 60 / self.minutes, dtype=torch.float64)
         if self.accelerator.num_processes > 1:  # one clock for all, or their learning rates part
             by_minutes = broadcast(by_minutes.to(self.accelerator.device))
-        return max(by_updates, float(by_minutes))
+        return max(by_steps, float(by_minutes))
 
     def _cause(self, report: Report, norm: float) -> str:
         rate = self.optimizer.param_groups[0]["lr"]
@@ -214,9 +214,9 @@ class Trainer:
         cause = (
             f"the {' and the '.join(bad)}" if bad else f"the gradient's norm = {norm} (the loss was {report.loss:.4g})"
         )
-        kept = "the model before this update is kept" if self.update else "nothing was learnt before it"
+        kept = "the model before this step is kept" if self.step else "nothing was learnt before it"
         return (
-            f"training stopped at update {self.update + 1}: {cause}, at learning rate {rate:.3g}; "
+            f"training stopped at step {self.step + 1}: {cause}, at learning rate {rate:.3g}; "
             f"{kept}: try a lower --learning-rate, a lower --clip or --precision fp32"
         )
 

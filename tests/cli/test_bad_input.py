@@ -216,10 +216,10 @@ def test_bf16_on_a_processor_without_it_says_what_to_write(refused, monkeypatch)
 
 def test_a_loss_that_is_no_number_ends_in_one_line_with_the_cause(capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["train", "corpus.txt", *SIZE, "--batch-size", "4", "--warm-up", "0", "--learning-rate", "inf"])
+        main(["train", "corpus.txt", *SIZE, "--batch-size", "4", "--warmup", "0", "--learning-rate", "inf"])
     line = capsys.readouterr().err.splitlines()[-1]
     assert stop.value.code == 2
-    assert line.startswith("seqvae: training stopped at update 2") and "--learning-rate" in line
+    assert line.startswith("seqvae: training stopped at step 2") and "--learning-rate" in line
 
 
 # -- going on ---------------------------------------------------------------------------------------------------------

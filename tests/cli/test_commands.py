@@ -194,7 +194,7 @@ def test_a_value_of_the_wrong_type_in_a_file_is_refused_with_option_and_value(re
 @pytest.mark.parametrize(
     "given",
     [
-        *("batch-size=0", "learning-rate=nan", "clip=-1", "cool-down=2", "max-epochs=0", "max-minutes=0", "warm-up=-1"),
+        *("batch-size=0", "learning-rate=nan", "clip=-1", "decay=2", "max-epochs=0", "max-minutes=0", "warmup=-1"),
         *("validate-every=0", "patience=-1", "model.latent=0", "model.embedding=-1"),
     ],
 )
@@ -225,7 +225,7 @@ def test_another_part_on_the_command_line_leaves_the_options_of_the_one_in_the_f
 
 def test_another_part_from_a_file_brings_its_own_defaults(trained):
     config = trained(*SIZE, toml="[objective.weight]\nname = 'zero-linear'\nzero = 3")
-    assert config["objective"]["weight"] == {"name": "zero-linear", "end": 1.0, "zero": 3, "updates": 1000}
+    assert config["objective"]["weight"] == {"name": "zero-linear", "end": 1.0, "zero": 3, "steps": 1000}
 
 
 def test_a_file_may_write_names_as_the_command_line_does(trained):

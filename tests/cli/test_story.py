@@ -31,7 +31,7 @@ SIZE = words(
     "--model.latent 6 --model.embedding 16 --model.encoder.hidden 16 --model.decoder.hidden 16 --model.noise.rate 0.6 "
     "--objective.weight.end 0.1 --batch-size 16 --precision fp32"
 )
-SMALL = [*SIZE, *words("--learning-rate 0.02 --warm-up 5 --max-epochs 24 --validate-every 40")]
+SMALL = [*SIZE, *words("--learning-rate 0.02 --warmup 5 --max-epochs 24 --validate-every 40")]
 KEYS = words(
     "sentences tokens samples reconstruction reconstruction_standard_error kl elbo nll nll_standard_error perplexity "
     "perplexity_elbo perplexity_token bits_per_byte bits_per_character effective_sample_size mixture_gain "
@@ -116,7 +116,7 @@ def test_a_killed_run_that_is_resumed_equals_the_uninterrupted_one_bit_for_bit(c
     assert resumed.returncode == 0, err
     assert weights(folder) == weights(model)
     assert lines(folder) == lines(model)
-    assert "update" in err and "validation" in err
+    assert "step" in err and "validation" in err
     assert "validation" not in out and f"model folder: {folder}" in out
 
 
@@ -130,7 +130,7 @@ def test_ctrl_c_ends_cleanly_and_the_best_model_can_be_used(corpus, tmp_path, sa
     assert "Traceback" not in err
     assert "Held-out scores" in out
     last = lines(folder)[-1]
-    assert last["kind"] == "valid" and last["update"] < 216
+    assert last["kind"] == "valid" and last["step"] < 216
     assert len(say("sample", folder, "-n", 2)) == 2
 
 
@@ -314,8 +314,8 @@ def test_two_processes_train_one_model(corpus, tmp_path):
     out, err = two.communicate()
     assert two.returncode == 0, err
     assert out.count("Held-out scores") == 1
-    updates = [json.loads(line)["update"] for line in lines(folder) if json.loads(line)["kind"] == "valid"]
-    assert updates == sorted(set(updates))
+    steps = [json.loads(line)["step"] for line in lines(folder) if json.loads(line)["kind"] == "valid"]
+    assert steps == sorted(set(steps))
     bounds = [json.loads(line)["elbo"] for line in lines(folder) if json.loads(line)["kind"] == "valid"]
     assert max(bounds) > bounds[0] + 1
 

@@ -458,7 +458,9 @@ def test_costly_scores_look_at_sentences_spread_over_the_corpus(monkeypatch):
     assert latent_space.spread(3, 5).tolist() == [0, 1, 2]
     monkeypatch.setattr("seqvae.evaluation.evaluate.spread", lambda count: latent_space.spread(count, 5))
     model, given, seen = make(), sentences(41), []
-    monkeypatch.setattr("seqvae.evaluation.evaluate.mixture_nll", lambda _, pairs, **options: seen.extend(pairs) or torch.zeros(5))
+    monkeypatch.setattr(
+        "seqvae.evaluation.evaluate.mixture_nll", lambda _, pairs, **options: seen.extend(pairs) or torch.zeros(5)
+    )
     found = scores(model, given)
     assert sorted(place for index, _ in seen for place in index.tolist()) == [0, 10, 20, 30, 40]
     chosen = measure(model, batches(given, 8), samples=7).nll[[0, 10, 20, 30, 40]]

@@ -18,7 +18,7 @@ from seqvae.training.build import build_objective
 SENTENCES = [[a, b, c, END] for a in (4, 5) for b in (6, 7) for c in (8, 9)]
 VARIANTS = {"recurrent": [{"cell": cell, "hidden": 16, "dropout": 0.0} for cell in ("lstm", "gru")]}
 VARIANTS["transformer"] = [{"width": 32, "heads": 4, "hidden": 64, "layers": 1, "dropout": 0.0}]
-# How a tenant is trained to the same ends: the first learning rate, and how many updates in place of one.
+# How a tenant is trained to the same ends: the first learning rate, and how many steps in place of one.
 TRAINING = {"recurrent": (0.04, 1), "transformer": (0.005, 3)}
 
 
@@ -40,7 +40,7 @@ def learn(request, small_model):
     encoder, decoder = request.param
     rate, longer = TRAINING[decoder["name"]]
 
-    def train(weight, updates):
+    def train(weight, steps):
         options = {"embedding": 8, "latent": 3, "noise": {"rate": 0.0}, "encoder": encoder, "decoder": decoder}
         model = small_model(spread=0.2, **options).float().train()
         schedule = {"name": "constant", "end": weight}
@@ -48,9 +48,9 @@ def learn(request, small_model):
         optimizer = torch.optim.AdamW(model.parameters(), fused=True)
         batch = Batch.of(SENTENCES)
         torch.manual_seed(0)
-        for update in range(updates := updates * longer):
-            optimizer.param_groups[0]["lr"] = rate * (1 - update / updates)
-            loss, _ = objective(model(batch), update)
+        for step in range(steps := steps * longer):
+            optimizer.param_groups[0]["lr"] = rate * (1 - step / steps)
+            loss, _ = objective(model(batch), step)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -62,7 +62,7 @@ def learn(request, small_model):
 
 @pytest.fixture(scope="module")
 def autoencoder(learn):
-    return learn(weight=0.0, updates=100)
+    return learn(weight=0.0, steps=100)
 
 
 def scores(model):
@@ -74,7 +74,7 @@ def scores(model):
 
 
 def test_a_huge_weight_leaves_no_divergence_and_the_reconstruction_of_a_language_model(learn):
-    reconstruction, kl = scores(learn(weight=1000.0, updates=100))
+    reconstruction, kl = scores(learn(weight=1000.0, steps=100))
     assert kl < 1e-3
     assert reconstruction == pytest.approx(math.log(len(SENTENCES)), abs=0.05)
 

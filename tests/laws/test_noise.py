@@ -10,7 +10,7 @@ from seqvae.model.noise import NOISES, WordDropout
 from seqvae.training.build import make
 
 VARIANTS = {
-    "word-dropout": [*({"rate": rate} for rate in (0.0, 0.5, 1.0)), {"rate": 0.0, "start": 0.7, "updates": 9}],
+    "word-dropout": [*({"rate": rate} for rate in (0.0, 0.5, 1.0)), {"rate": 0.0, "start": 0.7, "steps": 9}],
     "denoising": [
         {},
         {"delete": 1.0},
@@ -120,18 +120,18 @@ def test_word_dropout_hides_words_at_its_rate(rate):
 
 
 MOVING = [
-    {"name": "word-dropout", "rate": 0.2, "start": 0.8, "updates": 10},
+    {"name": "word-dropout", "rate": 0.2, "start": 0.8, "steps": 10},
     {"name": "denoising", "word_dropout": 0.2, "word_dropout_start": 0.8, "word_dropout_updates": 10},
 ]
 
 
-@pytest.mark.parametrize(("update", "rate"), [(0, 0.8), (5, 0.5), (10, 0.2), (1000, 0.2)])
+@pytest.mark.parametrize(("step", "rate"), [(0, 0.8), (5, 0.5), (10, 0.2), (1000, 0.2)])
 @pytest.mark.parametrize("part", MOVING, ids=lambda part: part["name"])
-def test_word_dropout_moves_in_a_straight_line_of_updates(part, update, rate):
+def test_word_dropout_moves_in_a_straight_line_of_updates(part, step, rate):
     # As above, for each of eight rates.
     torch.manual_seed(0)
     noise, batch = make("model.noise", part).train(), many()
-    noise.update = update
+    noise.step = step
     hidden = noise(batch).inputs[batch.inputs >= 4] == UNKNOWN
     assert abs(float(hidden.double().mean()) - rate) < 5 * (rate * (1 - rate) / len(hidden)) ** 0.5
 
@@ -139,7 +139,7 @@ def test_word_dropout_moves_in_a_straight_line_of_updates(part, update, rate):
 @pytest.mark.parametrize("part", MOVING, ids=lambda part: part["name"])
 def test_what_moves_is_not_stored_with_the_weights(part):
     noise = make("model.noise", part)
-    noise.update = 7
+    noise.step = 7
     assert not noise.state_dict()
 
 

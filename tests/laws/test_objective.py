@@ -51,8 +51,8 @@ def test_at_weight_one_the_loss_is_the_negative_bound(trace):
 @pytest.mark.parametrize("divergence", DIVERGENCE_CASES, ids=str)
 def test_the_report_is_raw_under_every_objective(divergence, trace):
     reconstruction, kl = bound(trace)
-    for weight, update in product(WEIGHTS, [0, 700, 10**6]):
-        _, report = objective_of(divergence, weight)(trace, update)
+    for weight, step in product(WEIGHTS, [0, 700, 10**6]):
+        _, report = objective_of(divergence, weight)(trace, step)
         assert report.reconstruction == pytest.approx(reconstruction, abs=1e-10)
         assert report.kl == pytest.approx(kl, abs=1e-10)
 

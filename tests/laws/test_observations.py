@@ -14,9 +14,9 @@ VARIANTS = {
         {"tied": True},
         {"tied": False},
         {"embedding_dropout": 0.5},
-        {"shortlist": 4},
-        {"shortlist": 5, "tied": False},
-        {"shortlist": 4, "widest": 5},
+        {"head_size": 4},
+        {"head_size": 5, "tied": False},
+        {"head_size": 4, "largest_cluster": 5},
     ],
     "frames": [{"variance": variance} for variance in ("fixed", "learnt", "per-step")],
 }
@@ -145,7 +145,7 @@ def test_the_softmax_follows_the_embedding_exactly_if_tied(tied, small_model):
 
 def test_a_word_of_a_cluster_costs_its_cluster_and_its_place_there(small_model):
     """By hand: all features 0, so that the biases alone speak; 4 words, clusters of 12 and of 6."""
-    tokens = small_model(observation={"shortlist": 4}, vocabulary=VOCABULARY).observation
+    tokens = small_model(observation={"head_size": 4}, vocabulary=VOCABULARY).observation
     torch.nn.init.zeros_(tokens.project.bias)
     first = torch.cat([tokens.output.bias[:4], tokens.clusters.bias]).softmax(0)
     far, last = tokens.output.bias[4:16].softmax(0), tokens.output.bias[16:].softmax(0)
@@ -167,33 +167,35 @@ def test_the_likeliest_tokens_are_those_of_all_and_none_is_banned(tokens, count,
     assert all(len(set(row)) == len(row) for row in ids.tolist())
 
 
-@pytest.mark.parametrize("shortlist", [VOCABULARY, VOCABULARY + 1])
-def test_a_shortlist_of_all_words_is_one_softmax(shortlist, small_model):
-    one, whole = (small_model(observation={"shortlist": n}, vocabulary=VOCABULARY).observation for n in (0, shortlist))
+@pytest.mark.parametrize("head_size", [VOCABULARY, VOCABULARY + 1])
+def test_a_shortlist_of_all_words_is_one_softmax(head_size, small_model):
+    one, whole = (small_model(observation={"head_size": n}, vocabulary=VOCABULARY).observation for n in (0, head_size))
     assert one.state_dict().keys() == whole.state_dict().keys()
     f, x = features(2, 4), drawn(one, 2, 4)
     assert torch.equal(one.log_prob(f, x), whole.log_prob(f, x))
 
 
 @pytest.mark.parametrize(
-    ("widest", "edges"),
+    ("largest_cluster", "edges"),
     [(0, [0, 4, 16, 22]), (12, [0, 4, 16, 22]), (5, [0, 4, 9, 14, 19, 22]), (18, [0, 4, 16, 22])],
 )
-def test_no_cluster_is_wider_than_the_widest(widest, edges, small_model):
-    tokens = small_model(observation={"shortlist": 4, "widest": widest}, vocabulary=VOCABULARY).observation
+def test_no_cluster_is_wider_than_the_widest(largest_cluster, edges, small_model):
+    tokens = small_model(
+        observation={"head_size": 4, "largest_cluster": largest_cluster}, vocabulary=VOCABULARY
+    ).observation
     assert tokens.edges == edges
     assert tokens.clusters.out_features == len(edges) - 2
 
 
 def test_a_negative_width_is_refused(small_model):
-    with pytest.raises(ConfigError, match="widest = -1"):
-        small_model(observation={"widest": -1})
+    with pytest.raises(ConfigError, match="largest_cluster = -1"):
+        small_model(observation={"largest_cluster": -1})
 
 
-@pytest.mark.parametrize("shortlist", [-1, 3])
-def test_a_shortlist_without_the_reserved_ids_is_refused(shortlist, small_model):
-    with pytest.raises(ConfigError, match=f"shortlist = {shortlist}"):
-        small_model(observation={"shortlist": shortlist})
+@pytest.mark.parametrize("head_size", [-1, 3])
+def test_a_shortlist_without_the_reserved_ids_is_refused(head_size, small_model):
+    with pytest.raises(ConfigError, match=f"head_size = {head_size}"):
+        small_model(observation={"head_size": head_size})
 
 
 # -- frames -----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Laws of updates: (trainer, batch) -> one update made, its report, the gradient's norm."""
+"""Laws of steps: (trainer, batch) -> one update made, its report, the gradient's norm."""
 
 import io
 import math
@@ -20,7 +20,7 @@ from seqvae.training.updates import UPDATES
 
 VARIANTS = {
     "lagging": [{"window": 2, "steps": 5}],
-    "pretrain": [{"updates": 3}],
+    "pretrain": [{"steps": 3}],
     "importance": [{"samples": 3, "gradient": "plain"}, {"samples": 3, "gradient": "dreg"}],
     "semi-amortized": [{"steps": 2}, {"steps": 2, "through": True}],
 }
@@ -44,7 +44,7 @@ def part(request):
 
 @pytest.fixture
 def trainer(part, tiny_corpus, training_config):
-    """Makes trainers of the 32 training sentences, 4 updates an epoch, that start the global generator anew."""
+    """Makes trainers of the 32 training sentences, 4 steps an epoch, that start the global generator anew."""
 
     def make(model=None, precision="no", **training):
         config = training_config(model or DROPOUT, {"weight": HALF, "update": part}, **training)
@@ -62,7 +62,7 @@ def take(trainer, n):
 
 
 def reports(steps):
-    return [(s.update, s.epoch, s.learning_rate, s.gradient_norm, s.report) for s in steps]
+    return [(s.step, s.epoch, s.learning_rate, s.gradient_norm, s.report) for s in steps]
 
 
 def weights(trainer):
@@ -107,7 +107,7 @@ def test_an_update_consumes_one_batch_of_the_epoch_and_the_encoder_reads_each_ba
     monkeypatch.setattr(it.batches, "extra", lambda start: (extra.append(b) or b for b in endless(start)))
     it.model.encoder.register_forward_hook(lambda module, inputs, _: read.append(len(inputs[0])))
     steps = take(it, 6)
-    assert [step.update for step in steps] == [1, 2, 3, 4, 5, 6] and (it.epoch, it.index) == (1, 2)
+    assert [step.step for step in steps] == [1, 2, 3, 4, 5, 6] and (it.epoch, it.index) == (1, 2)
     assert sum(step.report.sentences for step in steps[:4]) == 32
     assert len(read) == 6 + len(extra) and max(read) == 8
     assert bool(extra) is (part["name"] == "lagging")
@@ -139,7 +139,7 @@ def test_the_report_is_raw_and_of_the_batch(trainer, monkeypatch):
         assert report.elbo == -(report.reconstruction + report.kl)
         assert (report.sentences, report.tokens) == (len(batch), batch.tokens)
         assert report.weight == (0.5 if it.scheduled >= 0 else 0.0) and norm > 0 and math.isfinite(report.loss)
-        it.update += 1
+        it.step += 1
 
 
 def test_the_gradient_of_each_step_of_the_optimizer_is_clipped(trainer, monkeypatch):
@@ -164,7 +164,7 @@ def test_a_gradient_that_is_not_finite_stops_before_any_weight_is_spoilt(trainer
         output[0].register_hook(lambda gradient: gradient * math.nan)
 
     it.model.decoder.register_forward_hook(spoil)
-    with pytest.raises(TrainingError, match=r"update 5: the .* = nan"):
+    with pytest.raises(TrainingError, match=r"step 5: the .* = nan"):
         take(it, 1)
     assert all(tensor.isfinite().all() for tensor in weights(it).values())
 
@@ -204,13 +204,13 @@ def test_a_model_is_trained_scored_sampled_saved_and_loaded(part, tmp_path):
 
 
 def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(part, tiny_corpus, training_config, tmp_path):
-    """Validations included, of which some updates hear."""
+    """Validations included, of which some steps hear."""
     config = training_config(DROPOUT, {"weight": HALF, "update": part}, validate_every=2)
 
     def run(name, killed=None, resume=False):
         made = Run(config, tiny_corpus, tmp_path / name, resume, Accelerator(mixed_precision="no"))
         for event in fit(made):
-            if event.update == killed:
+            if event.step == killed:
                 break  # nothing more is written
         return made
 

@@ -33,7 +33,7 @@ SMALL = {
     "batch_size": 8,
     "precision": "fp32",
     "learning_rate": 0.02,
-    "warm_up": 5,
+    "warmup": 5,
     "max_epochs": 30,
     "noise": {"rate": 0.0},
 }
@@ -58,7 +58,7 @@ SIZE = [
     "fp32",
     "--learning-rate",
     "0.02",
-    "--warm-up",
+    "--warmup",
     "5",
 ]
 

@@ -23,10 +23,10 @@ from seqvae.rng import seeded
 VOCABULARY, LATENT = 8, 3
 
 
-def make(seed=0, cell="lstm", layers=1, dropout=0.0, vocabulary=VOCABULARY, shortlist=0):
+def make(seed=0, cell="lstm", layers=1, dropout=0.0, vocabulary=VOCABULARY, head_size=0):
     """A small model in float64 whose next word depends strongly on z and on the words before."""
     with seeded(seed):
-        observation = Tokens(vocabulary=vocabulary, embedding=6, features=10 + LATENT, shortlist=shortlist)
+        observation = Tokens(vocabulary=vocabulary, embedding=6, features=10 + LATENT, head_size=head_size)
         encoder = RecurrentEncoder(embed=observation.embedding, embedding=6, hidden=5)
         decoder = RecurrentDecoder(
             embedding=6, latent=LATENT, hidden=10, cell=cell, layers=layers, dropout=dropout, locked=False
@@ -149,9 +149,9 @@ def test_greedy_says_the_likeliest_token_after_each_prefix(cell, layers):
     [{}, {"temperature": 0}, {"temperature": 2.0, "top_k": 3}, {"top_p": 0.7, "min_p": 0.1}, {"beam": 3}],
 )
 @pytest.mark.parametrize("unknown", [False, True])
-@pytest.mark.parametrize(("vocabulary", "shortlist"), [(VOCABULARY, 0), (22, 4)])
-def test_log_prob_is_the_models_own_whatever_chose_the_words(vocabulary, shortlist, options, unknown):
-    model, z = make(vocabulary=vocabulary, shortlist=shortlist), points(40)
+@pytest.mark.parametrize(("vocabulary", "head_size"), [(VOCABULARY, 0), (22, 4)])
+def test_log_prob_is_the_models_own_whatever_chose_the_words(vocabulary, head_size, options, unknown):
+    model, z = make(vocabulary=vocabulary, head_size=head_size), points(40)
     said = decode(model, z, max_length=6, allow_unknown=unknown, generator=generator(), **options)
     assert torch.allclose(said.log_prob, score(model, said.tokens, z), rtol=0, atol=1e-10)
     assert {len(tokens) for tokens in said.tokens} > {6}  # some ended, some were cut
@@ -195,11 +195,11 @@ def test_what_a_row_says_does_not_depend_on_the_others_nor_on_the_split_into_bat
     assert torch.allclose(chunked.log_prob, together.log_prob, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize(("vocabulary", "shortlist", "most"), [(VOCABULARY, 0, 45), (22, 4, 82), (300, 0, 500)])
-def test_words_come_with_the_probabilities_of_the_model(vocabulary, shortlist, most):
+@pytest.mark.parametrize(("vocabulary", "head_size", "most"), [(VOCABULARY, 0, 45), (22, 4, 82), (300, 0, 500)])
+def test_words_come_with_the_probabilities_of_the_model(vocabulary, head_size, most):
     # Chi-square with 4, 18 and 296 degrees of freedom: `most` is passed by chance in 4 of 10^9, 3 of 10^10 and 5 of
     # 10^13 seeds (the seed is fixed); of 300 words most are too rare for the last to be exact.
-    model, rows = make(vocabulary=vocabulary, shortlist=shortlist), 20_000
+    model, rows = make(vocabulary=vocabulary, head_size=head_size), 20_000
     z = points(1).expand(rows, -1)
     said = decode(model, z, max_length=1, generator=generator(3)).tokens
     counts = torch.bincount(torch.tensor(said)[:, 0], minlength=vocabulary).double()

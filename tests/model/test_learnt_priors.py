@@ -31,7 +31,7 @@ TINY = {
     "batch_size": 8,
     "max_epochs": 4,
     "validate_every": 8,
-    "warm_up": 0,
+    "warmup": 0,
     "learning_rate": 0.01,
     "precision": "fp32",
 }
@@ -115,10 +115,10 @@ def test_options_of_the_mixture_are_read_from_text():
 # Fitting p to draws of a known density
 
 
-def fitted(prior, z, updates=300):
+def fitted(prior, z, steps=300):
     """Maximize the mean log density of z, and return it."""
     optimizer = torch.optim.Adam(prior.parameters(), lr=0.05)
-    for _ in range(updates):
+    for _ in range(steps):
         optimizer.zero_grad()
         (-prior().log_prob(z).mean()).backward()
         optimizer.step()
@@ -155,7 +155,7 @@ def test_a_flow_finds_two_clusters_that_no_gaussian_covers(family, gain):
     z, prior = clusters(), Flow(latent=2, family=family, hidden=32)
     start = Independent(Normal(torch.zeros(2), torch.ones(2)), 1).log_prob(z).mean()
     assert float(prior().log_prob(z).mean().detach()) == pytest.approx(float(start), abs=1e-5)  # it starts as N(0, I)
-    gaussian, found = fitted(LearntGaussian(latent=2), z), fitted(prior, z, updates=150)
+    gaussian, found = fitted(LearntGaussian(latent=2), z), fitted(prior, z, steps=150)
     assert gaussian + gain < found < -1.12 + 0.3  # the truth, see above
     drawn = prior().sample((500,))
     assert float(drawn[:, 0].abs().sub(2).abs().median()) < 0.6
@@ -194,7 +194,7 @@ def test_training_moves_every_parameter_of_the_prior(model):
 
 def test_a_prior_that_learns_gives_the_posteriors_a_higher_density_than_where_it_started(model):
     if model.config.model.prior["name"] == "flow":
-        return  # which 16 updates do not teach anything: below it is fitted for longer
+        return  # which 16 steps do not teach anything: below it is fitted for longer
     torch.manual_seed(model.config.training.seed)
     before, q = build_model(model.config, len(model.tokenizer)).prior, model.encode(SENTENCES)
     with torch.no_grad(), seeded(0):

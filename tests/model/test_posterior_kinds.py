@@ -37,7 +37,7 @@ TINY = {
     "batch_size": 8,
     "max_epochs": 4,
     "validate_every": 8,
-    "warm_up": 0,
+    "warmup": 0,
     "learning_rate": 0.01,
     "precision": "fp32",
 }

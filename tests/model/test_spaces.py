@@ -22,7 +22,7 @@ SENTENCES = [
     f"{s} {v} {p} ." for s in ("a cat", "the dog", "one bird") for v in ("sat", "ran") for p in ("here", "there", "up")
 ]
 SIZES = {"latent": 3, "embedding": 6, "encoder": {"hidden": 8}, "decoder": {"hidden": 8}, "precision": "fp32"}
-TINY = SIZES | {"batch_size": 8, "max_epochs": 1, "warm_up": 0, "weight": {"name": "constant"}}
+TINY = SIZES | {"batch_size": 8, "max_epochs": 1, "warmup": 0, "weight": {"name": "constant"}}
 SPHERICAL = [("vmf", "sphere"), ("vmf", "vamp")]
 FLAT = [name for name in POSTERIORS if name != "vmf"], [name for name in PRIORS if name != "sphere"]
 PAIRS = [*zip(FLAT[0], cycle(FLAT[1]), strict=False), *SPHERICAL]  # tests/training/test_combinations.py has all of them

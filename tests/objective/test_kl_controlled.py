@@ -65,8 +65,8 @@ def test_it_is_settled_only_where_held_out_sentences_meet_the_target():
 
 def test_a_rate_that_passes_its_target_is_not_settled():
     term = Controlled(target=8.0)
-    for update in range(2000):  # from 0 through the target, where it is near for 160 updates, to 20
-        term(Rate([update / 100]))
+    for step in range(2000):  # from 0 through the target, where it is near for 160 steps, to 20
+        term(Rate([step / 100]))
         term.observe(8.0)
         assert not term.settled
 
@@ -74,10 +74,10 @@ def test_a_rate_that_passes_its_target_is_not_settled():
 def test_the_controller_aims_at_what_gives_held_out_sentences_the_target():
     """They have a fifth less than those of the training, whatever the weight."""
     term, kl = Controlled(target=6.0), 0.1
-    for update in range(4000):
+    for step in range(4000):
         term(Rate([kl]))
         kl += 0.02 * (30 / (1 + 10 * float(term.log_weight.exp())) - kl)
-        if update % 100 == 99:
+        if step % 100 == 99:
             term.observe(0.8 * kl)
     assert 0.8 * kl == pytest.approx(6.0, rel=0.02) and term.settled
 
@@ -133,7 +133,7 @@ def test_a_resumed_run_goes_on_with_the_weight_that_it_had(tiny_corpus, tmp_path
         config = resolve_all(config_of(SMALL | options))
         made = Run(config, tiny_corpus, folder, resume=resume, accelerator=Accelerator(mixed_precision="no"))
         for event in fit(made):
-            if not resume and epochs == 4 and getattr(event, "update", 0) == 9:
+            if not resume and epochs == 4 and getattr(event, "step", 0) == 9:
                 break  # killed
         return made
 
@@ -151,7 +151,7 @@ def test_a_resumed_run_goes_on_with_the_weight_that_it_had(tiny_corpus, tmp_path
 def test_a_model_that_meets_its_target_is_kept_before_a_better_bound_that_does_not():
     best = Best()
     offers = [(-30.0, 0), (-50.0, 1), (-60.0, 2), (-40.0, 1), (-55.0, 2), (-57.0, 2), (-10.0, 0)]
-    kept = [best.offer(value, update, settled, kl=update) for update, (value, settled) in enumerate(offers)]
+    kept = [best.offer(value, step, settled, kl=step) for step, (value, settled) in enumerate(offers)]
     assert kept == [True, True, True, False, True, False, False]
     assert (best.value, best.settled, best.kl, best.waited) == (-55.0, 2, 4, 2)
 

@@ -40,9 +40,9 @@ def _run(g, name, seed, difficulty, kind, kl, reconstruction, nll, lower, upper,
         sentences["reconstructions"] = [f"{name} sat .", f"{name} ran ."]
         sentences["interpolation"] = ["the cat sat .", "the dog sat .", "a dog ran ."]
     curve = []
-    for update in range(100, 2001, 100):
-        done = 1 - np.exp(-update / 300)
+    for step in range(100, 2001, 100):
+        done = 1 - np.exp(-step / 300)
         said, cost = 65 + (reconstruction - 65) * done, kl * done
-        line = {"kind": "valid", "update": update, "reconstruction": said, "kl": cost, "elbo": -said - cost}
+        line = {"kind": "valid", "step": step, "reconstruction": said, "kl": cost, "elbo": -said - cost}
         curve.append(line if lower is None else line | {"mutual_information_lower": lower * done})
     return Outcome(name, seed, kind, scores, losses, curve, sentences, 12.5 + seed, diagnosis="healthy")

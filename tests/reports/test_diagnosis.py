@@ -30,10 +30,10 @@ SMALL = {
     "noise": {"rate": 0.5},
     "batch_size": 32,
     "learning_rate": 0.01,
-    "warm_up": 10,
+    "warmup": 10,
     "precision": "fp32",
 }
-RISE = {"name": "zero-linear", "zero": 300, "updates": 100, "end": 0.5}
+RISE = {"name": "zero-linear", "zero": 300, "steps": 100, "end": 0.5}
 
 
 @functools.cache

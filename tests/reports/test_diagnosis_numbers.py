@@ -18,7 +18,7 @@ from seqvae.model.observations.frames import LEAST
 from seqvae.reports.diagnosis import Case, diagnose, warning
 from seqvae.reports.examine import examine
 
-SMALL = {"embedding": 16, "batch_size": 32, "learning_rate": 0.01, "warm_up": 5, "precision": "fp32"}
+SMALL = {"embedding": 16, "batch_size": 32, "learning_rate": 0.01, "warmup": 5, "precision": "fp32"}
 WORDS = ["cat", "dog", "bird", "child", "aunt", "man", "sees", "likes", "hears", "knows", "wants"]
 
 WELL = {

@@ -54,7 +54,7 @@ def nested(text):
 BALANCED = [text for n in (2, 4, 6, 8, 10) for pick in product("()", repeat=n) if nested(text := "".join(pick))]
 SIZE = words(
     "--tokenizer char --model.latent 4 --model.embedding 8 --model.encoder.hidden 16 --model.decoder.hidden 24 "
-    "--batch-size 8 --max-epochs 80 --precision fp32 --learning-rate 0.02 --warm-up 5 --objective.weight.updates 50"
+    "--batch-size 8 --max-epochs 80 --precision fp32 --learning-rate 0.02 --warmup 5 --objective.weight.steps 50"
 )
 
 

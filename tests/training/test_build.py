@@ -73,7 +73,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_and_all_known(place):
         ("model.observation", {"name": "tokens", "tyed": True}, "tied"),
         ("model.noise", {"name": "word-dropout", "rat": 0.1}, "rate"),
         ("objective.divergence", {"name": "kl", "free_bit": 1}, "free_bits"),
-        ("objective.weight", {"name": "linear", "update": 1}, "updates"),
+        ("objective.weight", {"name": "linear", "step": 1}, "steps"),
     ],
 )
 def test_an_unknown_option_is_refused_with_the_nearest(place, part, near):
@@ -105,7 +105,7 @@ def test_a_class_without_options_refuses_every_one(name):
         ("model.encoder", {"name": "recurrent", "cell": "rnn"}),
         ("model.encoder", {"name": "recurrent", "pooling": 3}),
         ("model.noise", {"name": "word-dropout", "rate": "often"}),
-        ("objective.weight", {"name": "linear", "updates": "1e3x"}),
+        ("objective.weight", {"name": "linear", "steps": "1e3x"}),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused_by_the_name_of_its_option(place, part):

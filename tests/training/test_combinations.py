@@ -31,7 +31,7 @@ CHOICES = {
 CHOICES["update"].append({"name": "semi-amortized", "through": True})
 CHOICES["encoder"].append({"name": "recurrent", "cell": "gru", "pooling": "mean"})
 CHOICES["decoder"].append({"name": "recurrent", "cell": "gru", "layers": 2, "every_layer": True})
-CHOICES["observation"].append({"name": "tokens", "shortlist": 0})
+CHOICES["observation"].append({"name": "tokens", "head_size": 0})
 
 # The pairs that do not go together, stated a second time.
 DIAGONAL = ("gaussian", "batch-norm", "delta", "deterministic")

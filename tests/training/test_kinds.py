@@ -15,7 +15,7 @@ from seqvae.training.build import build_model, build_objective
 WORDS = ["a cat", "the dog", "one bird"], ["sat", "ran", "ate"], ["here", "there", "home", "now"]
 SENTENCES = [" ".join(words) + " ." for words in itertools.product(*WORDS)]
 SMALL = {"embedding": 12, "encoder": {"hidden": 16}, "decoder": {"hidden": 24}, "batch_size": 8, "precision": "fp32"}
-LONGER = {"learning_rate": 0.02, "warm_up": 5, "max_epochs": 40, "noise": {"rate": 0.0}}
+LONGER = {"learning_rate": 0.02, "warmup": 5, "max_epochs": 40, "noise": {"rate": 0.0}}
 
 
 def fit(**options):
@@ -93,8 +93,8 @@ def test_the_autoencoder_that_is_kept_reconstructs_best_whatever_its_bound():
     run = Run(config, load(SENTENCES), accelerator=Accelerator(mixed_precision="no"))
     told = [event for event in fit(run) if isinstance(event, Validation)]
     best = min(told, key=lambda validation: validation.reconstruction)
-    assert run.best.update == best.update and run.best.value == pytest.approx(-best.reconstruction)
-    assert best.update != max(told, key=lambda validation: validation.elbo).update  # else nothing is tried here
+    assert run.best.step == best.step and run.best.value == pytest.approx(-best.reconstruction)
+    assert best.step != max(told, key=lambda validation: validation.elbo).step  # else nothing is tried here
 
 
 @pytest.mark.parametrize("kind", ["lm", "ae"])

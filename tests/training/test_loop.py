@@ -30,16 +30,16 @@ def run(tiny_corpus, training_config):
 
 
 def finish(run, spoil=False, killed=None):
-    """All that a training yields; if told to, one whose weights are shaken after update 8 and never get well again.
+    """All that a training yields; if told to, one whose weights are shaken after step 8 and never get well again.
 
-    `killed` is the update in the midst of which it ends as by kill -9: nothing more is written.
+    `killed` is the step in the midst of which it ends as by kill -9: nothing more is written.
     """
     events = []
     for event in fit(run):
-        if isinstance(event, Step) and event.update == killed:
+        if isinstance(event, Step) and event.step == killed:
             break
         events.append(event)
-        if spoil and isinstance(event, Validation) and event.update == SPOILT:
+        if spoil and isinstance(event, Validation) and event.step == SPOILT:
             with torch.no_grad():
                 for parameter in run.model.parameters():
                     parameter.normal_(std=3.0)
@@ -76,14 +76,14 @@ def bound(run, model):
 
 # -- killed and resumed ------------------------------------------------------------------------------------------------
 
-# 14 epochs of 4 updates, a validation each 3 updates, a line of training at update 50.
+# 14 epochs of 4 steps, a validation each 3 steps, a line of training at step 50.
 LONG = {"max_epochs": 14, "validate_every": 3}
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory, tiny_corpus, training_config):
     folder = tmp_path_factory.mktemp("uninterrupted")
-    config = training_config(NOISY, {"weight": {"name": "linear", "end": 0.5, "updates": 20}}, **LONG)
+    config = training_config(NOISY, {"weight": {"name": "linear", "end": 0.5, "steps": 20}}, **LONG)
     run = Run(config, tiny_corpus, folder, accelerator=Accelerator(mixed_precision="no"))
     events = finish(run)
     return run, events, folder
@@ -92,7 +92,7 @@ def uninterrupted(tmp_path_factory, tiny_corpus, training_config):
 @pytest.mark.parametrize("killed", [4, 55])
 def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(killed, uninterrupted, run, tmp_path):
     whole, _, folder = uninterrupted
-    options = {**LONG, "weight": {"name": "linear", "end": 0.5, "updates": 20}}
+    options = {**LONG, "weight": {"name": "linear", "end": 0.5, "steps": 20}}
     finish(run(tmp_path, **options), killed=killed + 1)
     torch.manual_seed(12345)
     again = run(tmp_path, resume=True, **options)
@@ -107,8 +107,8 @@ def test_a_resumed_run_keeps_the_best_model_from_before_it_was_killed(run, tmp_p
     finish(run(tmp_path, **SHORT), spoil=True, killed=14)
     again = run(tmp_path, resume=True, **SHORT)
     told = validations(finish(again))
-    assert [validation.update for validation in told][:2] == [16, 20] and not any(v.kept for v in told)
-    assert again.best.update == SPOILT
+    assert [validation.step for validation in told][:2] == [16, 20] and not any(v.kept for v in told)
+    assert again.best.step == SPOILT
     assert bound(again, again.model) == pytest.approx(again.best.value, abs=1e-4)
 
 
@@ -116,12 +116,12 @@ def test_patience_goes_on_counting_in_a_resumed_run(run, tmp_path):
     finish(run(tmp_path, patience=2, **SHORT), spoil=True, killed=14)
     again = run(tmp_path, resume=True, patience=2, **SHORT)
     finish(again)
-    assert again.trainer.update == 16
+    assert again.trainer.step == 16
 
 
 def test_a_line_that_the_kill_cut_short_is_dropped(uninterrupted, run, tmp_path):
     _, _, folder = uninterrupted
-    options = {**LONG, "weight": {"name": "linear", "end": 0.5, "updates": 20}}
+    options = {**LONG, "weight": {"name": "linear", "end": 0.5, "steps": 20}}
     finish(run(tmp_path, **options), killed=8)
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"kind": "valid", "upd')
@@ -173,7 +173,7 @@ def test_the_kept_model_is_the_one_with_the_best_true_bound(in_folder, run, tmp_
     it = run(tmp_path if in_folder else None, **SHORT)
     told = validations(finish(it, spoil=True))
     best = max(told, key=lambda validation: validation.elbo)
-    assert best.update == SPOILT == it.best.update
+    assert best.step == SPOILT == it.best.step
     assert it.best.value == pytest.approx(best.elbo)
     assert bound(it, it.model) == pytest.approx(best.elbo, abs=1e-4)
 
@@ -192,20 +192,20 @@ def test_the_bound_has_weight_one_whatever_the_objective(run, tmp_path):
 
 
 def test_no_bound_from_before_the_schedule_has_settled_is_kept(run):
-    it = run(weight={"name": "linear", "end": 1.0, "updates": 12}, **SHORT)
+    it = run(weight={"name": "linear", "end": 1.0, "steps": 12}, **SHORT)
     told = validations(finish(it, spoil=True))
-    assert max(told, key=lambda v: v.elbo).update == SPOILT  # else nothing is tried here
-    late = [validation for validation in told if validation.update >= 12]
-    assert it.best.update == max(late, key=lambda v: v.elbo).update
+    assert max(told, key=lambda v: v.elbo).step == SPOILT  # else nothing is tried here
+    late = [validation for validation in told if validation.step >= 12]
+    assert it.best.step == max(late, key=lambda v: v.elbo).step
 
 
 def test_of_unsettled_bounds_the_latest_is_the_best_and_of_settled_ones_the_highest():
     best, kept = Best(), []
     offers = [(-1.0, False), (-5.0, False), (-9.0, True), (-7.0, True), (-8.0, True), (-7.0, True), (-6.0, True)]
-    for update, (elbo, settled) in enumerate(offers):
-        kept.append(best.offer(elbo, update, settled))
+    for step, (elbo, settled) in enumerate(offers):
+        kept.append(best.offer(elbo, step, settled))
     assert kept == [True, True, True, True, False, False, True]
-    assert (best.value, best.update, best.waited) == (-6.0, 6, 0)
+    assert (best.value, best.step, best.waited) == (-6.0, 6, 0)
 
 
 def test_a_rate_that_leaves_its_target_again_takes_no_settled_model_away():
@@ -225,7 +225,7 @@ def test_each_validation_says_whether_its_model_was_kept(run):
 
 def test_a_model_that_was_never_validated_is_validated_at_the_end(run, tmp_path):
     told = validations(finish(run(tmp_path, max_epochs=1, validate_every=1000)))
-    assert [validation.update for validation in told] == [4] and (tmp_path / "model.safetensors").exists()
+    assert [validation.step for validation in told] == [4] and (tmp_path / "model.safetensors").exists()
 
 
 # -- when it ends ------------------------------------------------------------------------------------------------------
@@ -234,12 +234,12 @@ def test_a_model_that_was_never_validated_is_validated_at_the_end(run, tmp_path)
 def test_patience_ends_the_training_after_so_many_validations_without_a_better_bound(run):
     it = run(patience=2, **SHORT)
     told = validations(finish(it, spoil=True))
-    assert [validation.update for validation in told if validation.kept] == [4, 8]
-    assert it.trainer.update == told[-1].update == 16
+    assert [validation.step for validation in told if validation.kept] == [4, 8]
+    assert it.trainer.step == told[-1].step == 16
 
 
 def test_the_learning_rate_is_halved_while_no_bound_is_better_and_a_sixth_time_ends_the_training(run):
-    it = run(halve_after=2, max_epochs=30, validate_every=4, learning_rate=0.01, cool_down=0.0, warm_up=0)
+    it = run(learning_rate_patience=2, max_epochs=30, validate_every=4, learning_rate=0.01, decay=0.0, warmup=0)
     rates = [validation.learning_rate for validation in validations(finish(it, spoil=True))]
     # Validations 1 and 2 are of good weights; two worse ones later, after 4, the rate of the next is half.
     assert rates[:8] == [0.01] * 4 + [0.005] * 2 + [0.0025] * 2
@@ -247,7 +247,7 @@ def test_the_learning_rate_is_halved_while_no_bound_is_better_and_a_sixth_time_e
 
 
 def test_halvings_are_known_to_a_resumed_run(run, tmp_path):
-    options = {"halve_after": 1, "cool_down": 0.0, **SHORT}
+    options = {"learning_rate_patience": 1, "decay": 0.0, **SHORT}
     whole = validations(finish(run(tmp_path / "whole", **options), spoil=True))
     finish(run(tmp_path / "cut", **options), spoil=True, killed=14)
     rest = validations(finish(run(tmp_path / "cut", resume=True, **options)))
@@ -258,23 +258,23 @@ def test_halvings_are_known_to_a_resumed_run(run, tmp_path):
 def test_without_patience_the_training_goes_on_to_its_end(run):
     it = run(**SHORT)
     finish(it, spoil=True)
-    assert it.trainer.update == 20
+    assert it.trainer.step == 20
 
 
 def test_no_update_is_validated_twice(run):
     told = validations(finish(run(**SHORT), spoil=True))
-    updates = [validation.update for validation in told]
-    assert updates == sorted(set(updates))
+    steps = [validation.step for validation in told]
+    assert steps == sorted(set(steps))
 
 
 @pytest.mark.parametrize(
-    ("shortest", "validate_every", "updates"),
+    ("shortest", "validate_every", "steps"),
     [(1, None, [4, 8, 12]), (4, None, [4, 8, 12]), (5, None, [8, 12]), (50, None, [12]), (50, 5, [5, 10, 12])],
 )
-def test_validations_come_each_few_epochs_or_each_so_many_updates(shortest, validate_every, updates, run, monkeypatch):
+def test_validations_come_each_few_epochs_or_each_so_many_updates(shortest, validate_every, steps, run, monkeypatch):
     monkeypatch.setattr(loop, "SHORTEST", shortest)
     told = validations(finish(run(max_epochs=3, validate_every=validate_every)))
-    assert [validation.update for validation in told] == updates
+    assert [validation.step for validation in told] == steps
 
 
 def test_validating_more_often_does_not_change_the_training(run):
@@ -306,12 +306,12 @@ def test_metrics_are_lines_of_strict_json_with_their_kind_and_update(uninterrupt
     text = (folder / "metrics.jsonl").read_text()
     found = [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
     assert text.endswith("\n") and {line["kind"] for line in found} == {"train", "valid"}
-    assert [line["update"] for line in found] == sorted(line["update"] for line in found)
-    told = [(v.update, v.elbo, v.kept) for v in validations(events)]
-    assert [(line["update"], line["elbo"], line["kept"]) for line in found if line["kind"] == "valid"] == told
+    assert [line["step"] for line in found] == sorted(line["step"] for line in found)
+    told = [(v.step, v.elbo, v.kept) for v in validations(events)]
+    assert [(line["step"], line["elbo"], line["kept"]) for line in found if line["kind"] == "valid"] == told
 
 
 def test_a_line_of_training_holds_the_raw_terms_beside_the_minimized_loss(uninterrupted):
     (line,) = lines(uninterrupted[2], "train")
-    assert line["update"] == 50 and line["weight"] == 0.5
+    assert line["step"] == 50 and line["weight"] == 0.5
     assert line["loss"] == pytest.approx(line["reconstruction"] + 0.5 * line["kl"], abs=1e-4)

@@ -1,4 +1,4 @@
-"""What a training holds: as much after many updates as after a hundred."""
+"""What a training holds: as much after many steps as after a hundred."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ words = [f"w{i}" for i in (4000 ** random.random(lengths.sum())).astype(int)]  #
 ends = lengths.cumsum()
 lines = [" ".join(words[end - length : end]) for end, length in zip(ends, lengths)]
 part = {"name": "recurrent", "hidden": 16}
-tokens = {"name": "tokens", "shortlist": 50}
+tokens = {"name": "tokens", "head_size": 50}
 model = {"latent": 4, "embedding": 64, "encoder": part, "decoder": part, "observation": tokens}
 training = {"batch_size": 8, "max_epochs": 1000, "precision": sys.argv[1]}
 config = Config.from_dict({"model": model, "training": training})

@@ -107,7 +107,7 @@ def test_measuring_leaves_the_random_numbers_alone(half):
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    assert half_precision.measure(sentences=2, embedding=8, hidden=8, vocabulary=30, shortlist=10) > 0
+    assert half_precision.measure(sentences=2, embedding=8, hidden=8, vocabulary=30, head_size=10) > 0
     assert torch.equal(torch.rand(2), expected)
 
 
@@ -119,13 +119,13 @@ def test_rows_in_half_precision_are_padded_to_few_sizes_and_by_half_at_most():
     assert padding(77, CPU) == 0
 
 
-@pytest.mark.parametrize("shortlist", [0, 7])
+@pytest.mark.parametrize("head_size", [0, 7])
 @pytest.mark.parametrize(("half_precision", "tolerance"), [(False, 1e-5), (True, 0.03)])
-def test_scores_and_their_gradients_are_those_of_the_logits(shortlist, half_precision, tolerance, request):
+def test_scores_and_their_gradients_are_those_of_the_logits(head_size, half_precision, tolerance, request):
     if half_precision:
         request.getfixturevalue("half")
     torch.manual_seed(0)
-    tokens = Tokens(vocabulary=40, embedding=16, features=12, shortlist=shortlist)
+    tokens = Tokens(vocabulary=40, embedding=16, features=12, head_size=head_size)
     features, targets = torch.randn(3, 7, 12), torch.randint(0, 40, (3, 7))
     weights = torch.randn(3, 7)
     expected = tokens.logits(features).log_softmax(-1).gather(-1, targets[..., None])[..., 0]

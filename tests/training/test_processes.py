@@ -33,7 +33,7 @@ SIZES = {
     "decoder": {"name": "recurrent", "hidden": 5},
 }
 # 32 training sentences: steps of 9 and a last one of 5, of which the first process has one more than the second.
-USUAL = {"batch_size": 9, "max_epochs": 1, "precision": "fp32", "warm_up": 2, "learning_rate": 0.01}
+USUAL = {"batch_size": 9, "max_epochs": 1, "precision": "fp32", "warmup": 2, "learning_rate": 0.01}
 FEW = {"max_epochs": 4, "validate_every": 4}
 ALONE = {"batch_size": 31}  # a last step of one sentence, which the second process has no part in
 ODD = {"batch_size": 29}  # a last step of 3
@@ -76,13 +76,19 @@ CASES = {
     },
     "importance": update("importance", samples=3),
     "lagging": update("lagging", window=2, steps=4) | {"training": FEW | {"max_epochs": 2}},
-    "pretrain": update("pretrain", updates=3),
+    "pretrain": update("pretrain", steps=3),
     "semi-amortized": update("semi-amortized", steps=2) | {"training": ALONE},
     "semi-amortized, through": update("semi-amortized", steps=2, through=True),
     "language model": {"kind": "lm"},
     "patience and halving": {
         "objective": CONSTANT,
-        "training": {"max_epochs": 9, "validate_every": 2, "learning_rate": 1.0, "halve_after": 1, "patience": 4},
+        "training": {
+            "max_epochs": 9,
+            "validate_every": 2,
+            "learning_rate": 1.0,
+            "learning_rate_patience": 1,
+            "patience": 4,
+        },
     },
 }
 RESUMED = {"training": {"max_epochs": 2, "validate_every": 3}}
@@ -114,7 +120,7 @@ def result(run):
         "objective": run.objective.state_dict(),
         "reports": [[s.report.loss, s.report.kl, s.learning_rate, s.gradient_norm] for s in steps],
         "counts": [[s.report.sentences, s.report.tokens] for s in steps],
-        "validations": [[v.update, v.reconstruction, v.kl, float(v.kept), v.learning_rate] for v in others],
+        "validations": [[v.step, v.reconstruction, v.kl, float(v.kept), v.learning_rate] for v in others],
     }
 
 
@@ -138,7 +144,7 @@ def broken(read):
         run.model.encoder.register_forward_hook(lambda module, inputs, h: h * math.nan)
     with pytest.raises(TrainingError) as caught:
         list(fit(run))
-    return {"update": torch.tensor(run.trainer.update), "said": str(caught.value).split(" at ")[1:]}
+    return {"update": torch.tensor(run.trainer.step), "said": str(caught.value).split(" at ")[1:]}
 
 
 def trained(folder):

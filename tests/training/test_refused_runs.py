@@ -113,14 +113,14 @@ def test_a_failure_in_the_first_update_leaves_no_folder(corpus, place, tmp_path,
 
 def test_a_loss_that_is_not_finite_at_the_first_update_leaves_no_folder(corpus, place, tmp_path, failing):
     options = ["--objective.weight.name", "constant", "--objective.weight.end", "1e300"]
-    assert "update 1:" in failing("train", corpus, *SMALL, *options, "--output", place)
+    assert "step 1:" in failing("train", corpus, *SMALL, *options, "--output", place)
     assert not (tmp_path / "of").exists()
 
 
 def test_a_failure_after_training_began_keeps_what_was_trained(corpus, place, failing):
-    options = ["--learning-rate", "1e30", "--warm-up", "0", "--batch-size", 2]
+    options = ["--learning-rate", "1e30", "--warmup", "0", "--batch-size", 2]
     line = failing("train", corpus, *SMALL, *options, "--output", place)
-    assert "at update 2: " in line and "the model before this update is kept" in line
+    assert "at step 2: " in line and "the model before this step is kept" in line
     assert {path.name for path in place.iterdir()} >= {"config.json", "model.safetensors", "recipe.toml"}
 
 

@@ -20,7 +20,7 @@ DROPOUT = {"encoder": {"dropout": 0.3}, "decoder": {"dropout": 0.3}, "noise": {"
 
 @pytest.fixture
 def trainer(tiny_corpus, training_config):
-    """Makes trainers of the 32 training sentences: 4 updates an epoch.
+    """Makes trainers of the 32 training sentences: 4 steps an epoch.
 
     Each starts the global generator anew, so one must be made, used and put away before the next.
     """
@@ -41,7 +41,7 @@ def take(steps, n):
 
 
 def reports(steps):
-    return [(s.update, s.epoch, s.learning_rate, s.gradient_norm, s.report) for s in steps]
+    return [(s.step, s.epoch, s.learning_rate, s.gradient_norm, s.report) for s in steps]
 
 
 def weights(trainer):
@@ -95,14 +95,14 @@ def test_the_same_seed_gives_the_same_training_and_another_one_another(trainer):
 
 
 def test_the_learning_rate_has_its_golden_shape(trainer):
-    # 12 updates: up over 3, flat, down to 0 over the last half.
-    steps = list(trainer(learning_rate=1.0, warm_up=3, cool_down=0.5, max_epochs=3, clip=1e-9).steps())
+    # 12 steps: up over 3, flat, down to 0 over the last half.
+    steps = list(trainer(learning_rate=1.0, warmup=3, decay=0.5, max_epochs=3, clip=1e-9).steps())
     rates = [1 / 4, 2 / 4, 3 / 4, 1, 1, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
     assert [step.learning_rate for step in steps] == pytest.approx(rates, abs=1e-12)
 
 
 def test_without_warm_up_and_cool_down_the_learning_rate_is_flat(trainer):
-    steps = trainer(learning_rate=0.5, warm_up=0, cool_down=0.0, max_epochs=1, clip=1e-9).steps()
+    steps = trainer(learning_rate=0.5, warmup=0, decay=0.0, max_epochs=1, clip=1e-9).steps()
     assert [step.learning_rate for step in steps] == [0.5] * 4
 
 
@@ -110,11 +110,11 @@ def test_every_sentence_is_seen_once_an_epoch(trainer):
     steps = list(trainer(batch_size=7, max_epochs=2).steps())
     for epoch in (0, 1):
         assert sum(step.report.sentences for step in steps if step.epoch == epoch) == 32
-    assert [step.update for step in steps] == list(range(1, 11))
+    assert [step.step for step in steps] == list(range(1, 11))
 
 
 def test_the_weight_of_the_schedule_is_that_of_the_update(trainer):
-    ramp = {"weight": {"name": "linear", "end": 1.0, "updates": 4}}
+    ramp = {"weight": {"name": "linear", "end": 1.0, "steps": 4}}
     steps = take(trainer(objective=ramp).steps(), 6)
     assert [step.report.weight for step in steps] == [0, 0.25, 0.5, 0.75, 1, 1]
 
@@ -143,7 +143,7 @@ def test_gradients_are_clipped_to_the_norm(trainer):
 
 
 def test_the_optimizer_stays_adamw(trainer):
-    it = trainer(cool_down=1.0, max_epochs=2)
+    it = trainer(decay=1.0, max_epochs=2)
 
     def kind():
         return type(getattr(it.optimizer, "optimizer", it.optimizer))
@@ -155,7 +155,7 @@ def test_the_optimizer_stays_adamw(trainer):
 
 
 def test_plain_gradient_descent_subtracts_the_gradient_times_the_rate(trainer):
-    it = trainer(optimizer="sgd", learning_rate=0.5, warm_up=0, cool_down=0.0, weight_decay=0.0, clip=1e9)
+    it = trainer(optimizer="sgd", learning_rate=0.5, warmup=0, decay=0.0, weight_decay=0.0, clip=1e9)
     before = {name: p.detach().clone() for name, p in it.model.named_parameters()}
     take(it.steps(), 1)
     for name, parameter in it.model.named_parameters():
@@ -163,7 +163,7 @@ def test_plain_gradient_descent_subtracts_the_gradient_times_the_rate(trainer):
 
 
 def test_each_halving_halves_the_learning_rate(training_config):
-    training = training_config(learning_rate=0.8, warm_up=0, cool_down=0.0).training
+    training = training_config(learning_rate=0.8, warmup=0, decay=0.0).training
     assert [learning_rate(training, 9, 0.5, halvings) for halvings in (0, 1, 3)] == [0.8, 0.4, 0.1]
 
 
@@ -178,7 +178,7 @@ def test_matrices_decay_and_biases_do_not(trainer):
 def test_minutes_end_the_training_and_the_learning_rate_with_it(trainer, monkeypatch):
     clock = iter(range(0, 10**6, 6))  # each reading of the clock is 6 seconds after the last
     monkeypatch.setattr("seqvae.training.trainer.time.perf_counter", lambda: float(next(clock)))
-    steps = list(trainer(max_minutes=1.0, max_epochs=1000, cool_down=0.5, warm_up=0, learning_rate=1e-3).steps())
+    steps = list(trainer(max_minutes=1.0, max_epochs=1000, decay=0.5, warmup=0, learning_rate=1e-3).steps())
     assert [step.progress for step in steps] == pytest.approx([0.1 * n for n in range(1, 11)])
     assert steps[-1].learning_rate == pytest.approx(2e-4)
 
@@ -198,7 +198,7 @@ def test_the_model_is_trained_with_dropout_and_noise_on(trainer):
 
 
 def test_word_dropout_that_moves_is_that_of_the_update_also_after_a_resume(trainer):
-    model = DROPOUT | {"noise": {"rate": 0.0, "start": 1.0, "updates": 4}}
+    model = DROPOUT | {"noise": {"rate": 0.0, "start": 1.0, "steps": 4}}
 
     def heard(it):
         shares = []
@@ -227,7 +227,7 @@ def test_word_dropout_that_moves_is_that_of_the_update_also_after_a_resume(train
 
 
 def poison(trainer, how):
-    """After 3 good updates something goes wrong in the forward or backward pass."""
+    """After 3 good steps something goes wrong in the forward or backward pass."""
     calls = iter(range(10**6))
 
     def spoil(module, inputs, output):
@@ -254,7 +254,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_cause_and_the_last_good_weight
         list(bad.steps())
     assert same(weights(bad), weights(good))
     assert all(torch.isfinite(t).all() for t in weights(bad).values())
-    assert "update 4" in str(caught.value) and "\n" not in str(caught.value)
+    assert "step 4" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_after_a_loss_that_was_not_finite_the_optimizer_is_that_of_the_last_good_update(trainer):

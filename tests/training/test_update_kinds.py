@@ -20,7 +20,7 @@ from seqvae.training.updates.importance import importance_loss, weight_of
 from seqvae.training.updates.pretrain import decoder_side
 
 APART = {"share_embedding": False}
-RAMP = {"name": "linear", "end": 1.0, "updates": 4}
+RAMP = {"name": "linear", "end": 1.0, "steps": 4}
 
 
 @pytest.fixture
@@ -171,20 +171,20 @@ def test_a_training_validates_its_way_out_of_the_stage_and_keeps_a_model_from_af
     ended = [settled for _, settled in stages].index(True)
     assert 0 < ended < len(stages) - 1
     assert all(kept for kept, _ in stages[: ended + 2])  # the latest so far, then the first that counts
-    assert run.best.settled and run.best.update > 2 * (ended + 1)
+    assert run.best.settled and run.best.step > 2 * (ended + 1)
 
 
 # -- autoencoder pre-training -----------------------------------------------------------------------------------------
 
 
 def test_the_schedule_begins_when_the_autoencoder_is_done(trainer):
-    it = trainer({"name": "pretrain", "updates": 3}, weight=RAMP)
+    it = trainer({"name": "pretrain", "steps": 3}, weight=RAMP)
     assert [step.report.weight for step in take(it, 8)] == [0, 0, 0, 0, 0.25, 0.5, 0.75, 1]
 
 
 @pytest.mark.parametrize(("shared", "tied"), [(False, False), (False, True), (True, False), (True, True)])
 def test_the_decoder_then_starts_anew_and_the_encoder_goes_on(shared, tied, trainer):
-    it = trainer({"name": "pretrain", "updates": 3}, {"share_embedding": shared, "observation": {"tied": tied}})
+    it = trainer({"name": "pretrain", "steps": 3}, {"share_embedding": shared, "observation": {"tied": tied}})
     first = weights(it)
     take(it, 3)
     learnt = weights(it)
@@ -205,17 +205,17 @@ def test_the_decoder_then_starts_anew_and_the_encoder_goes_on(shared, tied, trai
 
 
 def test_a_table_of_its_own_is_of_the_decoder(trainer):
-    it = trainer({"name": "pretrain", "updates": 3}, APART)
+    it = trainer({"name": "pretrain", "steps": 3}, APART)
     assert "observation.embedding.weight" in decoder_side(it.model)
     assert "observation.embedding.weight" not in decoder_side(trainer({"name": "joint"}).model)
 
 
 def test_the_best_model_is_one_from_after_the_rise_that_follows_the_autoencoder(tiny_corpus, training_config):
-    objective = {"update": {"name": "pretrain", "updates": 6}, "weight": RAMP}
+    objective = {"update": {"name": "pretrain", "steps": 6}, "weight": RAMP}
     config = training_config({}, objective, validate_every=2, max_epochs=4)
     run = Run(config, tiny_corpus, accelerator=Accelerator(mixed_precision="no"))
     kept = [event.kept for event in fit(run) if isinstance(event, Validation)]
-    assert kept[:5] == [True] * 5 and run.best.settled and run.best.update >= 10
+    assert kept[:5] == [True] * 5 and run.best.settled and run.best.step >= 10
 
 
 # -- importance-weighted bounds ---------------------------------------------------------------------------------------
@@ -442,7 +442,7 @@ def test_a_posterior_with_correlations_is_refused(trainer):
         {"name": "lagging", "window": 0},
         {"name": "lagging", "steps": 0},
         {"name": "lagging", "patience": 0},
-        {"name": "pretrain", "updates": 0},
+        {"name": "pretrain", "steps": 0},
         {"name": "importance", "samples": 0},
         {"name": "importance", "gradient": "best"},
         {"name": "semi-amortized", "steps": 0},

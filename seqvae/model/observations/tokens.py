@@ -19,8 +19,8 @@ GROWTH = 4  # each cluster reaches so many times as far down the list of words a
 class Tokens(Observation):
     """Categorical over a vocabulary: log softmax(W g(f) + b), or the same in two steps, by clusters of words.
 
-    With a `shortlist` it is an adaptive softmax: log p(w) = log p(w or its cluster c) + log p(w | c), where the first
-    softmax is over the words of the shortlist and the clusters, and the second over the words of c, needed only where w
+    With a `head_size` it is an adaptive softmax: log p(w) = log p(w or its cluster c) + log p(w | c), where the first
+    softmax is over the words of the head_size and the clusters, and the second over the words of c, needed only where w
     is one of them. Both are normalized, so that log p is as exact and as comparable as with one softmax over all.
 
     Args:
@@ -32,10 +32,10 @@ class Tokens(Observation):
         embedding_dropout: share of the vocabulary whose embeddings are zero throughout a pass in training, the others
             scaled up, for what the decoder is fed alone (Gal & Ghahramani, A Theoretically Grounded Application of
             Dropout in Recurrent Neural Networks, 2016, https://arxiv.org/abs/1512.05287).
-        shortlist: how many of the first ids, of words and characters the most frequent ones, are scored at each step.
+        head_size: how many of the first ids, of words and characters the most frequent ones, are scored at each step.
             The next three times as many are the first cluster, and so on; 0, or as many as there are: no clusters.
             Measured on words alone: with `bpe`, whose first ids are bytes, it is as exact and may be less quick.
-        widest: how many words a cluster holds at most; 0: as many as come.
+        largest_cluster: how many words a cluster holds at most; 0: as many as come.
 
     Source of the clusters: Grave et al., Efficient softmax approximation for GPUs, 2017,
     https://arxiv.org/abs/1609.04309; here all words keep E dimensions, so that W can be tied.
@@ -51,16 +51,18 @@ class Tokens(Observation):
         features: int,
         tied: bool = True,
         embedding_dropout: float = 0.0,
-        shortlist: int = 500,
-        widest: int = 2000,
+        head_size: int = 500,
+        largest_cluster: int = 2000,
     ) -> None:
         super().__init__()
         check_share(embedding_dropout=embedding_dropout)
-        if shortlist < 0 or 0 < shortlist <= UNKNOWN:
+        if head_size < 0 or 0 < head_size <= UNKNOWN:
             least = f"more than {UNKNOWN} tokens, those that no text holds included, or 0 for one softmax over all"
-            raise ConfigError(f"shortlist = {shortlist}: expected {least}")
-        if widest < 0:
-            raise ConfigError(f"widest = {widest}: expected a number of words, or 0 for clusters of any size")
+            raise ConfigError(f"head_size = {head_size}: expected {least}")
+        if largest_cluster < 0:
+            raise ConfigError(
+                f"largest_cluster = {largest_cluster}: expected a number of words, or 0 for clusters of any size"
+            )
         self.size, self.embedding_dropout = vocabulary, embedding_dropout
         self.embedding = embedding_table(vocabulary, embedding)
         self.project = nn.Linear(features, embedding) if tied else nn.Identity()
@@ -68,10 +70,10 @@ class Tokens(Observation):
         nn.init.zeros_(self.output.bias)
         if tied:
             self.output.weight = self.embedding.weight
-        ends = [shortlist or vocabulary]
+        ends = [head_size or vocabulary]
         while ends[-1] < vocabulary:
-            ends.append(min(ends[-1] * GROWTH, ends[-1] + (widest or vocabulary)))
-        self.edges = [0, *ends[:-1], vocabulary]  # of the shortlist and the clusters
+            ends.append(min(ends[-1] * GROWTH, ends[-1] + (largest_cluster or vocabulary)))
+        self.edges = [0, *ends[:-1], vocabulary]  # of the head_size and the clusters
         self.clusters = nn.Linear(self.output.in_features, len(ends) - 1) if len(ends) > 1 else None
 
     def another_embedding(self) -> nn.Embedding:
@@ -92,9 +94,9 @@ class Tokens(Observation):
             return self.output(x)
         (weight, bias), *rest = self._pieces()
         first = single(F.linear(x, weight, bias)).log_softmax(-1)
-        shortlist, clusters = first.split([self.edges[1], len(rest)], dim=-1)
+        head_size, clusters = first.split([self.edges[1], len(rest)], dim=-1)
         within = [single(F.linear(x, w, b)).log_softmax(-1) for w, b in rest]
-        return torch.cat([shortlist, *(a[..., None] + b for a, b in zip(clusters.unbind(-1), within, strict=True))], -1)
+        return torch.cat([head_size, *(a[..., None] + b for a, b in zip(clusters.unbind(-1), within, strict=True))], -1)
 
     def distribution(self, features: Tensor) -> Categorical:
         """(..., features) -> over ids, batch (...)."""
@@ -106,7 +108,7 @@ class Tokens(Observation):
         extra = padding(count, features.device)
         x, said = self.project(lengthen(features.flatten(0, 1), extra)), lengthen(said, extra)
         (weight, bias), *rest = self._pieces()
-        cluster = torch.bucketize(said, said.new_tensor(self.edges[1:-1]), right=True)  # 0: the shortlist
+        cluster = torch.bucketize(said, said.new_tensor(self.edges[1:-1]), right=True)  # 0: the head_size
         log_prob = score(x, weight, bias, torch.where(cluster == 0, said, self.edges[1] + cluster - 1))
         for number, (start, (weight, bias)) in enumerate(zip(self.edges[1:], rest, strict=False), start=1):
             rows = (cluster == number).nonzero()[:, 0]
@@ -171,7 +173,7 @@ class Tokens(Observation):
         return ids, values
 
     def _pieces(self) -> list[tuple[Tensor, Tensor]]:
-        """Weights and biases of the first softmax, over shortlist and clusters, then of each cluster's."""
+        """Weights and biases of the first softmax, over head_size and clusters, then of each cluster's."""
         if self.clusters is None:
             return [(self.output.weight, self.output.bias)]
         sizes = [end - start for start, end in pairwise(self.edges)]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 FAR = 2.0  # times the best -ELBO or -log p(x): what is larger would press all else into a corner
-EARLY = 0.2  # share of the updates whose fall from the untrained model may leave a panel
+EARLY = 0.2  # share of the steps whose fall from the untrained model may leave a panel
 THRESHOLD = 0.01  # as `seqvae.evaluation.metrics.ACTIVE`
 FLOOR = 1e-6  # smaller variances are drawn here
 PANELS = {
@@ -146,7 +146,7 @@ def active_unit_curves(outcomes: Sequence[Outcome]) -> Figure | None:
 
 
 def training_curves(outcomes: Sequence[Outcome]) -> Figure | None:
-    """Small multiples of the validations against the update; None without any."""
+    """Small multiples of the validations against the step; None without any."""
     from matplotlib.figure import Figure
 
     lines = {name: {run: line for run in outcomes if (line := _line(run, name))} for name in PANELS}
@@ -159,14 +159,14 @@ def training_curves(outcomes: Sequence[Outcome]) -> Figure | None:
     figure = Figure(figsize=(3.0 * columns + 1.8, 2.4 * rows + 0.2), layout="constrained")
     look = _looks(outcomes)
     for place, (name, panel) in enumerate(lines.items()):
-        axes = figure.add_subplot(rows, columns, place + 1, xlabel="update", ylabel=f"{PANELS[name]}, nats")
+        axes = figure.add_subplot(rows, columns, place + 1, xlabel="step", ylabel=f"{PANELS[name]}, nats")
         _panel(axes, panel, FAR * min(bests, default=np.inf), look)
     figure.align_ylabels()
     legend(figure, _entries([run for run in outcomes if any(run in p for p in lines.values())], look, marker=""))
     return figure
 
 
-Line = list[tuple[int, float]]  # update and value of each validation
+Line = list[tuple[int, float]]  # step and value of each validation
 
 
 def _panel(axes: Axes, lines: dict[Outcome, Line], far: float, look: dict[str, Look]) -> None:
@@ -178,7 +178,7 @@ def _panel(axes: Axes, lines: dict[Outcome, Line], far: float, look: dict[str, L
     shown = [line[-1][1] for line in lines.values()]
     for line in lines.values():
         if line[-1][1] <= far:
-            settled = [min(value, far) for update, value in line if update > EARLY * last]
+            settled = [min(value, far) for step, value in line if step > EARLY * last]
             shown += [min(value for _, value in line), *settled]
     x, y = Scale(0, 1.03 * last, 1.03 * last), Scale.of(shown, far)
     scales.apply(axes, x, "x")
@@ -274,4 +274,4 @@ def _has(run: Outcome, *names: str) -> bool:
 
 def _line(run: Outcome, name: str) -> Line:
     """The validations that measured it."""
-    return [(line["update"], value) for line in run.curve if (value := measured(line, name)) is not None]
+    return [(line["step"], value) for line in run.curve if (value := measured(line, name)) is not None]

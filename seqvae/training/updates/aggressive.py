@@ -16,7 +16,7 @@ from seqvae.training.trainer import Trainer, Update
 
 
 class Lagging(Update):
-    """In an aggressive stage the encoder catches up before each step of the decoder; afterwards updates are `joint`.
+    """In an aggressive stage the encoder catches up before each step of the decoder; afterwards steps are `joint`.
 
     An aggressive update makes steps of encoder and posterior alone, each by another batch, until their loss per token,
     averaged over a window of steps, is no longer below that of the window before; then one step of all else, by the
@@ -27,7 +27,7 @@ class Lagging(Update):
     The decoder's side is all that p(x, z) depends on: decoder, observation and prior. A table of embeddings that both
     share belongs to it, so that the steps of the encoder fit q to a p that rests. Both sides keep their AdamW.
 
-    Only the updates count for the schedule, for an epoch and for the report; the steps of the encoder see batches of
+    Only the steps count for the schedule, for an epoch and for the report; the steps of the encoder see batches of
     epochs beside those of the training, and take most of the time of the stage.
 
     Args:
@@ -96,7 +96,7 @@ class Lagging(Update):
     def _catch_up(self, trainer: Trainer, encoder: list[nn.Parameter]) -> None:
         before, total, tokens = math.inf, 0.0, 0.0
         for step in range(1, self.steps + 1):
-            trainer.objective.eval()  # what moves with each call of the objective moves with updates alone
+            trainer.objective.eval()  # what moves with each call of the objective moves with steps alone
             try:
                 loss, report = trainer.objective(trainer.trace(self._another(trainer)), trainer.scheduled)
             finally:

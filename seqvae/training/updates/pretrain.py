@@ -22,22 +22,22 @@ class Pretrain(Update):
     Alone it does not keep the KL from falling to 0 later; the paper adds free bits, `kl` with the floor `dimension`.
 
     Args:
-        updates: how many are made before the schedule begins.
+        steps: how many are made before the schedule begins.
 
     Source: Li, He, Neubig, Berg-Kirkpatrick & Yang, A Surprisingly Effective Fix for Deep Latent Variable Modeling of
     Text, 2019, https://arxiv.org/abs/1909.00868.
     """
 
-    def __init__(self, *, updates: int = 2000) -> None:
+    def __init__(self, *, steps: int = 2000) -> None:
         super().__init__()
-        check_size(2**40, updates=updates)
-        self.updates = updates
+        check_size(2**40, steps=steps)
+        self.steps = steps
         self.first: dict[str, Tensor] = {}  # the weights that the decoder goes back to, until it has
 
     @property
     def before(self) -> int:
         """Those of the autoencoder."""
-        return self.updates
+        return self.steps
 
     def get_extra_state(self) -> dict[str, Tensor]:
         """What a run that is resumed before the decoder starts anew needs for that."""
@@ -49,7 +49,7 @@ class Pretrain(Update):
 
     def forward(self, trainer: Trainer, batch: Batch) -> tuple[Report, float]:
         """As `joint`, but for the moment between the two stages."""
-        if trainer.update == 0:
+        if trainer.step == 0:
             self.first = {name: tensor.detach().clone() for name, tensor in decoder_side(trainer.model).items()}
         if trainer.scheduled == 0:
             self._start_anew(trainer)

@@ -115,7 +115,7 @@ class Refining:
         z = q.rsample()
         model, batch = trainer.model, self.batch.to(z.device)
         trace = Trace(batch=batch, q=q, p=model.prior(), z=z, log_prob=trainer.share(model.log_prob, noisy, z))
-        trainer.objective.eval()  # what moves with each call of the objective moves with updates alone
+        trainer.objective.eval()  # what moves with each call of the objective moves with steps alone
         try:
             loss, _ = trainer.objective(trace, trainer.scheduled)
         finally:

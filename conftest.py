@@ -1,4 +1,4 @@
-"""What holds around every test, those of the docstrings too: what belongs to the whole process stays as it was."""
+"""Fixtures around every test, doctests too: the state of the whole process stays as it was."""
 
 import os
 import random
@@ -12,7 +12,7 @@ os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="seqvae-tests-")
 
 from seqvae.training.machine import share_cores
 
-share_cores()  # before torch is imported: the workers share the cores
+share_cores()  # before torch is imported: the workers of pytest share the cores
 
 import numpy as np
 import pytest
@@ -28,9 +28,9 @@ def pytest_unconfigure():
     shutil.rmtree(os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 
 
-# Variables that pytest sets around each test, that torch sets where it is first compiled with, and that the first
-# training of a process sets for good.
-OTHERS = ("PYTEST_", "TORCHINDUCTOR_", "TRITON_", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+# Variables that pytest sets around each test, that torch sets when it first compiles, that the import of scikit-learn
+# sets, and that the first training of a process sets for good.
+OTHERS = ("PYTEST_", "TORCHINDUCTOR_", "TRITON_", "KMP_", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
 
 
 def environment():
@@ -48,7 +48,7 @@ def set_checks(values):
         setattr(Distribution, name, value)
 
 
-# What a test must leave as it found it: how to look at it, and how to put it back.
+# State that a test must leave unchanged: how to read it, and how to restore it.
 STATES = {
     "the environment": (environment, set_environment),
     "the working directory": (os.getcwd, os.chdir),
@@ -56,14 +56,14 @@ STATES = {
     "torch's threads": (torch.get_num_threads, torch.set_num_threads),
     "torch's default type": (torch.get_default_dtype, torch.set_default_dtype),
     "torch's default device": (torch.get_default_device, torch.set_default_device),
-    "torch's switch of gradients": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "torch's gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),
     "torch's algorithms": (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
     "the checks of torch's distributions": (lambda: [Distribution.__dict__[name] for name in CHECKS], set_checks),
 }
 
 
 def forget_accelerate():
-    """Reset the singletons in which accelerate keeps device and precision once a training has begun."""
+    """Reset the singletons in which accelerate keeps device and precision after a training has begun."""
     if "accelerate.state" in sys.modules:
         from accelerate.state import AcceleratorState, GradientState, PartialState
 
@@ -72,47 +72,47 @@ def forget_accelerate():
         GradientState._reset_state()
 
 
-def kept():
-    """Restore the random streams and accelerate afterwards, and fail whoever has changed anything else for good."""
+def restore_state():
+    """Restore the random streams and accelerate afterwards, and fail if anything else was changed for good."""
     streams = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    before = {name: look() for name, (look, _) in STATES.items()}
+    before = {name: read() for name, (read, _) in STATES.items()}
     yield
     for restore, state in zip((random.setstate, np.random.set_state, torch.set_rng_state), streams, strict=True):
         restore(state)
     forget_accelerate()
     changed = []
-    for name, (look, put_back) in STATES.items():
-        if (now := look()) != before[name]:
-            put_back(before[name])
-            changed.append(f"{name} ({set_apart(before[name], now)})")
+    for name, (read, write) in STATES.items():
+        if (now := read()) != before[name]:
+            write(before[name])
+            changed.append(f"{name} ({describe_change(before[name], now)})")
     assert not changed, f"changed for the whole process: {'; '.join(changed)}"
 
 
-def set_apart(was, now):
+def describe_change(was, now):
     if isinstance(was, dict):
         was, now = dict(was.items() - now.items()), dict(now.items() - was.items())
     return f"{was} became {now}"
 
 
 @pytest.fixture(autouse=True)
-def kept_by_the_test(request):
-    torch.manual_seed(request.config.getoption("randomly_seed", 0))  # what is not seeded differs from run to run
-    yield from kept()
+def state_around_the_test(request):
+    torch.manual_seed(request.config.getoption("randomly_seed", 0))  # unseeded numbers differ from run to run
+    yield from restore_state()
 
 
 def pytest_addoption(parser):
-    parser.addoption("--quicker", choices=["fp32", "bf16"], default="fp32", help="what `--precision auto` finds")
+    parser.addoption("--quicker", choices=["fp32", "bf16"], default="fp32", help="what `--precision auto` measures")
 
 
 @pytest.fixture(autouse=True, scope="session")
-def no_measurement(request):
-    """Whether bf16 is quicker here is not measured but said, for a test must not depend on how busy the machine is."""
+def no_measurement_of_bf16(request):
+    """Replace the measurement of bf16 by a constant: a test must not depend on how busy the machine is."""
     ratio = {"fp32": 2.0, "bf16": 0.5}[request.config.getoption("quicker")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("seqvae.training.half_precision.ratio", lambda config: ratio)
+        patch.setattr("seqvae.training.runtime.measure_bf16", lambda config: ratio)
         yield
 
 
 @pytest.fixture(autouse=True, scope="module")
-def kept_by_the_module():
-    yield from kept()
+def state_around_the_module():
+    yield from restore_state()

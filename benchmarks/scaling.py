@@ -16,32 +16,32 @@ import time
 
 import torch
 
-from benchmarks.workloads import HIDDEN, config, corpus_of
+from benchmarks.workloads import HIDDEN, config, load_corpus
 from seqvae.training.loop import Run
 from seqvae.training.machine import keep_freed_memory
-from seqvae.training.runtime import accelerator_for
+from seqvae.training.runtime import make_accelerator
 
 SETUPS = {"one thread": (1, 1), "two threads": (1, 2), "two processes of one thread": (2, 1)}
 
 
-def measured(corpus: str, steps: int) -> None:
-    """Train for some steps in this process, beside its fellows if there are any; the first one prints the rate."""
+def train(corpus: str, steps: int) -> None:
+    """Train for some steps in this process, one of one or several; the main one prints the rate."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     keep_freed_memory()
     chosen = config(HIDDEN, HIDDEN)
-    run = Run(chosen, corpus_of(corpus), accelerator=accelerator_for(chosen, None))
-    steps = run.trainer.steps()
-    for _ in itertools.islice(steps, 5):
+    run = Run(chosen, load_corpus(corpus), accelerator=make_accelerator(chosen, None))
+    trained = run.trainer.steps()
+    for _ in itertools.islice(trained, 5):
         pass
     begin = time.perf_counter()
-    tokens = sum(step.report.tokens for step in itertools.islice(steps, steps))
+    tokens = sum(step.report.tokens for step in itertools.islice(trained, steps))
     if run.accelerator.is_main_process:
         print(tokens / (time.perf_counter() - begin))
     run.accelerator.end_training()
 
 
-def rate(corpus: str, steps: int, processes: int, threads: int) -> float:
-    """Targets a second of a training in new processes."""
+def measure_rate(corpus: str, steps: int, processes: int, threads: int) -> float:
+    """Measure the targets a second of a training in new processes."""
     module = ["-m", "benchmarks.scaling", corpus, "--steps", str(steps), "--once"]
     several = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
@@ -59,9 +59,10 @@ def main() -> None:
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.once:
-        measured(given.corpus, given.steps)
+        train(given.corpus, given.steps)
         return
-    rounds = [[rate(given.corpus, given.steps, *setup) for setup in SETUPS.values()] for _ in range(given.rounds)]
+    setups = SETUPS.values()
+    rounds = [[measure_rate(given.corpus, given.steps, *setup) for setup in setups] for _ in range(given.rounds)]
     print("| training with | targets/s | beside one thread |\n| --- | ---: | ---: |")
     for name, rates in zip(SETUPS, zip(*rounds, strict=True), strict=True):
         ratios = [rate / first for rate, (first, *_) in zip(rates, rounds, strict=True)]

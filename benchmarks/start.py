@@ -1,11 +1,11 @@
-"""What a user waits for beside training: help, imports, tokenizing, a large corpus, sentences to vectors and back.
+"""Waiting times beside training: help, imports, tokenizing, a large corpus, sentences to vectors and back.
 
     python -m benchmarks.start [--lines 5000000]
 
-Times are medians of five fresh processes. The large corpus is made up (Zipf's law, 10 words a line), written to a
-folder that is removed, and read twice: first with nothing in the cache, then as on every later day. The model is the
-default one after some steps on `grammar`, so that its sentences end; of `encode` and `decode` the whole command is
-timed, and the work alone, as what 50,000 sentences take beyond what 10,000 take.
+Times are medians of five fresh processes. The large corpus is synthetic (Zipf's law, 10 words a line), written to a
+temporary folder, and read twice: first with an empty cache, then from it. The model is the
+default one after some steps on `grammar`, so that its sentences end. Of `encode` and `decode` the whole command is
+timed, and the work alone: the difference between 50,000 and 10,000 sentences.
 """
 
 import argparse
@@ -44,8 +44,8 @@ print(len(lines) / (time.perf_counter() - begin))
 """
 
 
-def seconds(*command: str, times: int = TIMES) -> float:
-    """Of a process, the median of some."""
+def time_command(*command: str, times: int = TIMES) -> float:
+    """Time a command: the median of some processes, in seconds."""
     found = []
     for _ in range(times):
         begin = time.perf_counter()
@@ -54,15 +54,15 @@ def seconds(*command: str, times: int = TIMES) -> float:
     return statistics.median(found)
 
 
-def printed(program: str, *arguments: str, **environment: str) -> list[float]:
-    """The numbers that a program prints."""
+def run_program(program: str, *arguments: str, **environment: str) -> list[float]:
+    """Run a program and return the numbers that it prints."""
     command = [sys.executable, "-c", program, *arguments]
     out = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | environment).stdout
     return [float(number) for number in out.split()]
 
 
-def write(path: Path, lines: int) -> None:
-    """A made-up corpus."""
+def write_corpus(path: Path, lines: int) -> None:
+    """Write a synthetic corpus."""
     random = np.random.default_rng(0)
     chances = 1 / (np.arange(50_000) + 2.7)
     with path.open("w", encoding="utf-8") as file:
@@ -72,8 +72,8 @@ def write(path: Path, lines: int) -> None:
             file.writelines(" ".join(f"w{i}" for i in row) + "\n" for row in rows)
 
 
-def vectors(folder: Path) -> None:
-    """Print how long `encode` and `decode` take for 10,000 sentences and as many points."""
+def time_vectors(folder: Path) -> None:
+    """Time `encode` and `decode` of 10,000 sentences and as many points, and print it."""
     model = folder / "model"
     TextVAE.fit("grammar", max_epochs=1, output=model)
     corpus = load("grammar").train
@@ -86,7 +86,7 @@ def vectors(folder: Path) -> None:
         seqvae = [sys.executable, "-m", "seqvae"]
         files = {"encode": ["some.txt", "--output", f"{folder}/out.npy"], "decode": ["z.npy"]}
         for name, (given, *rest) in files.items():
-            took[name].append(seconds(*seqvae, name, str(model), str(folder / given), *rest, times=3))
+            took[name].append(time_command(*seqvae, name, str(model), str(folder / given), *rest, times=3))
     for name, (few, many) in took.items():
         print(f"| `seqvae {name}` of 10,000 | {few:.1f} s |")
         print(f"| of these the work | {40_000 / (many - few):,.0f} a second |", flush=True)
@@ -98,16 +98,16 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=5_000_000, help="of the large corpus")
     lines = parser.parse_args().lines
     print("| what | figure |\n| --- | ---: |")
-    print(f"| `python -m seqvae --help` | {seconds(sys.executable, '-m', 'seqvae', '--help'):.2f} s |", flush=True)
+    print(f"| `python -m seqvae --help` | {time_command(sys.executable, '-m', 'seqvae', '--help'):.2f} s |", flush=True)
     for program in ("import torch", "import torch, seqvae", "import torch; from seqvae import TextVAE"):
-        print(f"| `{program}` | {seconds(sys.executable, '-c', program):.2f} s |", flush=True)
+        print(f"| `{program}` | {time_command(sys.executable, '-c', program):.2f} s |", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        vectors(Path(folder))
+        time_vectors(Path(folder))
         path = Path(folder) / "large.txt"
-        write(path, lines)
-        print(f"| sentences tokenized by words | {printed(TOKENIZE, str(path))[0]:,.0f} a second |", flush=True)
+        write_corpus(path, lines)
+        print(f"| sentences tokenized by words | {run_program(TOKENIZE, str(path))[0]:,.0f} a second |", flush=True)
         for day in ("first day", "later day"):
-            whole, after = printed(FIRST, str(path), HF_DATASETS_CACHE=f"{folder}/cache")
+            whole, after = run_program(FIRST, str(path), HF_DATASETS_CACHE=f"{folder}/cache")
             print(f"| first batch of {lines:,} lines, {day} | {whole:.1f} s |", flush=True)
             print(f"| of these after the corpus was read | {after:.1f} s |", flush=True)
 

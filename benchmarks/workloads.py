@@ -1,6 +1,7 @@
-"""What is timed: each workload makes the two sides of a comparison, on the same text, each when it is asked for."""
+"""Workloads: each makes the two sides of a comparison on the same text, each when it is called."""
 
 import itertools
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,24 +16,28 @@ from torch import Tensor
 from benchmarks.reference import Reference, optimizer, step
 from seqvae.config import Config, Part
 from seqvae.data.batch import END, Batch
-from seqvae.data.batching import Batches, ordered
-from seqvae.data.text.corpus import Corpus, Split, load
-from seqvae.data.text.sources import located
-from seqvae.evaluation.latent_space import bracket_information
+from seqvae.data.batching import Batches, iterate_by_length
+from seqvae.data.text.corpus import TextCorpus, TextSplit, load
+from seqvae.data.text.sources import locate
+from seqvae.evaluation.latent_space import bound_mutual_information
 from seqvae.evaluation.likelihood import measure
 from seqvae.model.decoding import beam_search, decode
-from seqvae.model.posteriors import diagonal_gaussian
+from seqvae.model.distributions import build_diagonal_gaussian
 from seqvae.model.vae import SequenceVAE
 from seqvae.training.build import build_model, build_objective, make
 from seqvae.training.loop import Run, fit
-from seqvae.training.runtime import accelerator_for
-from seqvae.training.trainer import optimizer_of
+from seqvae.training.runtime import make_accelerator
+from seqvae.training.trainer import make_optimizer
 
-LATENT, LONGEST, SAMPLES, DRAWN, WIDTH = 32, 64, 500, 1024, 5
+LATENT, LONGEST, SAMPLES, POINTS, WIDTH = 32, 64, 500, 1024, 5
 VOCABULARY, HIDDEN, DROPOUT = 10_000, 256, 0.5
-LARGE = 9, 20_000, 40_000  # made-up text, as few corpora have so many words: words a sentence, vocabulary, sentences
+LARGE = (
+    9,
+    20_000,
+    40_000,
+)  # synthetic text, as few corpora have so large a vocabulary: words a sentence, vocabulary, sentences
 
-Work = Callable[[], float]  # does some work, and returns how many units that was
+Work = Callable[[], float]  # does some work, and returns the number of units
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Pair:
     """Two sides of a comparison.
 
     Attributes:
-        unit: of what is counted.
+        unit: that is counted.
         ours, reference: build a side, with all that it needs, and return its work; None where there is nothing to
             compare with.
         ours_flops, reference_flops: operations of the matrix products of a unit; 0 = not counted.
@@ -54,14 +59,14 @@ class Pair:
 
 
 @cache
-def corpus_of(name: str) -> Corpus:
-    """Words, at most 10,000 different ones."""
-    return load(located(name), vocabulary_size=VOCABULARY)
+def load_corpus(name: str) -> TextCorpus:
+    """Load a corpus with a vocabulary of at most 10,000 words."""
+    return load(locate(name), vocabulary_size=VOCABULARY)
 
 
 @cache
-def made_up(words: int, vocabulary: int, sentences: int) -> Corpus:
-    """Words drawn by Zipf's law, so many a sentence, in which every one of the vocabulary comes once at least."""
+def make_corpus(words: int, vocabulary: int, sentences: int) -> TextCorpus:
+    """Make a corpus of words sampled by Zipf's law, in which every word of the vocabulary occurs."""
     random = np.random.default_rng(0)
     chances = 1 / (np.arange(vocabulary) + 2.7)
     ids = random.choice(vocabulary, size=sentences * words, p=chances / chances.sum())
@@ -73,14 +78,14 @@ def made_up(words: int, vocabulary: int, sentences: int) -> Corpus:
         return load(path, vocabulary_size=vocabulary + 4, max_length=words + 2)
 
 
-def sentences_of(corpus: Corpus) -> Split:
-    """Those to train on."""
+def get_train(corpus: TextCorpus) -> TextSplit:
+    """Return the training split."""
     assert corpus.train is not None
     return corpus.train
 
 
 def config(embedding: int, hidden: int, **training: object) -> Config:
-    """The default configuration at the reference's sizes: one LSTM layer each way, the last state, z at every step."""
+    """Return the defaults at the reference's sizes: one LSTM layer each, the last state, z at every step."""
     encoder = {"name": "recurrent", "hidden": hidden, "bidirectional": False, "pooling": "last", "dropout": 0.0}
     decoder = {"name": "recurrent", "hidden": hidden, "dropout": DROPOUT, "skip": False}
     observation = {"name": "tokens", "tied": False} | training.pop("observation", {})  # type: ignore[call-overload]
@@ -89,13 +94,13 @@ def config(embedding: int, hidden: int, **training: object) -> Config:
     return Config.from_dict({"model": model | parts, "training": {"max_epochs": 1000, **training}})
 
 
-def reference_of(corpus: Corpus, embedding: int = HIDDEN, hidden: int = HIDDEN) -> Reference:
-    """The reference with new weights."""
+def make_reference(corpus: TextCorpus, embedding: int = HIDDEN, hidden: int = HIDDEN) -> Reference:
+    """Make the reference with new weights."""
     return Reference(corpus.size, embedding, hidden, LATENT, dropout=DROPOUT)
 
 
-def endless(batches: Batches) -> Iterator[Batch]:
-    """Epoch after epoch."""
+def repeat_epochs(batches: Batches) -> Iterator[Batch]:
+    """Yield the batches of epoch after epoch."""
     for epoch in itertools.count():
         yield from batches.epoch(epoch)
 
@@ -104,73 +109,73 @@ def endless(batches: Batches) -> Iterator[Batch]:
 
 
 def training(name: str, large: bool = False, embedding: int = HIDDEN, hidden: int = HIDDEN, **options: object) -> Pair:
-    """Updates, all that belongs to them included: batches, clipping, the optimizer, the report."""
-    corpus = made_up(*LARGE) if large else corpus_of(name)
+    """Steps, with all that belongs to them: batches, clipping, the optimizer, the metrics."""
+    corpus = make_corpus(*LARGE) if large else load_corpus(name)
     chosen = config(embedding, hidden, **options)
-    layers = lstm(embedding, hidden) + lstm(embedding + LATENT, hidden)
-    touched = softmax_weights(corpus, hidden, chosen.model.observation)
+    layers = count_lstm_weights(embedding, hidden) + count_lstm_weights(embedding + LATENT, hidden)
+    touched = count_softmax_weights(corpus, hidden, chosen.model.observation)
 
     def reference() -> Work:
-        plain = reference_of(corpus, embedding, hidden).train()
-        rule, batches = optimizer(plain), endless(Batches(sentences_of(corpus), batch_size=32, exact_length=True))
-        return lambda: sum(learnt(plain, rule, batch) for batch in itertools.islice(batches, 8))
+        plain = make_reference(corpus, embedding, hidden).train()
+        rule, batches = optimizer(plain), repeat_epochs(Batches(get_train(corpus), batch_size=32, exact_length=True))
+        return lambda: sum(step_reference(plain, rule, batch) for batch in itertools.islice(batches, 8))
 
     return Pair(
         "tokens/s",
-        partial(steps, corpus, chosen),
+        partial(make_steps, corpus, chosen),
         reference,
         6 * (layers + touched),
         6 * (layers + corpus.size * hidden),
     )
 
 
-def steps(corpus: Corpus, chosen: Config) -> Work:
-    """Updates of this package's model."""
-    steps = Run(chosen, corpus, accelerator=accelerator_for(chosen, None)).trainer.steps()
+def make_steps(corpus: TextCorpus, chosen: Config) -> Work:
+    """Return steps of this package's model."""
+    steps = Run(chosen, corpus, accelerator=make_accelerator(chosen, None)).trainer.steps()
     return lambda: sum(next(steps).report.tokens for _ in range(4))
 
 
 def clusters(name: str) -> Pair:
     """Training with the softmax by clusters beside the same with one softmax over all of 20,000 words."""
-    corpus = made_up(*LARGE)
+    corpus = make_corpus(*LARGE)
     with_, without = (config(HIDDEN, HIDDEN, observation={"head_size": size}) for size in (500, 0))
-    return Pair("tokens/s", partial(steps, corpus, with_), partial(steps, corpus, without))
+    return Pair("tokens/s", partial(make_steps, corpus, with_), partial(make_steps, corpus, without))
 
 
-def learnt(plain: Reference, rule: torch.optim.Optimizer, batch: Batch) -> int:
-    """One update of the reference; how many targets it had."""
+def step_reference(plain: Reference, rule: torch.optim.Optimizer, batch: Batch) -> int:
+    """Make one step of the reference and return its number of targets."""
     step(plain, rule, batch.targets)
     return batch.tokens
 
 
-def lstm(inputs: int, hidden: int) -> int:
-    """Weights of an LSTM layer."""
+def count_lstm_weights(inputs: int, hidden: int) -> int:
+    """Count the weights of an LSTM layer."""
     return 4 * hidden * (inputs + hidden)
 
 
-def softmax_weights(corpus: Corpus, hidden: int, observation: Part) -> float:
-    """Weights that the softmax touches for a target, on average over the text."""
+def count_softmax_weights(corpus: TextCorpus, hidden: int, observation: Part) -> float:
+    """Count the weights that the softmax uses for a target, on average over the text."""
     tokens = make("model.observation", observation, vocabulary=corpus.size, embedding=1, features=1)
-    head_size, *clusters = itertools.pairwise(tokens.edges)
-    split = sentences_of(corpus)
+    head_size, *clusters = itertools.pairwise(tokens.output.edges)
+    split = get_train(corpus)
     ids = np.concatenate(split.sequences(np.arange(min(len(split), 5000))))
     tails = sum((b - a) * np.mean((ids >= a) & (ids < b)) for a, b in clusters)
     return hidden * (head_size[1] + len(clusters) + float(tails))
 
 
 def loop(name: str) -> Pair:
-    """What is around the arithmetic: the whole loop of a training beside bare steps of the same model and batches."""
-    corpus = corpus_of(name)
+    """The overhead of the loop: a whole training beside bare steps of the same model and batches."""
+    corpus = load_corpus(name)
     chosen = config(HIDDEN, HIDDEN, validate_every=10**9, precision="fp32")
 
     def ours() -> Work:
         folder = tempfile.TemporaryDirectory()  # for metrics.jsonl
-        run = Run(chosen, corpus, Path(folder.name), accelerator=accelerator_for(chosen, None))
+        run = Run(chosen, corpus, Path(folder.name), accelerator=make_accelerator(chosen, None))
 
         def reports() -> Iterator[float]:
             with folder:
-                for passed in fit(run):
-                    yield passed.report.tokens  # type: ignore[union-attr]
+                for event in fit(run):
+                    yield event.report.tokens  # type: ignore[union-attr]
 
         steps = reports()
         return lambda: sum(next(steps) for _ in range(4))
@@ -178,9 +183,9 @@ def loop(name: str) -> Pair:
     def bare() -> Work:
         torch.manual_seed(0)
         model = build_model(chosen, corpus.size).train()
-        objective = build_objective(chosen, vocabulary=corpus.size, sentences=len(sentences_of(corpus)))
-        rule = optimizer_of(model, chosen.training)
-        batches = itertools.cycle(list(itertools.islice(Batches(sentences_of(corpus), batch_size=64).epoch(0), 400)))
+        objective = build_objective(chosen, vocabulary=corpus.size, sentences=len(get_train(corpus)))
+        rule = make_optimizer(model, chosen.training)
+        batches = itertools.cycle(list(itertools.islice(Batches(get_train(corpus), batch_size=64).epoch(0), 400)))
 
         def work() -> float:
             total = 0
@@ -201,20 +206,20 @@ def loop(name: str) -> Pair:
 
 
 def likelihood(name: str, head_size: int = 500) -> Pair:
-    """-log p(x) by 500 draws of z; ours by 16 sentences of about one length, as `seqvae evaluate` sorts them."""
-    corpus = corpus_of(name)
+    """-log p(x) by 500 samples of z; ours by 16 sentences of similar length, as `seqvae evaluate` sorts them."""
+    corpus = load_corpus(name)
     assert corpus.valid is not None
-    some = list(ordered(corpus.valid.at_most(2048), batch_size=16))
+    some = list(iterate_by_length(corpus.valid.at_most(2048), batch_size=16))
     some = [some[i] for i in np.random.default_rng(0).permutation(len(some))]
 
     def ours() -> Work:
-        model, turn = new(corpus, observation={"head_size": head_size}), itertools.cycle(some)
+        model, turn = make_model(corpus, observation={"head_size": head_size}), itertools.cycle(some)
         return lambda: sum(
             int(measure(model, [one], samples=SAMPLES).tokens.sum()) for one in itertools.islice(turn, 1)
         )
 
     def reference() -> Work:
-        plain = reference_of(corpus).eval()
+        plain = make_reference(corpus).eval()
         turn = itertools.cycle(
             [row[None, :length] for _, b in some for row, length in zip(b.targets, b.lengths, strict=True)]
         )
@@ -230,8 +235,8 @@ def likelihood(name: str, head_size: int = 500) -> Pair:
     return Pair("tokens/s", ours, reference)
 
 
-def new(corpus: Corpus, **training: object) -> SequenceVAE:
-    """This package's model with new weights."""
+def make_model(corpus: TextCorpus, **training: object) -> SequenceVAE:
+    """Make this package's model with new weights."""
     torch.manual_seed(0)
     return build_model(config(HIDDEN, HIDDEN, **training), corpus.size).eval()
 
@@ -242,11 +247,11 @@ def information(name: str) -> Pair:
 
     def ours() -> Work:
         torch.manual_seed(0)
-        q = diagonal_gaussian(torch.randn(count, LATENT), torch.full((count, LATENT), -1.0))
+        q = build_diagonal_gaussian(torch.randn(count, LATENT), torch.full((count, LATENT), math.exp(-0.5)))
         z, kl = q.rsample(), torch.full((count,), 10.0)
 
         def work() -> float:
-            bracket_information(q, z, kl)
+            bound_mutual_information(q, z, kl)
             return count
 
         return work
@@ -256,59 +261,61 @@ def information(name: str) -> Pair:
 
 def encoding(name: str) -> Pair:
     """Posterior means of sentences."""
-    corpus = corpus_of(name)
-    some = sentences_of(corpus).at_most(4096)
+    corpus = load_corpus(name)
+    some = get_train(corpus).at_most(4096)
 
     def ours() -> Work:
-        model = new(corpus)
-        return torch.no_grad()(lambda: sum(len(model.encode(b).mean) for _, b in ordered(some, batch_size=256)))
+        model = make_model(corpus)
+        return torch.no_grad()(
+            lambda: sum(len(model.encode(b).mean) for _, b in iterate_by_length(some, batch_size=256))
+        )
 
     def reference() -> Work:
-        plain = reference_of(corpus).eval()
-        batches = list(itertools.islice(Batches(sentences_of(corpus), batch_size=32, exact_length=True).epoch(0), 32))
+        plain = make_reference(corpus).eval()
+        batches = list(itertools.islice(Batches(get_train(corpus), batch_size=32, exact_length=True).epoch(0), 32))
         return torch.no_grad()(lambda: sum(len(plain.encode(batch.source)[0]) for batch in batches))
 
     return Pair("sentences/s", ours, reference)
 
 
-# Generation, by models that have learnt how often words and ends come
+# Generation, by models that have learnt the frequencies of words and of EOS
 
 
 @cache
-def trained(name: str, steps: int = 150) -> SequenceVAE:
-    """This package's model after some steps."""
-    run = Run(config(HIDDEN, HIDDEN), corpus_of(name))
+def train_model(name: str, steps: int = 150) -> SequenceVAE:
+    """Train this package's model for some steps."""
+    run = Run(config(HIDDEN, HIDDEN), load_corpus(name))
     for _ in itertools.islice(run.trainer.steps(), steps):
         pass
     return run.model.eval()
 
 
 @cache
-def trained_reference(name: str, steps: int = 150) -> Reference:
-    """The reference after as many steps, by Adam, so that it has learnt as much."""
-    corpus = corpus_of(name)
-    plain = reference_of(corpus).train()
+def train_reference(name: str, steps: int = 150) -> Reference:
+    """Train the reference for as many steps, by Adam, so that it has learnt as much."""
+    corpus = load_corpus(name)
+    plain = make_reference(corpus).train()
     adam = torch.optim.Adam(plain.parameters(), lr=4e-3)
-    for batch in itertools.islice(endless(Batches(sentences_of(corpus), batch_size=64, exact_length=True)), steps):
+    for batch in itertools.islice(repeat_epochs(Batches(get_train(corpus), batch_size=64, exact_length=True)), steps):
         step(plain, adam, batch.targets)
     return plain.eval()
 
 
-def points() -> Tensor:
-    """(1024, D) draws of the prior."""
-    return torch.randn(DRAWN, LATENT, generator=torch.Generator().manual_seed(0))
+def sample_prior() -> Tensor:
+    """Draw (1024, D) samples of the prior."""
+    return torch.randn(POINTS, LATENT, generator=torch.Generator().manual_seed(0))
 
 
 def sampling(name: str) -> Pair:
     """1,024 sentences from the prior, at temperature 1."""
 
     def ours() -> Work:
-        model = trained(name)
-        return lambda: said(decode(model, points(), max_length=LONGEST).tokens)
+        model = train_model(name)
+        return lambda: count_tokens(decode(model, sample_prior(), max_length=LONGEST).tokens)
 
     def reference() -> Work:
-        plain = trained_reference(name)
-        return lambda: said(plain.sample(points(), LONGEST).tolist())
+        plain = train_reference(name)
+        return lambda: count_tokens(plain.sample(sample_prior(), LONGEST).tolist())
 
     return Pair("tokens/s", ours, reference)
 
@@ -317,18 +324,18 @@ def beam(name: str) -> Pair:
     """Beam search, many points at once against one at a time."""
 
     def ours() -> Work:
-        model = trained(name)
-        return lambda: said(beam_search(model, points()[:128], WIDTH, max_length=LONGEST).tokens)
+        model = train_model(name)
+        return lambda: count_tokens(beam_search(model, sample_prior()[:128], WIDTH, max_length=LONGEST).tokens)
 
     def reference() -> Work:
-        plain, turn = trained_reference(name), itertools.cycle(points().split(1))
-        return lambda: said([plain.beam(one, WIDTH, LONGEST) for one in itertools.islice(turn, 4)])
+        plain, turn = train_reference(name), itertools.cycle(sample_prior().split(1))
+        return lambda: count_tokens([plain.beam(one, WIDTH, LONGEST) for one in itertools.islice(turn, 4)])
 
     return Pair("tokens/s", ours, reference)
 
 
-def said(sentences: Sequence[list[int]]) -> int:
-    """Tokens of all sentences, up to the first end of each: the two models do not say equally long ones."""
+def count_tokens(sentences: Sequence[list[int]]) -> int:
+    """Count the tokens of all sentences up to the first EOS: the two models generate different lengths."""
     return sum(ids.index(END) + 1 if END in ids else len(ids) for ids in sentences)
 
 

@@ -4,20 +4,20 @@ import argparse
 import sys
 from pathlib import Path
 
-from seqvae.data.text.sources import BUILT_IN
-from seqvae.data.text.splits import Texts, read
+from seqvae.data.corpus import BUILT_IN_TEXTS
+from seqvae.data.text.splits import Texts, read_splits
 from seqvae.errors import SeqVAEError
 
 
 def main() -> int:
     """Write train.txt, valid.txt and test.txt to a folder, or everything to one .txt file."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("name", choices=BUILT_IN)
+    parser.add_argument("name", choices=BUILT_IN_TEXTS)
     parser.add_argument("--output", type=Path, help="a folder, or a file ending in .txt (default: data/NAME)")
-    parser.add_argument("--seed", type=int, default=0, help="of the split of sotu; grammar has a fixed one")
+    parser.add_argument("--seed", type=int, default=0, help="of the splits of sotu; those of grammar are fixed")
     chosen = parser.parse_args()
     try:
-        texts = read(chosen.name, seed=chosen.seed, lowercase=True)
+        texts = read_splits(chosen.name, seed=chosen.seed, lowercase=True)
         written = write(texts, chosen.output or Path(__file__).parent / chosen.name)
     except (SeqVAEError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -27,7 +27,7 @@ def main() -> int:
 
 
 def write(texts: Texts, output: Path) -> list[Path]:
-    """The files written: `output` itself if it is named as a text file, else one for each split in that folder."""
+    """Write the texts to `output` if that is a .txt file, else to one file a split in that folder; return the files."""
     if output.suffix == ".txt":
         output.parent.mkdir(parents=True, exist_ok=True)
         with output.open("w", encoding="utf-8") as file:

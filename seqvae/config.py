@@ -2,94 +2,203 @@
 
 The same names serve on the command line (`--model.latent 64`), in a TOML file (`[model]` / `latent = 64`), in
 `TextVAE.fit(latent=64)` and in a model folder's config.json. A *part* is the name of an implementation and its options;
-which names and options there are, the catalogues say (`seqvae.training.build`).
+`seqvae.training.build` has the catalogues of the names.
+
+The dataclasses check types and ranges, and keep what they are given. `resolve` completes it where a run begins.
 """
 
 import dataclasses
 import json
 import shlex
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, is_dataclass, replace
 from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
-from seqvae.errors import ConfigError, choose, shown
+from seqvae.errors import ConfigError, choose, truncate
 
-Part = dict[str, Any]  # the `name` of one of a catalogue, and its options
+Part = dict[str, Any]  # the `name` of an implementation, and its options
 
 
-def completed(given: Part, default: Part) -> Part:
-    """`given` over the default part; the default's options count only for the part of that name.
+# -- parts -------------------------------------------------------------------------------------------------------------
 
-    >>> completed({"rate": 0.5}, {"name": "word-dropout", "rate": 0.3})
+
+class OwnPart(dict[str, Any]):
+    """A part that is a class or an instance of the user's own, from outside the catalogues.
+
+    As a table it is `{"name": "my_package.parts:MyPrior", "scale": 2.0}`: the import path and the options, which is all
+    that is stored of it. The source is never stored, and never imported from what is stored.
+
+    Attributes:
+        source: the class, or the instance, that the user has handed over.
+    """
+
+    def __init__(self, values: Any = (), source: Any = None) -> None:
+        super().__init__(values)
+        self.source = source
+
+    @property
+    def cls(self) -> type:
+        """The class, of an instance too."""
+        return self.source if isinstance(self.source, type) else type(self.source)
+
+    @property
+    def is_instance(self) -> bool:
+        """Whether an instance was given, which brings its own weights."""
+        return not isinstance(self.source, type)
+
+    def __or__(self, other: dict[str, Any]) -> "OwnPart":  # type: ignore[override]
+        """Return the part with other options, and the same source."""
+        return OwnPart({**self, **other}, self.source)
+
+
+def get_import_path(cls: type) -> str:
+    """Return `module:name`, by which a class can be imported.
+
+    >>> get_import_path(ConfigError)
+    'seqvae.errors:ConfigError'
+    """
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def read_part(value: Any) -> Part | None:
+    """Return the table of a part that is given as a table, a name, a class or an instance; None for anything else.
+
+    >>> read_part("mixture"), read_part({"name": "mixture", "components": 50}), read_part(3)
+    ({'name': 'mixture'}, {'name': 'mixture', 'components': 50}, None)
+    """
+    if isinstance(value, OwnPart):
+        return value
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, dict):
+        cls = value.get("name")
+        return OwnPart({**value, "name": get_import_path(cls)}, cls) if isinstance(cls, type) else dict(value)
+    if isinstance(value, type):
+        return OwnPart({"name": get_import_path(value)}, value)
+    package = type(value).__module__.partition(".")[0]
+    if callable(value) and package not in ("builtins", "functools", "numpy", "torch"):
+        return OwnPart({"name": get_import_path(type(value))}, value)
+    return None
+
+
+def complete(given: Part, default: Part) -> Part:
+    """Return `given` over the default part, whose options count only for the part of that name.
+
+    >>> complete({"rate": 0.5}, {"name": "word-dropout", "rate": 0.3})
     {'name': 'word-dropout', 'rate': 0.5}
-    >>> completed({"name": "constant"}, {"name": "linear", "steps": 9})
+    >>> complete({"name": "constant"}, {"name": "linear", "steps": 9})
     {'name': 'constant'}
     """
+    if isinstance(given, OwnPart):
+        return given
     given = {str(name).replace("-", "_"): value for name, value in given.items()}  # as on the command line
     same = str(given.get("name", default["name"])) == default["name"]
     return {**default, **given} if same else given
 
 
-def typed(value: Any, annotation: Any, name: str) -> Any:
-    """`value`, if it has the type of the option `name`; a list stands for a tuple, which JSON and TOML do not have.
+def default_part(name: str, **options: Any) -> Any:
+    """Make a field whose default is the part `name` with these options."""
+    return field(default_factory=lambda: {"name": name, **options})
+
+
+# -- types -------------------------------------------------------------------------------------------------------------
+
+
+def convert(value: Any, annotation: Any, name: str, *, words: bool = False) -> Any:
+    """Return `value` as the type of the option `name`.
+
+    A number of NumPy or torch becomes one of Python. A list stands for a tuple, which JSON and TOML do not have.
+
+    Args:
+        value: as a command line, TOML, JSON or Python gives it.
+        annotation: the type: int, float, bool, str, `Literal`, `Part`, a tuple of texts, or a union of these.
+        name: of the option, for the error.
+        words: whether a text may be read as a number, a truth value or None, as on a command line.
 
     Raises:
         ConfigError: if it has another type.
+
+    >>> convert("3", int, "layers", words=True), convert("none", float | None, "start", words=True)
+    (3, None)
+    >>> convert("3", int, "latent")
+    Traceback (most recent call last):
+    ...
+    seqvae.errors.ConfigError: option latent = '3': expected a whole number
     """
-    value = plain(value)
-    options = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
-    for kind in options:
+    value = value.item() if getattr(value, "shape", None) == () else value
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    if words and NoneType in kinds and (value is None or str(value).lower() == "none"):
+        return None
+    for kind in kinds:
         origin = get_origin(kind)
         if origin is Literal:
             return choose(f"value of {name}", str(value), get_args(kind))
-        if origin is tuple and isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-            return tuple(value)
-        wanted: Any = {float: (int, float), dict: dict}.get(origin or kind, kind)
-        if origin in (None, dict) and isinstance(value, wanted) and (kind is bool or not isinstance(value, bool)):
+        if origin is dict:
+            if (part := read_part(value)) is not None:
+                return part
+        elif origin is tuple:
+            if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+                return tuple(value)
+        elif words and kind in (int, float, bool):
+            with suppress(ValueError):
+                return parse_bool(str(value)) if kind is bool else kind(str(value).lower())
+        elif words and kind is not NoneType:
+            return value  # a text, or what the class of a part has its own check for
+        elif isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) <= (kind is bool):
             return value
-    expected = " or ".join(_named(kind) for kind in options)
-    raise ConfigError(f"option {name} = {shown(repr(value))}: expected {expected}")
+    expected = " or ".join(name_type(kind) for kind in kinds if kind is not NoneType or not words)
+    raise ConfigError(f"option {name} = {truncate(value if words else repr(value))}: expected {expected}")
 
 
-def plain(value: Any) -> Any:
-    """A number of NumPy or torch as one of Python; anything else as it is."""
-    return value.item() if getattr(value, "shape", None) == () else value
+def parse_bool(text: str) -> bool:
+    """Return the truth value of a word of the command line.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if text.lower() not in ("true", "yes", "1", "false", "no", "0"):
+        raise ValueError(text)
+    return text.lower() in ("true", "yes", "1")
 
 
-def _named(kind: Any) -> str:
-    """A type as a user would say it."""
+def name_type(kind: Any) -> str:
+    """Return the words for a type in an error."""
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "none"}
     if isinstance(kind, type) and is_dataclass(kind):
         return f"a seqvae.config.{kind.__name__}"
-    return words.get(kind, "a list of texts" if get_origin(kind) is tuple else "a table such as {name: recurrent}")
+    if get_origin(kind) is tuple:
+        return "a list of texts"
+    return words.get(kind, "a table such as {name: recurrent}, a name, or a part of your own")
 
 
-TOLERANCE = 0.05  # relative distance from the target up to which a KL of held-out sentences has met it
-TargetBy = Literal["controller", "minimum-rate", "capacity", "free-bits"]
+# -- a target for the KL -----------------------------------------------------------------------------------------------
 
-# A divergence, its option for the target, others, and the constant weight. One setting serves all targets, since what
-# moves does so by relative distances. Where a method only keeps the KL from falling below its target the weight has to
-# be above 1, or a KL that is larger at weight 1 would stay there. docs/log.md has what was seen of them.
-HOLDERS: dict[str, tuple[str, str, Part, float]] = {
+TOLERANCE = 0.05  # relative distance from the target up to which the KL of held-out sentences meets it
+TargetBy = Literal["controller", "minimum-rate"]
+
+# A divergence, its option for the target, other options, and the constant weight of the objective. One setting serves
+# all targets, since both methods move by relative distances. The minimum rate only keeps the KL from falling below its
+# target: its weight has to be above 1, or a KL that is larger at weight 1 would stay there.
+TARGET_METHODS: dict[str, tuple[str, str, Part, float]] = {
     "controller": ("controlled", "target", {}, 1.0),
     "minimum-rate": ("minimum-rate", "rate", {"damping": 1.0}, 2.0),
-    "capacity": ("capacity", "target", {"rise": 500}, 3.0),
-    "free-bits": ("kl", "free_bits", {"floor": "batch"}, 2.0),
 }
 
 
-def held(divergence: Part, target: float, by: TargetBy) -> dict[str, Part]:
-    """The `divergence` and the `weight` that hold the KL at `target` nats per sentence in the way that `by` names.
+def target_parts(divergence: Part, target: float, by: TargetBy) -> dict[str, Part]:
+    """Return the `divergence` and the `weight` that hold the KL at a target.
 
     Args:
-        divergence: as it was given; its options stay, but for the target itself, if it is the one that `by` stands for.
+        divergence: as it was given; where it is the one of the method, its options stay, but for the target.
         target: nats per sentence.
-        by: one of `HOLDERS`.
+        by: the method, one of `TARGET_METHODS`.
 
-    >>> held({"name": "kl"}, 8.0, "capacity")["divergence"]
-    {'rise': 500, 'name': 'capacity', 'target': 8.0}
+    >>> target_parts({"name": "kl"}, 8.0, "minimum-rate")["divergence"]
+    {'damping': 1.0, 'name': 'minimum-rate', 'rate': 8.0}
     """
-    name, option, others, weight = HOLDERS[by]
+    name, option, others, weight = TARGET_METHODS[by]
     given = divergence if divergence["name"] == name else {}
     return {
         "divergence": {**others, **given, "name": name, option: target},
@@ -97,56 +206,47 @@ def held(divergence: Part, target: float, by: TargetBy) -> dict[str, Part]:
     }
 
 
-def target_of(divergence: Part) -> float | None:
-    """The KL that a divergence draws the model to, nats per sentence; None if it has none, or 0."""
+def find_target(divergence: Part) -> float | None:
+    """Return the KL that a divergence pulls the model to, nats per sentence; None if it has none, or 0."""
     return float(divergence.get("target", 0.0)) or None
 
 
-def met(kl: float, target: float | None) -> bool:
-    """Whether the KL of held-out sentences is the target, up to 5 %, or none was asked for.
+def meets_target(kl: float, target: float | None) -> bool:
+    """Return whether the KL of held-out sentences is the target, up to 5 %, or there is no target.
 
-    >>> met(5.1, 5.3), met(4.61, 5.3), met(0.0, None)
+    >>> meets_target(5.1, 5.3), meets_target(4.61, 5.3), meets_target(0.0, None)
     (True, False, True)
     """
     return target is None or abs(kl / target - 1) <= TOLERANCE
 
 
-def miss(kl: float, target: float) -> str:
-    """What to say of a KL that has not met its target.
+def describe_miss(kl: float, target: float) -> str:
+    """Return the line about a KL that does not meet its target.
 
-    >>> miss(4.61, 5.3)
+    >>> describe_miss(4.61, 5.3)
     'target missed: KL 4.61 where 5.3 was asked'
     """
     return f"target missed: KL {kl:.2f} where {target:g} was asked"
 
 
-NO_LABELS = "nothing, since models of series are not conditioned"
-NO_WORDS = (
-    "word-dropout, which is then none, since noise is made of words and model.observation is of frames: "
-    "write --model.noise.name word-dropout"
-)
-
-
-def part(name: str, **options: Any) -> Any:
-    """A field whose default is the tenant `name` with these options."""
-    return field(default_factory=lambda: {"name": name, **options})
+# -- the options -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """What is read and how it is cut into tokens.
+    """What is read, and how it becomes tokens.
 
     Attributes:
         column: the column of a table that holds the sentences; default `text`, or the only column of strings. Of
             series, the column of lists.
-        label_column: condition the model on the labels in this column: q(z|x, y) and p(x|z, y), the prior p(z) the
-            same for all labels; then `seqvae sample --label` says of which label the sentences shall be.
+        label_column: condition the model on the labels in this column: q(z|x, y) and p(x|z, y), with one prior p(z)
+            for all labels; `seqvae sample --label` then chooses the label of the sentences.
         tokenizer: `word` (white space and punctuation), `bpe` (byte-level pairs), or `char`.
-        vocabulary_size: at most so many different tokens, the four reserved ones included; the rarest become `<unk>`.
+        vocabulary_size: the most different tokens, the four reserved ones included; the rarest become `<unk>`.
         lowercase: fold to lower case; default yes for words, no for bpe and char.
-        split_punctuation: for words, make punctuation marks tokens of their own; no = split at white space alone.
-        max_length: sentences of more tokens, and series of more frames, are cut, and then have no end.
-        split_seed: of the division into train, valid and test where there is none yet; runs of any --seed share it.
+        split_punctuation: for words, punctuation marks are tokens of their own; no = split at white space alone.
+        max_length: sentences of more tokens, and series of more frames, are truncated, and then have no EOS.
+        split_seed: of the split into train, valid and test where the corpus has none; it does not depend on --seed.
     """
 
     column: str | None = None
@@ -159,60 +259,60 @@ class Data:
     split_seed: int = 0
 
     def __post_init__(self) -> None:
-        _settle(self)
-        _expect_seed("split_seed", self.split_seed)
+        _check_types(self)
+        _check_seed("split_seed", self.split_seed)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """The sizes that parts share, and one tenant of each room.
+    """The sizes that parts share, and one implementation of each part of the model.
 
     Attributes:
         latent: dimensions of z.
         embedding: size of the token embeddings.
         share_embedding: encoder and decoder use one table of embeddings.
         label_size: dimensions of the vector of a label, where there is a label_column.
-        encoder: reads the sentence.
+        encoder: a sentence -> a vector.
         posterior: the family of q(z|x).
         prior: p(z).
-        decoder: writes the sentence.
-        observation: what x is made of: tokens, or frames, which a corpus of series chooses by itself.
-        noise: what is hidden from the model while it trains.
+        decoder: the tokens generated so far, and z -> features of the next one.
+        observation: p(x_t) given these features: of tokens, or of frames, which a corpus of series selects by itself.
+        noise: a random change of what the encoder reads or the decoder is conditioned on, while training.
     """
 
     latent: int = 32
     embedding: int = 256
     share_embedding: bool = True
     label_size: int = 16
-    encoder: Part = part("recurrent")
-    posterior: Part = part("gaussian")
-    prior: Part = part("normal")
-    decoder: Part = part("recurrent")
-    observation: Part = part("tokens")
-    noise: Part = part("word-dropout", rate=0.3)
+    encoder: Part = default_part("recurrent")
+    posterior: Part = default_part("gaussian")
+    prior: Part = default_part("normal")
+    decoder: Part = default_part("recurrent")
+    observation: Part = default_part("tokens")
+    noise: Part = default_part("word-dropout", rate=0.3)
 
     def __post_init__(self) -> None:
-        _settle(self)
+        _check_types(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """reconstruction + weight(update) * divergence + auxiliary.
+    """reconstruction + weight(step) * divergence + auxiliary.
 
     Attributes:
-        divergence: what draws q(z|x) towards p(z).
+        divergence: the distance of q(z|x) from p(z).
         weight: a schedule over steps for the weight of the divergence.
         auxiliary: what else is minimized, outside the bound.
-        update: how an update is made.
+        update: how a step is made.
     """
 
-    divergence: Part = part("kl")
-    weight: Part = part("linear", end=0.5, steps=1500)
-    auxiliary: Part = part("none")
-    update: Part = part("joint")
+    divergence: Part = default_part("kl")
+    weight: Part = default_part("linear", end=0.5, steps=1500)
+    auxiliary: Part = default_part("none")
+    update: Part = default_part("joint")
 
     def __post_init__(self) -> None:
-        _settle(self)
+        _check_types(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,27 +321,27 @@ class Training:
 
     Attributes:
         seed: fixes the initial weights, the order of the batches and all noise.
-        batch_size: sentences per update, over all processes.
-        tokens_per_batch: most tokens of an update, padding counted, so that long sentences do not run out of memory: it
-            ends a batch that has fewer sentences. A sentence of more tokens stands alone; default: no limit.
-        exact_length: only sentences of equal length share a batch (the literature's way).
+        batch_size: sentences per step, over all processes.
+        tokens_per_batch: the most tokens of a step, padding counted, so that long sentences do not run out of memory: a
+            batch then has fewer sentences. A sentence of more tokens is a batch of its own; default: no limit.
+        exact_length: only sentences of equal length share a batch, as in much of the literature.
         optimizer: `adamw`, or `sgd` without momentum, as in much of the literature, there with a learning rate near 1.
         learning_rate: after the warmup.
         weight_decay: on matrices alone; that of AdamW is decoupled from the gradient.
         warmup: steps over which the learning rate rises from 0.
-        decay: last share of the training over which it falls to 0 in a straight line.
+        decay: the last fraction of the training, over which it falls linearly to 0.
         learning_rate_patience: halve the learning rate after N validations without a better bound, and each time again,
             at most five times; a sixth ends the training; 0 = never.
         clip: gradients of a larger norm are scaled down to it.
         max_epochs: passes over the training split; default 20, or more if that is fewer than 3,000 steps.
-        max_minutes: stop, cooled down, after so many minutes of training; default 5 if max_epochs is not given either,
-            else no limit.
-        validate_every: steps between validations; default each epoch, of short ones so many that they are 50 steps
-            or more, and each 2,000 steps of a longer one.
-        patience: stop after so many validations without a better bound; 0 = never.
+        max_minutes: minutes of training, the decay of the learning rate included; default 5 if max_epochs is not given
+            either, else no limit.
+        validate_every: steps between validations; default an epoch, several where these are 50 steps only together, and
+            2,000 steps of a longer one.
+        patience: stop after N validations without a better bound; 0 = never.
         precision: `bf16` computes the training's forward pass in bfloat16, `fp32` does not, `auto` takes bf16 where a
-            measurement finds it quicker.
-        trackers: also log to these (`tensorboard`, `wandb`, or whatever else accelerate knows).
+            measurement finds it faster.
+        trackers: also log to these (`tensorboard`, `wandb`, or any other that accelerate has).
     """
 
     seed: int = 0
@@ -263,13 +363,13 @@ class Training:
     trackers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _settle(self)
+        _check_types(self)
         for name in ("batch_size", "learning_rate", "clip"):
             _expect(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
         for name in ("weight_decay", "warmup", "patience", "learning_rate_patience"):
             _expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        _expect_seed("seed", self.seed)
-        _expect(0 <= self.decay <= 1, "decay", self.decay, "a share between 0 and 1")
+        _check_seed("seed", self.seed)
+        _expect(0 <= self.decay <= 1, "decay", self.decay, "a fraction between 0 and 1")
         for name in ("tokens_per_batch", "max_epochs", "max_minutes", "validate_every"):
             value = getattr(self, name)
             _expect(value is None or value > 0, name, value, "more than 0")
@@ -282,10 +382,11 @@ class Config:
     Attributes:
         corpus: where the sentences come from.
         kind: `vae`; `ae`, the same with a divergence of weight 0; `lm`, the same decoder without a latent, a language
-            model, with no words dropped. Options that concern what a kind does not have rest.
-        target_kl: hold the KL at so many nats per sentence: short for a divergence with that target and a constant
-            weight. Kinds ae and lm have no KL to be held.
-        target_by: which divergence holds it (see `seqvae.config`).
+            model, with no words dropped. Options of what a kind does not have are ignored.
+        target_kl: hold the KL at this target in nats per sentence: short for a divergence with that target and a
+            constant weight. Ignored by the kinds ae and lm.
+        target_by: the divergence that holds it: `controller` moves the weight of the KL, `minimum-rate` adds a
+            multiplier that keeps the KL from falling below the target.
         data, model, objective, training: the options of each.
     """
 
@@ -299,50 +400,35 @@ class Config:
     training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:
-        _settle(self)
-        for group in ("model", "objective"):  # with parts of its own, not those of what it was given
-            _change(self, group)
-        if self.target_kl is None and self.target_by != "controller":
+        _check_types(self)
+        for group in ("model", "objective"):  # tables of its own, not those of the group that it was given
+            object.__setattr__(self, group, replace(getattr(self, group)))
+        if self.target_kl is not None:
+            _expect(0 < self.target_kl < float("inf"), "target_kl", self.target_kl, "more than 0 nats")
+        elif self.target_by != "controller":
             raise ConfigError(
                 f"target_by = {self.target_by} without a target: write target_kl = 8 too, or leave it out"
             )
-        if self.target_kl is not None:
-            _expect(0 < self.target_kl < float("inf"), "target_kl", self.target_kl, "more than 0 nats")
-            parts = held(self.objective.divergence, self.target_kl, self.target_by)
-            _change(self, "objective", **parts)
-        if self.kind != "vae":  # a recipe for a VAE serves its baselines too: what concerns z is overruled
-            weight = {"name": "constant", "end": 1.0 if self.kind == "lm" else 0.0}
-            # A divergence that waits for its rate would wait for ever, and the last model be kept in place of the best.
-            _change(self, "objective", divergence={"name": "kl"}, weight=weight, update={"name": "joint"})
-        if self.kind == "lm":
-            # Word dropout is there to make a decoder ask z; without z it is a handicap, of 1.1 nats on Tatoeba.
-            noise = {"name": "word-dropout", "rate": 0.0}
-            # A space without dimensions is the same whatever lies in it, and some parts need one at least.
-            _change(self, "model", latent=0, noise=noise, posterior={"name": "gaussian"}, prior={"name": "normal"})
-            _change(self, "objective", auxiliary={"name": "none"})
-        if self.model.observation["name"] == "frames":  # there are no words to be dropped or deleted
-            _expect(self.model.noise["name"] == "word-dropout", "model.noise.name", self.model.noise["name"], NO_WORDS)
-            _expect(self.data.label_column is None, "label_column", self.data.label_column, NO_LABELS)
-            _change(self, "model", noise={"name": "word-dropout", "rate": 0.0})
         for name in ("latent", "embedding", "label_size"):
             value = getattr(self.model, name)
             if not (name == "latent" and self.kind == "lm"):
                 _expect(1 <= value <= 2**16, f"model.{name}", value, "1 to 65536")
 
     @property
-    def held_kl(self) -> float | None:
-        """The KL that training is to hold, nats per sentence; None where it is left to itself, or there is none."""
+    def kl_target(self) -> float | None:
+        """The KL that training is to hold, nats per sentence; None where there is no target."""
         if self.kind != "vae":
             return None
-        return target_of(self.objective.divergence) if self.target_kl is None else self.target_kl
+        return find_target(self.objective.divergence) if self.target_kl is None else self.target_kl
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as config.json holds them."""
-        return dataclasses.asdict(self)
+        """Return plain values, as config.json holds them."""
+        groups = {name: _plain_group(value) for name, value in vars(self).items() if is_dataclass(value)}
+        return dict(vars(self)) | groups
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Config":
-        """The inverse of `to_dict`; missing options take their defaults, unknown ones are refused by name."""
+        """Invert `to_dict`; missing options take their defaults, unknown ones are refused by name."""
         groups = {"data": Data, "model": Model, "objective": Objective, "training": Training}
         for name in values:
             choose("section of the configuration", name, ["corpus", "kind", "target_kl", "target_by", *groups])
@@ -351,57 +437,137 @@ class Config:
             kind=values.get("kind", cls.kind),
             target_kl=values.get("target_kl"),
             target_by=values.get("target_by", cls.target_by),
-            **{name: _group(kind, name, values.get(name, {})) for name, kind in groups.items()},
+            **{name: _make_group(kind, name, values.get(name, {})) for name, kind in groups.items()},
         )
 
 
-def to_toml(config: Config) -> str:
-    """The configuration as a recipe for `--config`: the names are those of the command line."""
-    values = config.to_dict()
-    top = {k: v for group in ("data", "training") for k, v in values[group].items() if v is not None and v != ()}
-    asked = ("target_kl", "target_by") if config.target_kl is not None else ()
-    lines = [
-        f"# seqvae train {shlex.quote(config.corpus)} --config recipe.toml",
-        *_assignments({k: values[k] for k in ("kind", *asked)} | top),
-    ]
-    for group in ("model", "objective"):
-        plain = {k: v for k, v in values[group].items() if not isinstance(v, dict)}
-        lines += ["", f"[{group}]", *_assignments(plain)] if plain else []
-        for name, options in values[group].items():
-            if isinstance(options, dict):
-                lines += ["", f"[{group}.{name}]", *_assignments(options)]
-    return "\n".join(lines) + "\n"
+# -- the complete configuration ----------------------------------------------------------------------------------------
 
 
-def _assignments(values: dict[str, Any]) -> list[str]:
-    # A JSON string, number, truth value or list of strings is also one of TOML.
-    return [f"{name} = {json.dumps(value)}" for name, value in values.items() if value is not None]
+def resolve(config: Config) -> Config:
+    """Return the complete configuration of a run.
+
+    Parts have the options of the defaults, `target_kl` has become a divergence and a weight, and the kind and the
+    observation have replaced what does not concern them: one recipe for a VAE serves its baselines too. Nothing else
+    changes, and resolving once more changes nothing.
+
+    Raises:
+        ConfigError: for options that frames do not have.
+
+    >>> resolve(Config(kind="ae")).objective.weight
+    {'name': 'constant', 'end': 0.0}
+    """
+    config = replace(config, model=_complete_parts(config.model), objective=_complete_parts(config.objective))
+    for apply in (_apply_target, _apply_kind, _apply_frames):
+        config = apply(config)
+    return config
 
 
-def for_series(config: Config) -> Config:
-    """The configuration with frames in place of tokens, for a corpus of series; options of frames are kept."""
+def _complete_parts(group: Any) -> Any:
+    defaults = vars(type(group)()).items()
+    return replace(group, **{name: complete(getattr(group, name), d) for name, d in defaults if isinstance(d, dict)})
+
+
+def _apply_target(config: Config) -> Config:
+    if config.target_kl is None:
+        return config
+    parts = target_parts(config.objective.divergence, config.target_kl, config.target_by)
+    return replace(config, objective=replace(config.objective, **parts))
+
+
+def _apply_kind(config: Config) -> Config:
+    if config.kind == "vae":
+        return config
+    # A divergence with a target would never meet it, and the last model be kept in place of the best.
+    parts: dict[str, Part] = {
+        "divergence": {"name": "kl"},
+        "weight": {"name": "constant", "end": 1.0 if config.kind == "lm" else 0.0},
+        "update": {"name": "joint"},
+    }
+    if config.kind == "ae":
+        return replace(config, objective=replace(config.objective, **parts))
+    model = replace(
+        config.model,
+        latent=0,
+        # Word dropout makes a decoder depend on z; without z it is a handicap, of 1.1 nats on Tatoeba.
+        noise={"name": "word-dropout", "rate": 0.0},
+        # A space without dimensions is the same with any prior, and some need a dimension.
+        posterior={"name": "gaussian"},
+        prior={"name": "normal"},
+    )
+    return replace(config, model=model, objective=replace(config.objective, **parts, auxiliary={"name": "none"}))
+
+
+NO_LABELS = "none, since models of series are not conditioned"
+NO_WORDS = (
+    "word-dropout (which is then none), since noise is made of words and model.observation is of frames: "
+    "write --model.noise.name word-dropout"
+)
+
+
+def _apply_frames(config: Config) -> Config:
+    if config.model.observation["name"] != "frames":
+        return config
+    noise, column = config.model.noise["name"], config.data.label_column
+    _expect(noise == "word-dropout", "model.noise.name", noise, NO_WORDS)
+    _expect(column is None, "label_column", column, NO_LABELS)
+    return replace(config, model=replace(config.model, noise={"name": "word-dropout", "rate": 0.0}))
+
+
+def select_frames(config: Config) -> Config:
+    """Return the configuration with frames in place of tokens, for a corpus of series; options of frames are kept."""
     given = config.model.observation
     return replace(config, model=replace(config.model, observation=given | {"name": "frames"}))
 
 
-def for_text(config: Config) -> Config:
-    """The configuration as it is, for a corpus of text.
+def require_tokens(config: Config) -> Config:
+    """Return the configuration as it is, for a corpus of text.
 
     Raises:
         ConfigError: if it observes frames, which are of series.
     """
-    name = config.model.observation["name"]
+    name = config.model.observation.get("name")
     _expect(name != "frames", "model.observation.name", name, "tokens, as this is text")
     return config
 
 
-def loading(config: Config) -> dict[str, Any]:
-    """The options of `data` as `seqvae.data.text.corpus.load` names them."""
+def get_corpus_options(config: Config) -> dict[str, Any]:
+    """Return the options of `data` under the names of `seqvae.data.text.corpus.load`."""
     options = dict(vars(config.data))
     return options | {"seed": options.pop("split_seed")}
 
 
-def _group(kind: type, name: str, values: dict[str, Any]) -> Any:
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def to_toml(config: Config) -> str:
+    """Return the configuration as a recipe for `--config`, with the names of the command line."""
+    values = config.to_dict()
+    top = {k: v for group in ("data", "training") for k, v in values[group].items() if v is not None and v != ()}
+    target = ("target_kl", "target_by") if config.target_kl is not None else ()
+    lines = [
+        f"# seqvae train {shlex.quote(config.corpus)} --config recipe.toml",
+        *_assign({k: values[k] for k in ("kind", *target)} | top),
+    ]
+    for group in ("model", "objective"):
+        plain = {k: v for k, v in values[group].items() if not isinstance(v, dict)}
+        lines += ["", f"[{group}]", *_assign(plain)] if plain else []
+        for name, options in values[group].items():
+            if isinstance(options, dict):
+                lines += ["", f"[{group}.{name}]", *_assign(options)]
+    return "\n".join(lines) + "\n"
+
+
+def _assign(values: dict[str, Any]) -> Iterable[str]:
+    # A JSON string, number, truth value or list of strings is also one of TOML.
+    return (f"{name} = {json.dumps(value)}" for name, value in values.items() if value is not None)
+
+
+def _plain_group(group: Any) -> dict[str, Any]:
+    return {name: dict(value) if isinstance(value, dict) else value for name, value in vars(group).items()}
+
+
+def _make_group(kind: type, name: str, values: dict[str, Any]) -> Any:
     if not isinstance(values, dict):
         raise ConfigError(f"section {name} = {values!r}: expected a table of options")
     known = {f.name: f for f in dataclasses.fields(kind)}
@@ -410,25 +576,13 @@ def _group(kind: type, name: str, values: dict[str, Any]) -> Any:
     return kind(**values)
 
 
-def _settle(group: Any) -> None:
-    """See to it that the values of a new dataclass have their types, and complete its parts with their defaults.
-
-    Raises:
-        ConfigError: for a value of another type.
-    """
+def _check_types(group: Any) -> None:
+    """Raise a `ConfigError` unless the values of a new dataclass have their types; parts become tables."""
     for f in dataclasses.fields(group):
-        value = typed(getattr(group, f.name), f.type, f.name)
-        if isinstance(value, dict) and f.default_factory is not dataclasses.MISSING:
-            value = completed(value, f.default_factory())
-        object.__setattr__(group, f.name, value)
+        object.__setattr__(group, f.name, convert(getattr(group, f.name), f.type, f.name))
 
 
-def _change(config: Config, group: str, **values: Any) -> None:
-    """Put a changed copy of a group in the place of the one that a new configuration was given."""
-    object.__setattr__(config, group, replace(getattr(config, group), **values))
-
-
-def _expect_seed(name: str, seed: int) -> None:
+def _check_seed(name: str, seed: int) -> None:
     _expect(0 <= seed < 2**63, name, seed, "a whole number of at least 0 and below 2^63")
 
 

@@ -1,20 +1,22 @@
-"""Errors that a user can cause, each one sentence: what was given, what was expected, what to write instead.
+"""Errors that a user can cause, and the checks of arguments that raise them.
 
-Commands print the message of a `SeqVAEError` on one line and exit with code 2; everything else is a bug and keeps its
-traceback. The checks of arguments that raise them stand here too.
+A message is one sentence: what was given, what was expected, what to write instead. Commands print that of a
+`SeqVAEError` on one line and exit with code 2; any other exception is a bug and keeps its traceback.
 """
 
 import difflib
 import math
 import os
-from collections.abc import Iterable
+import stat
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 
 class SeqVAEError(Exception):
-    """Base of every error that a change of input or option can mend."""
+    """Base of all errors that another input or option avoids."""
 
 
 class ConfigError(SeqVAEError):
@@ -26,7 +28,7 @@ class CorpusError(SeqVAEError):
 
 
 class CheckpointError(SeqVAEError):
-    """A model folder is missing, damaged, unfinished or not one of ours."""
+    """A model folder is missing, damaged, unfinished or was not written by seqvae."""
 
 
 class TrainingError(SeqVAEError):
@@ -34,11 +36,11 @@ class TrainingError(SeqVAEError):
 
 
 class UnknownWordsWarning(UserWarning):
-    """Words of the input are not in the vocabulary, and so are read as `<unk>`. Commands print it on one line."""
+    """Words of the input are not in the vocabulary and are read as `<unk>`. Commands print it on one line."""
 
 
 def choose(kind: str, given: str, known: Iterable[str]) -> str:
-    """Return `given` if it is one of `known`, else raise a `ConfigError` that names the nearest and all of them.
+    """Return `given` if it is one of `known`, else raise a `ConfigError` that names the nearest and lists all.
 
     >>> choose("tokenizer", "word", ["word", "char"])
     'word'
@@ -52,51 +54,27 @@ def choose(kind: str, given: str, known: Iterable[str]) -> str:
         return given
     near = difflib.get_close_matches(str(given), known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"unknown {kind} {shown(repr(given))}{hint} (known: {', '.join(known) or 'none'})")
+    raise ConfigError(f"unknown {kind} {shorten(given)}{hint} (known: {', '.join(known) or 'none'})")
 
 
-def shown(value: Any) -> str:
-    """A value in one line that is not too long.
+def truncate(value: Any, most: int = 60) -> str:
+    """Return a value as text on one line of at most `most` characters.
 
-    >>> shown("two\\nlines"), len(shown(list(range(99))))
+    >>> truncate("two\\nlines"), len(truncate("word " * 99))
     ('two lines', 60)
     """
     text = " ".join(str(value).split())
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
-def check_size(most: int = 2**16, **sizes: int) -> None:
-    """Raise a `ConfigError` for a size below 1 or above `most`, which keeps a damaged file from filling the memory.
+def shorten(value: Any) -> str:
+    """Return a wrong value as an error shows it: its truncated `repr`, after the name of its type.
 
-    >>> check_size(layers=0)
-    Traceback (most recent call last):
-    ...
-    seqvae.errors.ConfigError: layers = 0: expected 1 to 65536
+    >>> shorten("word"), shorten([1] * 99)
+    ("'word'", 'list [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,...')
     """
-    for name, size in sizes.items():
-        if not isinstance(size, Integral) or not 1 <= size <= most:
-            raise ConfigError(f"{name} = {size!r}: expected 1 to {most}")
-
-
-def check_folder(option: str, path: Path) -> None:
-    """Raise a `ConfigError` for a file to be written whose folder is not there, before any work is done for it."""
-    if not path.parent.is_dir():
-        raise ConfigError(f"{option} {path}: there is no folder {path.parent}")
-
-
-def expand(path: str | os.PathLike) -> Path:
-    """Return the path with a leading `~` or `~name` made the home folder, as a shell does, where there is one.
-
-    >>> expand("models/~").as_posix()
-    'models/~'
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
-
-
-SHOWN = 40  # characters of a wrong value that an error shows, at most
+    kind = "" if isinstance(value, str | int | float | complex | None) else f"{type(value).__name__} "
+    return kind + truncate(repr(value), most=42)
 
 
 def check_whole(least: float = -math.inf, most: float = math.inf, **values: Any) -> None:
@@ -110,12 +88,70 @@ def check_whole(least: float = -math.inf, most: float = math.inf, **values: Any)
     for name, value in values.items():
         if not isinstance(value, Integral) or not least <= int(value) <= most:
             lower = f", at least {least}" if least > -math.inf else ""
-            reach = f" from {least} to {most}" if most < math.inf else lower
-            raise ConfigError(f"{name} = {shorten(value)}: expected a whole number{reach}")
+            limits = f" from {least} to {most}" if most < math.inf else lower
+            raise ConfigError(f"{name} = {shorten(value)}: expected a whole number{limits}")
+
+
+def check_size(most: int = 2**16, **sizes: Any) -> None:
+    """Raise a `ConfigError` unless each size is from 1 to `most`; the limit keeps a damaged file from filling memory.
+
+    >>> check_size(layers=0)
+    Traceback (most recent call last):
+    ...
+    seqvae.errors.ConfigError: layers = 0: expected 1 to 65536
+    """
+    for name, size in sizes.items():
+        if not isinstance(size, Integral) or not 1 <= int(size) <= most:
+            raise ConfigError(f"{name} = {shorten(size)}: expected 1 to {most}")
+
+
+def check_folder(option: str, path: Path) -> None:
+    """Raise a `ConfigError` if the folder of a file to be written does not exist, before any work is done for it."""
+    if not path.parent.is_dir():
+        raise ConfigError(f"{option} {path}: there is no folder {path.parent}")
+
+
+def expand(path: str | os.PathLike) -> Path:
+    """Return the path with a leading `~` or `~name` expanded to the home folder, as a shell does, where there is one.
+
+    >>> expand("models/~").as_posix()
+    'models/~'
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def write_atomically(path: Path, write: Callable[[Path], object], *, shared: bool = False) -> None:
+    """Let `write` write a file beside `path`, flush it to the disk and move it there: nobody ever reads half of it.
+
+    The file has the permissions of any new one, whatever `write` gave it (safetensors lets the owner alone read). Where
+    this fails, the old file stays, the new one is removed, and the error is raised.
+
+    Args:
+        path: the file; its folder is made if missing.
+        write: writes the file that it is handed.
+        shared: whether several processes may write this file at once; each then writes one of its own beside it.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part" if shared else f".{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(beside, "wb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+        write(beside)
+        os.chmod(beside, stat.S_IMODE(mode))
+        with open(beside, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink()
+        raise
 
 
 def check_number(**values: Any) -> None:
-    """Raise a `ConfigError` unless each value is a number; which ones can be used is for the caller to say.
+    """Raise a `ConfigError` unless each value is a number; its range is the caller's to check.
 
     >>> check_number(temperature="1")
     Traceback (most recent call last):
@@ -127,12 +163,38 @@ def check_number(**values: Any) -> None:
             raise ConfigError(f"{name} = {shorten(value)}: expected a number")
 
 
+def check_positive(**values: Any) -> None:
+    """Raise a `ConfigError` unless each value is a finite number above 0.
+
+    >>> check_positive(scale=0)
+    Traceback (most recent call last):
+    ...
+    seqvae.errors.ConfigError: scale = 0: expected a number above 0
+    """
+    for name, value in values.items():
+        if not isinstance(value, Real) or not 0 < float(value) < math.inf:
+            raise ConfigError(f"{name} = {shorten(value)}: expected a number above 0")
+
+
+def check_probability(**values: Any) -> None:
+    """Raise a `ConfigError` unless each value is a number from 0 to 1.
+
+    >>> check_probability(dropout=1.5)
+    Traceback (most recent call last):
+    ...
+    seqvae.errors.ConfigError: dropout = 1.5: expected a number from 0 to 1
+    """
+    for name, value in values.items():
+        if not isinstance(value, Real) or not 0 <= float(value) <= 1:
+            raise ConfigError(f"{name} = {shorten(value)}: expected a number from 0 to 1")
+
+
 def check_text(name: str, given: Any) -> None:
     """Raise a `ConfigError` unless `given` is a sentence, a str.
 
     Args:
-        name: what to call it.
-        given: what was handed over.
+        name: of the argument.
+        given: its value.
 
     >>> check_text("sentences[1]", None)
     Traceback (most recent call last):
@@ -158,7 +220,7 @@ def read_texts(sentences: Iterable[str]) -> list[str]:
     """Return the sentences as a list.
 
     Raises:
-        ConfigError: for one string, what cannot be iterated, or an item that is no text.
+        ConfigError: for a single string, an object that cannot be iterated, or an item that is no string.
     """
     if isinstance(sentences, str | bytes):
         raise ConfigError("one string was given where a list of sentences is expected: write [sentence]")
@@ -168,14 +230,3 @@ def read_texts(sentences: Iterable[str]) -> list[str]:
     for place, text in enumerate(texts):
         check_text(f"sentences[{place}]", text)
     return texts
-
-
-def shorten(value: Any) -> str:
-    """Return a value as an error shows it, in one line and short.
-
-    >>> shorten([1] * 99)
-    'list [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,...'
-    """
-    text = " ".join(repr(value).split())
-    kind = "" if isinstance(value, str | int | float | complex | None) else f"{type(value).__name__} "
-    return kind + (text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}...")

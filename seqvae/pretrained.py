@@ -1,9 +1,9 @@
-"""What trained models of text and of series share: their folder, the hub, the model card, encoding, paths."""
+"""What trained models of text and of series have in common: folder, hub, model card, encoding, paths between points."""
 
 import dataclasses
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -11,39 +11,54 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from seqvae.config import Config, Data, Model, Objective, Training
-from seqvae.data.series.corpus import SeriesCorpus
-from seqvae.data.text.corpus import Corpus
-from seqvae.data.text.labels import listed
+from seqvae.data.containers import list_names
+from seqvae.data.corpus import Corpus
 from seqvae.errors import CheckpointError, ConfigError, choose, expand, shorten
-from seqvae.evaluation.likelihood import Indexed
-from seqvae.evaluation.scores import Scores, rows
-from seqvae.latent.paths import path as path_named
-from seqvae.latent.paths import sample_prior
+from seqvae.evaluation.likelihood import IndexedBatches
+from seqvae.evaluation.scores import Scores, format_rows
+from seqvae.latent import paths
 from seqvae.model.modes import evaluating, read_points
 from seqvae.training import loop
 from seqvae.training.checkpoint import CARD, CONFIG, TOKENIZER, WEIGHTS, Checkpoint, write
-from seqvae.training.runtime import accelerator_for
+from seqvae.training.own_parts import Handed, get_own_parts
+from seqvae.training.runtime import make_accelerator
 
 
 class Pretrained(ABC):
-    """A trained model and the configuration of its run."""
+    """A trained model with the configuration of its run.
+
+    Attributes:
+        unit: what one item of a corpus is called; `units`, several.
+        tag: what the hub calls what such a model does.
+    """
+
+    unit: ClassVar[str]
+    units: ClassVar[str]
+    tag: ClassVar[str]
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
         self.model = checkpoint.model.eval()
         self.config = checkpoint.config
 
+    # -- folder, hub and card -----------------------------------------------------------------------------------------
+
     @classmethod
-    def from_pretrained(cls, name: str | Path) -> Self:
+    def from_pretrained(cls, name: str | Path, *, parts: Handed = ()) -> Self:
         """Load a model folder, or a model `owner/name` of the Hugging Face hub.
 
+        Args:
+            name: the folder, or the name on the hub.
+            parts: the classes of your own that the model is made of, `[MyPrior]`, or by place,
+                `{"model.prior": MyPrior}`. A folder names such classes; its code is never imported by that name.
+
         Raises:
-            CheckpointError: one line if it is missing, damaged, not ours, or of another kind.
+            CheckpointError: one line if it is missing, damaged, not written by seqvae, or of another class.
         """
-        return cls(stored(name))
+        return cls(load_checkpoint(name, parts))
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write what a model folder holds, and the card, into `folder`."""
+        """Write the model and its card into `folder`."""
         self.checkpoint.save(expand(folder))
         self.write_card(expand(folder))
 
@@ -55,7 +70,7 @@ class Pretrained(ABC):
 
         api = HfApi(token=token)
         api.create_repo(name, private=private, exist_ok=True)
-        config = dataclasses.replace(self.config, corpus=self.checkpoint.facts.get("corpus", "sentences"))
+        config = dataclasses.replace(self.config, corpus=self.checkpoint.facts.get("corpus", self.units))
         public = type(self)(dataclasses.replace(self.checkpoint, config=config))  # without the paths of this machine
         with tempfile.TemporaryDirectory() as folder:
             public.save_pretrained(folder)
@@ -63,59 +78,65 @@ class Pretrained(ABC):
 
     def write_card(self, folder: Path, scores: Scores | None = None) -> None:
         """Write README.md: what the model is, its corpus, its scores if given, and a few samples."""
-        text = card(self.checkpoint, self.shown_samples(), scores)
+        text = format_card(self, scores)
         write(folder / CARD, lambda path: path.write_text(text, encoding="utf-8"))
 
     @abstractmethod
-    def shown_samples(self) -> list[str]:
-        """A few samples from the prior, a line each, for the card."""
+    def preview_samples(self) -> list[str]:
+        """Generate a few samples from the prior for the card, a line each."""
+
+    # -- the latent space ---------------------------------------------------------------------------------------------
 
     @property
-    def straight(self) -> str:
+    def default_path(self) -> str:
         """The path between two encoded points that stays in the latent space: `linear`, on a sphere `slerp`."""
         return "slerp" if self.model.prior.spherical else "linear"
 
-    def prior_draws(self, n: int, *, seed: int | None = None) -> Tensor:
-        """(n, D) draws of p(z)."""
-        return sample_prior(self.model, n, seed=seed)
+    def sample_prior(self, n: int, *, seed: int | None = None) -> Tensor:
+        """Sample (n, D) points from p(z)."""
+        return paths.sample_prior(self.model, n, seed=seed)
 
-    def walk(self, z0: Tensor | np.ndarray, z1: Tensor | np.ndarray, *, steps: int = 7, path: str = "linear") -> Tensor:
-        """(steps, D) points from z0 (D,) to z1 (D,), both included."""
+    def interpolate_points(
+        self, z0: Tensor | np.ndarray, z1: Tensor | np.ndarray, *, steps: int = 7, path: str = "linear"
+    ) -> Tensor:
+        """Return (steps, D) points from z0 (D,) to z1 (D,), both included, along `linear` or `slerp`."""
         like = next(self.model.parameters())
         z0, z1 = (read_points(z[None], self.model.latent, like)[0] for z in (z0, z1))
-        return path_named(path)(z0, z1, steps)
+        return paths.get_path(path)(z0, z1, steps)
 
-    def _posterior(self, batches: Indexed) -> Distribution:
-        """q(z|x) of all rows, in the order of their places: batch (B,), event (D,)."""
+    def _posterior(self, batches: IndexedBatches) -> Distribution:
+        """Encode all rows: q(z|x), batch (B,) in the order of their indices, event (D,)."""
         if not self.model.latent:
             raise ConfigError("this model is of kind lm: it has no latent space to encode into; train one of kind vae")
         with evaluating(self.model):
-            places, hidden = zip(*((torch.as_tensor(p), self.model.hidden(batch)) for p, batch in batches), strict=True)
+            places, hidden = zip(
+                *((torch.as_tensor(p), self.model.encode_features(batch)) for p, batch in batches), strict=True
+            )
             return self.model.posterior(torch.cat(hidden)[torch.cat(places).argsort()])
 
 
-def stored(name: str | Path) -> Checkpoint:
-    """What a model folder holds, or a model `owner/name` of the hub."""
+def load_checkpoint(name: str | Path, parts: Handed = ()) -> Checkpoint:
+    """Load a model folder, or a model `owner/name` of the hub."""
     if not isinstance(name, str | Path):
-        raise ConfigError(f"a model of the name {shorten(name)}: expected a folder, or owner/name of the hub")
+        raise ConfigError(f"the name of a model is {shorten(name)}: expected a folder, or owner/name of the hub")
     folder = expand(name)
     if not folder.exists() and str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
         folder = _download(str(name))
-    return Checkpoint.load(folder)
+    return Checkpoint.load(folder, parts)
 
 
-def fitted(config: Config, corpus: Corpus | SeriesCorpus, folder: Path | None) -> Checkpoint:
-    """Train without a word; the best model, which then also stands in `folder`."""
-    run = loop.Run(config, corpus, folder, accelerator=accelerator_for(config, folder))
+def train_checkpoint(config: Config, corpus: Corpus, folder: Path | None) -> Checkpoint:
+    """Train without output, into `folder` if there is one, and return the best model."""
+    run = loop.Run(config, corpus, folder, accelerator=make_accelerator(config, folder))
     for _ in loop.fit(run):
         pass
     if folder is None:
-        return dataclasses.replace(run.checkpoint, facts=run.checkpoint.facts | {"update": run.best.step})
-    return Checkpoint.load(folder)
+        return dataclasses.replace(run.checkpoint, facts=run.checkpoint.facts | {"step": run.best.step})
+    return Checkpoint.load(folder, get_own_parts(run.config))
 
 
-def config_of(options: dict[str, Any]) -> Config:
-    """Sort options into the groups that they belong to, by name."""
+def build_config(options: dict[str, Any]) -> Config:
+    """Build a configuration from options by name, each of which belongs to one group."""
     groups = {"data": Data, "model": Model, "objective": Objective, "training": Training}
     options = dict(options)
     whole = {name: options.pop(name) for name in ("kind", "target_kl", "target_by") if name in options}
@@ -131,76 +152,89 @@ def _download(name: str) -> Path:
 
     try:
         return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, TOKENIZER]))
-    except Exception as error:  # a dozen kinds: no network, no such model, no permission
+    except Exception as error:  # of a dozen types: no network, no such model, no permission
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"no folder {name}, and no model of that name could be fetched from the hub ({reason})"
+            f"there is no folder {name}, and no model of that name could be fetched from the hub ({reason})"
         ) from None
 
+
+# -- the model card ---------------------------------------------------------------------------------------------------
 
 KINDS = {"vae": "VAE", "ae": "autoencoder", "lm": "language model"}
 
 
-def card(checkpoint: Checkpoint, samples: list[str], scores: Scores | None = None) -> str:
-    """Markdown with what the model is, how to use it, its corpus, its scores and some samples from the prior."""
-    config, model, tokenizer = checkpoint.config, checkpoint.model, checkpoint.tokenizer
-    parameters = sum(p.numel() for p in model.parameters())
-    label = f"label={next(iter(checkpoint.labels))!r}, " if checkpoint.labels else ""
-    text = tokenizer is not None
-    made_of = f"{len(tokenizer):,} {tokenizer.kind} tokens" if tokenizer else f"{model.observation.size:,} channels"
-    name, unit = ("TextVAE", "sentence") if text else ("SeriesVAE", "series")
-    use = f"{label}temperature=0.8, " if text else ""
+def format_card(trained: Pretrained, scores: Scores | None = None) -> str:
+    """Format the model card: what the model is, how to use it, its corpus, samples from the prior and its scores."""
+    checkpoint, config = trained.checkpoint, trained.config
+    facts, conditioned = checkpoint.facts, bool(checkpoint.labels)
     lines = [
         "---",
         "library_name: seqvae",
-        f"tags: [variational-autoencoder, {'text-generation' if text else 'time-series'}]",
+        f"tags: [variational-autoencoder, {trained.tag}]",
         "---",
         "",
-        f"# A {unit} {KINDS[config.kind]} of {checkpoint.facts.get('corpus', config.corpus)}",
+        f"# A {trained.unit} {KINDS[config.kind]} of {facts.get('corpus', config.corpus)}",
         "",
-        f"{config.model.latent} latent dimensions, {parameters:,} parameters, {made_of}. "
-        f"Trained with `seqvae` for {checkpoint.facts.get('update', 0):,} steps.",
+        f"{describe_size(checkpoint)} Trained with `seqvae` for {facts.get('step', 0):,} steps.",
         "",
-        *([f"Conditioned on labels: {labels(checkpoint)}.", ""] if checkpoint.labels else []),
-        "```python",
-        f"from seqvae import {name}",
-        f'model = {name}.from_pretrained("this/folder")',
-        f"model.sample(5, {use}seed=1)",
-        "```",
+        *([f"Conditioned on labels: {describe_labels(checkpoint)}.", ""] if conditioned else []),
+        *format_usage(trained),
         "",
         "## Corpus",
         "",
-        *[f"- {note}" for note in checkpoint.facts.get("notes", [])],
+        *[f"- {note}" for note in facts.get("notes", [])],
         "",
         "## Samples from the prior",
         "",
-        *[f"- {text}" for text in samples],
+        *[f"- {sample}" for sample in trained.preview_samples()],
     ]
     if scores is not None:
         lines += ["", "## Held-out scores", ""]
-        if checkpoint.labels:
-            lines += [given(config.data.label_column), ""]
+        lines += [explain_conditioning(config.data.label_column), ""] if conditioned else []
         lines += ["| score | value | meaning |", "|---|---|---|"]
-        lines += [f"| {row.name} | {row.value} | {escaped(row.definition)} |" for row in rows(scores)]
+        lines += [f"| {row.name} | {row.value} | {escape_cell(row.definition)} |" for row in format_rows(scores)]
     return "\n".join(lines) + "\n"
 
 
-def labels(checkpoint: Checkpoint) -> str:
-    """The column of the labels, and the labels with their shares of the training sentences, the commonest first."""
+def describe_size(checkpoint: Checkpoint) -> str:
+    """Return a sentence with the dimensions of z, the number of parameters, and the tokens or channels."""
+    model, tokenizer = checkpoint.model, checkpoint.tokenizer
+    parameters = sum(p.numel() for p in model.parameters())
+    steps = f"{len(tokenizer):,} {tokenizer.kind} tokens" if tokenizer else f"{model.observation.size:,} channels"
+    return f"{model.latent} latent dimensions, {parameters:,} parameters, {steps}."
+
+
+def format_usage(trained: Pretrained) -> list[str]:
+    """Return the lines of a block of Python that loads the model and samples from it."""
+    name, checkpoint = type(trained).__name__, trained.checkpoint
+    label = f"label={next(iter(checkpoint.labels))!r}, " if checkpoint.labels else ""
+    temperature = "temperature=0.8, " if checkpoint.tokenizer else ""
+    return [
+        "```python",
+        f"from seqvae import {name}",
+        f'model = {name}.from_pretrained("this/folder")',
+        f"model.sample(5, {label}{temperature}seed=1)",
+        "```",
+    ]
+
+
+def describe_labels(checkpoint: Checkpoint) -> str:
+    """Return the label column and its labels with their fractions of the training sentences, the most common first."""
     total = sum(checkpoint.labels.values())
     order = sorted(checkpoint.labels, key=checkpoint.labels.__getitem__, reverse=True)
-    shares = listed(f"{name} ({checkpoint.labels[name] / total:.1%})" for name in order)
-    return f"{checkpoint.config.data.label_column}: {shares}"
+    fractions = list_names(f"{name} ({checkpoint.labels[name] / total:.1%})" for name in order)
+    return f"{checkpoint.config.data.label_column}: {fractions}"
 
 
-def given(column: str | None) -> str:
-    """What the scores of a conditional model mean."""
+def explain_conditioning(column: str | None) -> str:
+    """Return what the scores of a conditional model mean."""
     return (
         f"Each sentence is scored given its label y, the {column}: p(x) is p(x|y), q(z|x) is q(z|x, y), I(x; z) "
-        "is the information of z about sentence and label together; the floors see no label."
+        "is the information of z about sentence and label together; the baselines have no label."
     )
 
 
-def escaped(text: str) -> str:
-    """`text` as a cell of a Markdown table."""
+def escape_cell(text: str) -> str:
+    """Escape a text for a cell of a Markdown table."""
     return text.replace("|", r"\|")

@@ -1,32 +1,26 @@
-"""Schedules: pure functions of the step, for the weight of a term in the objective.
+"""Schedules: pure functions of the step, for the weight of a term of the objective.
 
-Updates are counted from 0: `schedule(0)` weighs the very first one.
+Steps of the optimizer are counted from 0: `schedule(0)` is the weight at the first one.
 """
 
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from seqvae.errors import ConfigError
+from seqvae.errors import check_positive
 
 
 class Schedule(ABC):
-    """A function of the number of steps made so far."""
+    """A function of the number of steps made so far: step -> float."""
 
     @abstractmethod
     def __call__(self, step: int) -> float:
-        """The value at `step` (0, 1, 2, ...)."""
+        """Return the value at `step` (0, 1, 2, ...)."""
 
     @property
     @abstractmethod
-    def settled(self) -> int:
-        """The first step from which the value stays (for a periodic schedule: its first full value)."""
-
-
-def _positive(**values: float) -> None:
-    for name, value in values.items():
-        if not value > 0:
-            raise ConfigError(f"schedule option {name} = {value}: expected a number above 0")
+    def annealing_steps(self) -> int:
+        """The first step from which the value is constant; of a periodic schedule, that of its first full value."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +37,12 @@ class Constant(Schedule):
     end: float = 1.0
 
     def __call__(self, step: int) -> float:
-        """The value, whatever the step."""
+        """Return the constant."""
         return self.end
 
     @property
-    def settled(self) -> int:
-        """From the start."""
+    def annealing_steps(self) -> int:
+        """0: it is constant from the start."""
         return 0
 
 
@@ -59,7 +53,7 @@ class Linear(Schedule):
     Args:
         start: the value at the first step.
         end: the value from `steps` on.
-        steps: how long the line is.
+        steps: the length of the line.
 
     >>> [Linear(end=1.0, steps=4)(t) for t in (0, 1, 4, 9)]
     [0.0, 0.25, 1.0, 1.0]
@@ -70,28 +64,28 @@ class Linear(Schedule):
     steps: int = 2000
 
     def __post_init__(self) -> None:
-        _positive(steps=self.steps)
+        check_positive(steps=self.steps)
 
     def __call__(self, step: int) -> float:
-        """start + (end - start) min(1, t / steps)."""
+        """Return start + (end - start) min(1, t / steps)."""
         return self.start + (self.end - self.start) * min(1.0, step / self.steps)
 
     @property
-    def settled(self) -> int:
-        """After `steps`."""
+    def annealing_steps(self) -> int:
+        """`steps`."""
         return self.steps
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine(Schedule):
-    """Half a cosine from `start` to `end` over `steps`, level at both of its ends; then `end`.
+    """Half a cosine from `start` to `end` over `steps`, flat at both of its ends; then `end`.
 
     With w = (1 - cos(pi t / T)) / 2: value(t) = (1 - w) start + w end.
 
     Args:
         start: the value at the first step.
         end: the value from `steps` on.
-        steps: T, how long the curve is.
+        steps: T, the length of the curve.
 
     Source: the shape in Loshchilov & Hutter, SGDR, 2017, https://arxiv.org/abs/1608.03983, equation 5, there of a
     learning rate.
@@ -105,16 +99,16 @@ class Cosine(Schedule):
     steps: int = 2000
 
     def __post_init__(self) -> None:
-        _positive(steps=self.steps)
+        check_positive(steps=self.steps)
 
     def __call__(self, step: int) -> float:
-        """(1 - w) start + w end, with w = (1 - cos(pi min(1, t / T))) / 2."""
+        """Return (1 - w) start + w end, with w = (1 - cos(pi min(1, t / T))) / 2."""
         w = (1 - math.cos(math.pi * min(1.0, step / self.steps))) / 2
         return (1 - w) * self.start + w * self.end
 
     @property
-    def settled(self) -> int:
-        """After `steps`."""
+    def annealing_steps(self) -> int:
+        """`steps`."""
         return self.steps
 
 
@@ -139,30 +133,30 @@ class Logistic(Schedule):
     steepness: float = 0.0025
 
     def __post_init__(self) -> None:
-        _positive(steepness=self.steepness)
+        check_positive(steepness=self.steepness)
 
     def __call__(self, step: int) -> float:
-        """end * sigmoid(steepness (t - midpoint)), without overflow."""
+        """Return end * sigmoid(steepness (t - midpoint)), computed without overflow."""
         x = self.steepness * (step - self.midpoint)
         return self.end * (1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)))
 
     @property
-    def settled(self) -> int:
-        """Where 99 % of the end is reached: x0 + log(99) / k."""
+    def annealing_steps(self) -> int:
+        """The step at which 99 % of the end is reached: x0 + log(99) / k."""
         return max(0, math.ceil(self.midpoint + math.log(99) / self.steepness))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cyclical(Schedule):
-    """`cycles` equal periods over `steps`, each rising from 0 to `end` in its first `ratio`, then level; then `end`.
+    """`cycles` equal periods over `steps`, each rising from 0 to `end` in its first `ratio`, then flat; then `end`.
 
-    With tau = mod(t, ceil(T / M)) / (T / M): value = end * min(1, tau / R). The paper counts steps from 1, we from 0.
+    With tau = mod(t, ceil(T / M)) / (T / M): value = end * min(1, tau / R). The paper counts steps from 1, here from 0.
 
     Args:
         end: the value at the top of each cycle, and after the last.
         steps: T, the length of all cycles together.
         cycles: M.
-        ratio: R, the share of a cycle in which the value rises.
+        ratio: R, the fraction of a cycle in which the value rises.
 
     Source: Fu et al., Cyclical Annealing Schedule, 2019, https://arxiv.org/abs/1903.10145, equation 6.
 
@@ -176,18 +170,18 @@ class Cyclical(Schedule):
     ratio: float = 0.5
 
     def __post_init__(self) -> None:
-        _positive(steps=self.steps, cycles=self.cycles, ratio=self.ratio)
+        check_positive(steps=self.steps, cycles=self.cycles, ratio=self.ratio)
 
     def __call__(self, step: int) -> float:
-        """The value within the cycle that `step` falls in."""
+        """Return the value within the cycle that `step` falls in."""
         if step >= self.steps:
             return self.end
         tau = (step % math.ceil(self.steps / self.cycles)) / (self.steps / self.cycles)
         return self.end * min(1.0, tau / self.ratio)
 
     @property
-    def settled(self) -> int:
-        """The top of the first cycle, where the full weight is first reached; the end if cycles have no room for it."""
+    def annealing_steps(self) -> int:
+        """The top of the first cycle, where the full weight is first reached; `steps` if cycles are too short."""
         top = math.ceil(self.steps / self.cycles * self.ratio)
         return top if top < math.ceil(self.steps / self.cycles) else self.steps
 
@@ -199,7 +193,7 @@ class ZeroLinear(Schedule):
     Args:
         end: the value after the line.
         zero: steps at 0.
-        steps: how long the line is.
+        steps: the length of the line.
 
     Source: the shape in Li et al., Optimus, 2020, https://arxiv.org/abs/2004.04092 (half a cycle at 0, a quarter
     rising, a quarter at 1).
@@ -213,15 +207,15 @@ class ZeroLinear(Schedule):
     steps: int = 1000
 
     def __post_init__(self) -> None:
-        _positive(steps=self.steps)
+        check_positive(steps=self.steps)
 
     def __call__(self, step: int) -> float:
-        """end * clip((t - zero) / steps, 0, 1)."""
+        """Return end * clip((t - zero) / steps, 0, 1)."""
         return self.end * min(1.0, max(0.0, (step - self.zero) / self.steps))
 
     @property
-    def settled(self) -> int:
-        """After the line has reached its end."""
+    def annealing_steps(self) -> int:
+        """The step at which the line reaches its end."""
         return self.zero + self.steps
 
 

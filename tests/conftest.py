@@ -1,4 +1,4 @@
-"""What tests share: small models, batches and corpora."""
+"""Fixtures of several tests: small models, batches and corpora."""
 
 import re
 from dataclasses import replace
@@ -10,7 +10,7 @@ from seqvae.cli import main
 from seqvae.config import Config
 from seqvae.data.batch import Batch
 from seqvae.training.build import build_model
-from seqvae.training.runtime import half_possible
+from seqvae.training.precision import supports_bf16
 
 VOCABULARY = 11
 SPHERICAL = {"posterior": "vmf", "prior": "sphere"}
@@ -23,18 +23,18 @@ def _small_config(**options):
         "decoder": {"name": "recurrent", "hidden": 5},
         "observation": {"name": "tokens"},
     }
-    places = [options.get(room, {}).get("name") for room in ("posterior", "prior")]
-    if places in (["vmf", None], [None, "sphere"]):  # neither goes without the other
-        options |= {room: {"name": name} | options.get(room, {}) for room, name in SPHERICAL.items()}
-    for room, part in small.items():
-        given = options.pop(room, {})
-        # The small sizes are those of the default tenant; another one comes with its own.
-        options[room] = part | given if given.get("name", part["name"]) == part["name"] else given
+    names = [options.get(place, {}).get("name") for place in ("posterior", "prior")]
+    if names in (["vmf", None], [None, "sphere"]):  # neither goes without the other
+        options |= {place: {"name": name} | options.get(place, {}) for place, name in SPHERICAL.items()}
+    for place, part in small.items():
+        given = options.pop(place, {})
+        # The small sizes are those of the default implementation; others come with their own.
+        options[place] = part | given if given.get("name", part["name"]) == part["name"] else given
     return Config.from_dict({"model": {"latent": 3, "embedding": 6} | options})
 
 
 def _small_model(*, seed=0, spread=0.5, vocabulary=VOCABULARY, labels=0, **options):
-    """A tiny model in float64 and evaluation mode, its weights wide enough for all to depend on all."""
+    """A tiny model in float64 and evaluation mode, with weights so large that all outputs depend on all inputs."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = build_model(_small_config(**options), vocabulary, labels).double().eval()
@@ -53,7 +53,7 @@ def _random_batch(lengths=(5, 1, 7, 3, 7), *, seed=0, vocabulary=VOCABULARY, lab
 
 
 def _lengthen(batch, steps, fill=0):
-    """The same sentences in a wider batch; `fill` is what stands in the padding, the old padding included."""
+    """The same sentences in a wider batch; `fill` is the value of all padding."""
     width = batch.targets.shape[1] + steps
     counts = torch.arange(width) < batch.lengths[:, None]
 
@@ -71,7 +71,7 @@ def _rows(batch, index):
 @pytest.fixture(scope="session")
 def half():
     """For tests that compute in bf16: skips them on processors that cannot."""
-    if not half_possible(torch.device("cpu")):
+    if not supports_bf16(torch.device("cpu")):
         pytest.skip("this processor has no AVX512, without which LSTM layers do not run in bf16")
 
 

@@ -17,7 +17,7 @@ WAVES = [np.sin(np.arange(n) / 2 + n)[:, None] for n in range(8, 28)]
 SPHERE = {"posterior": {"name": "vmf"}, "prior": {"name": "sphere"}}
 SMALL = {"latent": 3, "embedding": 6, "encoder": {"hidden": 4}, "decoder": {"hidden": 5}, "precision": "fp32"}
 
-# what was handed over -> what the line says of it
+# what was handed over -> what the error names
 NO_TEXT = {
     "None": (None, "None"),
     "nan": (float("nan"), "nan"),
@@ -72,7 +72,7 @@ def series():
 
 @pytest.fixture
 def line():
-    """What a call says that is refused: one line."""
+    """The error of a call that is refused, in one line."""
 
     def refuse(call, *given, match=None, **options):
         with pytest.raises(SeqVAEError, match=match) as caught:
@@ -84,11 +84,11 @@ def line():
 
 
 @pytest.mark.parametrize("wrong", NO_TEXT)
-@pytest.mark.parametrize("call", ["encode", "score", "reconstruct", "aggregate", "sequences"])
+@pytest.mark.parametrize("call", ["encode", "score", "reconstruct", "aggregate", "tokenize"])
 def test_what_is_no_sentence_is_named_with_its_place_and_type(call, wrong, model, line):
     given, what = NO_TEXT[wrong]
-    said = line(getattr(model, call), ["a b", "c", given])
-    assert said.startswith(f"sentences[2] is {what}")
+    message = line(getattr(model, call), ["a b", "c", given])
+    assert message.startswith(f"sentences[2] is {what}")
 
 
 @pytest.mark.parametrize("wrong", NO_TEXT)
@@ -98,7 +98,7 @@ def test_an_end_of_an_interpolation_that_is_no_sentence_is_named(wrong, model, l
     assert line(model.interpolate, "a", given).startswith(f"end is {what}")
 
 
-def test_a_list_of_one_sentence_as_an_end_is_told_to_be_the_sentence(model, line):
+def test_a_list_of_one_sentence_as_an_end_is_refused_with_what_to_write(model, line):
     assert "write the text alone" in line(model.interpolate, ["a"], ["b"])
 
 
@@ -134,7 +134,7 @@ def test_points_in_any_container_of_numbers_are_those_numbers(make, model, serie
     assert model.decode(given) == expected[0]
     assert all(map(np.array_equal, series.decode(given), expected[1]))
     ends = given if not isinstance(given, list) or not isinstance(given[0], list) else z
-    assert model.walk(*ends).shape == (7, 3)
+    assert model.interpolate_points(*ends).shape == (7, 3)
 
 
 @pytest.mark.parametrize("wrong", NO_POINTS)
@@ -144,7 +144,7 @@ def test_what_are_no_points_of_the_latent_space_are_refused(wrong, model, series
     line(series.decode, given, match=match)
 
 
-def test_a_distribution_in_place_of_points_is_told_to_give_its_mode(model, line):
+def test_a_distribution_in_place_of_points_is_refused_with_its_mode(model, line):
     line(model.decode, model.encode(["a b"]), match="mode")
 
 
@@ -153,8 +153,8 @@ def test_an_option_of_another_kind_or_range_is_named_with_its_value(options, mod
     ((name, value),) = options.items()
     shown = "nan" if value != value else repr(value)
     for one in (model,) if options in OF_TEXT else (model, series):
-        said = line(one.sample, **options)
-        assert name in said and shown in said
+        message = line(one.sample, **options)
+        assert name in message and shown in message
 
 
 @pytest.mark.parametrize("steps", [2.5, "7", None, 1, -3], ids=repr)
@@ -178,7 +178,7 @@ def test_options_of_an_aggregate_are_checked(options, model, line):
 
 
 @pytest.mark.parametrize("options", [{"n": "3"}, {"n": 0}, {"seed": 0.5}, {"min_confidence": "1"}], ids=str)
-def test_options_of_draws_of_an_aggregate_are_checked(options, model, line):
+def test_options_of_samples_of_an_aggregate_are_checked(options, model, line):
     found = model.aggregate(["a b", "c d", "e"], components=1)
     line(found.sample, match=next(iter(options)), **{"n": 1} | options)
 
@@ -190,7 +190,7 @@ def test_whole_numbers_of_numpy_count_as_whole_numbers(model, series):
 
 def test_an_evaluation_of_what_is_no_split_says_how_to_make_one(model, series, line):
     line(model.evaluate, ["a b"], match="a list was given where a split is expected")
-    line(series.evaluate, WAVES, match=r"write model.split\(series\)")
+    line(series.evaluate, WAVES, match=r"write model.load_corpus\(series, whole=True\).test")
 
 
 @pytest.mark.parametrize(
@@ -211,8 +211,10 @@ def test_an_interpolation_of_series_stays_on_the_sphere():
     model = SeriesVAE.fit(WAVES, max_epochs=1, **SMALL | SPHERE)
     z = model.encode(WAVES[:2]).mode
     found = model.interpolate(WAVES[0], WAVES[1], steps=5)
-    assert all(map(np.array_equal, found, model.decode(model.walk(*z, steps=5, path="slerp"))))
-    assert torch.allclose(model.walk(*z, steps=5, path=model.straight).norm(dim=1), torch.ones(5), atol=1e-5)
+    assert all(map(np.array_equal, found, model.decode(model.interpolate_points(*z, steps=5, path="slerp"))))
+    assert torch.allclose(
+        model.interpolate_points(*z, steps=5, path=model.default_path).norm(dim=1), torch.ones(5), atol=1e-5
+    )
 
 
 def test_what_config_and_python_both_have_a_default_for_is_the_same_in_both():
@@ -221,3 +223,28 @@ def test_what_config_and_python_both_have_a_default_for_is_the_same_in_both():
     shared = set(ours) & {field.name for field in dataclasses.fields(Data)}
     assert {"vocabulary_size", "max_length", "lowercase", "split_punctuation"} <= shared
     assert {name: ours[name] for name in shared} == {name: getattr(Data(), name) for name in shared}
+
+
+def test_text_and_series_have_one_protocol():
+    """The same methods with the same arguments, but for the name of what is handed over."""
+
+    def arguments(method):
+        names = list(inspect.signature(method).parameters)
+        return ["items" if name in ("sentences", "series", "sentence") else name for name in names]
+
+    def protocol(cls):
+        methods = {name: value for name, value in vars(cls).items() if not name.startswith("_")}
+        methods = {name: getattr(cls, name) for name, value in methods.items() if callable(value) or name in FACTORIES}
+        return {name: arguments(method) for name, method in methods.items()}
+
+    FACTORIES = {name for name, value in vars(TextVAE).items() if isinstance(value, classmethod)}
+    text, series = protocol(TextVAE), protocol(SeriesVAE)
+    own = {"aggregate", "tokenize"}, {"check_channels", "score_reconstructions"}
+    assert (text.keys() - series.keys(), series.keys() - text.keys()) == own
+    for name in text.keys() & series.keys():
+        one, other = ([word for word in names if word not in DECODING] for names in (text[name], series[name]))
+        assert one == other, name
+    assert {cls.unit for cls in (TextVAE, SeriesVAE)} == {"sentence", "series"}
+
+
+DECODING = {"beam"}  # what only words have

@@ -25,18 +25,18 @@ def pair():
     ours = build_model(config(EMBEDDING, HIDDEN), VOCABULARY).double().eval()
     w = plain.state_dict()
     same = {
-        "encoder.embed": "read",
+        "encoder.embed": "encoder_embedding",
         "encoder.rnn": "encoder",
         "posterior.linear": "posterior",
         "decoder.rnn": "decoder",
-        "observation.embedding": "said",
+        "observation.embedding": "decoder_embedding",
         "observation.output": "output",
     }
     state = {
-        name: w[f"{same[room]}.{last}"]
+        name: w[f"{same[part]}.{last}"]
         for name in ours.state_dict()
-        for room, last in [name.rsplit(".", 1)]
-        if room in same
+        for part, last in [name.rsplit(".", 1)]
+        if part in same
     }
     state |= {f"decoder.initial.{last}": torch.cat([w[f"first.{last}"]] * 2) for last in ("weight", "bias")}
     assert state.keys() == ours.state_dict().keys()
@@ -72,7 +72,7 @@ def test_both_have_the_same_loss(pair, x):
 def test_both_find_the_same_sentence_with_a_beam(pair):
     plain, ours = pair
     with torch.no_grad():
-        plain.output.bias[[0, 1, 3]] = -1e4  # which the package never says
+        plain.output.bias[[0, 1, 3]] = -1e4  # which the package never generates
         ours.observation.output.bias[[0, 1, 3]] = -1e4
     z = torch.randn(8, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     found = beam_search(ours, z, 3, max_length=6).tokens
@@ -81,20 +81,20 @@ def test_both_find_the_same_sentence_with_a_beam(pair):
 
 def test_the_reference_samples_until_all_have_ended(pair):
     plain, _ = pair
-    said = plain.sample(torch.zeros(4, 32, dtype=torch.float64), longest=200)
-    assert all(2 in row for row in said.tolist()) or said.shape[1] == 200
-    assert not set(itertools.chain(*said.tolist())) & {0, 1}
+    sampled = plain.sample(torch.zeros(4, 32, dtype=torch.float64), longest=200)
+    assert all(2 in row for row in sampled.tolist()) or sampled.shape[1] == 200
+    assert not set(itertools.chain(*sampled.tolist())) & {0, 1}
 
 
 def test_a_row_has_the_medians_of_both_sides_and_of_their_ratios(monkeypatch):
     found = iter([10.0, 5.0, 40.0, 10.0, 30.0, 10.0])  # ours and the reference in turn
     monkeypatch.setattr(speed, "rate", lambda work, seconds: next(found))
     pair = Pair("tokens/s", lambda: float, lambda: float, ours_flops=1e7, reference_flops=5e7)
-    row = speed.row("training", pair, rounds=3, seconds=1, limits=speed.Limits(fp32=1, bf16=2, copy=1))
+    row = speed.measure_row("training", pair, rounds=3, seconds=1, limits=speed.Limits(fp32=1, bf16=2, copy=1))
     assert row == "| training | tokens/s | 30 | 10 | 3.00 | 2.00 to 4.00 | 15% | 50% |"
 
 
 def test_a_row_without_a_reference_leaves_its_cells_empty(monkeypatch):
     monkeypatch.setattr(speed, "rate", lambda work, seconds: 1234.0)
-    row = speed.row("information", Pair("sentences/s", lambda: float), 2, 1, speed.Limits(1, 1, 1))
+    row = speed.measure_row("information", Pair("sentences/s", lambda: float), 2, 1, speed.Limits(1, 1, 1))
     assert row == "| information | sentences/s | 1,234 |  |  |  |  |  |"

@@ -2,22 +2,26 @@
 
 import dataclasses
 import json
+import re
 import tomllib
 
 import numpy as np
 import pytest
 import torch
 
-from seqvae.config import Config, Data, Model, Objective, Training, completed, to_toml
+from seqvae.config import Config, Data, Model, Objective, Training, complete, resolve, to_toml
 from seqvae.errors import ConfigError
-from seqvae.pretrained import config_of
+from seqvae.pretrained import build_config
 from seqvae.training.build import resolve_all
 
 FULL = {
     "corpus": "some file.txt",
     "data": {"column": "täxt", "tokenizer": "bpe", "vocabulary_size": 500, "lowercase": False, "max_length": 30},
     "model": {"latent": 7, "encoder": {"cell": "gru", "layers": 2}, "noise": {"rate": 0.25}, "share_embedding": True},
-    "objective": {"divergence": {"free_bits": 4.0, "floor": "total"}, "weight": {"name": "cyclical", "cycles": 3}},
+    "objective": {
+        "divergence": {"free_bits": 4.0, "free_bits_per": "total"},
+        "weight": {"name": "cyclical", "cycles": 3},
+    },
     "training": {"seed": 9, "max_epochs": 2, "max_minutes": 0.5, "learning_rate": 1e-5, "trackers": ["a", "b"]},
 }
 
@@ -105,7 +109,6 @@ def test_a_value_out_of_range_is_refused_by_the_name_of_its_option(group, option
         ("model", "latent", "many"),
         ("model", "latent", 2.5),
         ("model", "latent", None),
-        ("model", "encoder", "recurrent"),
         ("model", "encoder", 7),
         ("objective", "weight", 0.5),
         ("training", "batch_size", "big"),
@@ -126,13 +129,31 @@ def test_a_section_that_is_no_table_is_refused_by_its_name(values):
 
 
 def test_options_of_a_part_keep_the_name_and_the_other_options_of_the_default():
-    config = Config.from_dict({"objective": {"weight": {"end": 0.5}}})
+    config = resolve(Config.from_dict({"objective": {"weight": {"end": 0.5}}}))
     assert config.objective.weight == {**Objective().weight, "end": 0.5}
 
 
-def test_another_tenant_takes_none_of_the_options_of_the_default():
+@pytest.mark.parametrize(
+    "options", [{}, {"kind": "ae"}, {"kind": "lm"}, {"target_kl": 5.0}, {"observation": {"name": "frames"}}], ids=str
+)
+def test_a_configuration_is_resolved_purely_and_once_for_all(options):
+    config = build_config({"encoder": {"layers": 2}, **options})
+    before = config.to_dict()
+    whole = resolve(config)
+    assert config.to_dict() == before and resolve(whole) == whole
+    assert whole.model.encoder == {"name": "recurrent", "layers": 2}
+    for group in (whole.model, whole.objective):
+        assert all("name" in part for part in vars(group).values() if isinstance(part, dict))
+
+
+def test_a_part_may_be_its_name_alone():
+    assert Model(prior="mixture").prior == {"name": "mixture"}
+    assert resolve(Config(objective=Objective(weight="linear"))).objective.weight == Objective().weight
+
+
+def test_another_implementation_takes_none_of_the_options_of_the_default():
     default = {"name": "linear", "steps": 9}
-    assert completed({"name": "constant", "end": 2.0}, default) == {"name": "constant", "end": 2.0}
+    assert complete({"name": "constant", "end": 2.0}, default) == {"name": "constant", "end": 2.0}
 
 
 def test_two_configurations_of_the_same_groups_leave_them_alone_and_are_independent():
@@ -141,7 +162,7 @@ def test_two_configurations_of_the_same_groups_leave_them_alone_and_are_independ
     before = json.dumps({name: dataclasses.asdict(group) for name, group in groups.items()})
     plain = Config(**groups)
     for options in ({"kind": "lm"}, {"kind": "ae"}, {"target_kl": 5.0}):
-        assert Config(**groups, **options) != plain
+        assert resolve(Config(**groups, **options)) != resolve(plain)
     assert json.dumps({name: dataclasses.asdict(group) for name, group in groups.items()}) == before
     one, other = Config(**groups), Config(**groups)
     assert one == other == plain
@@ -175,7 +196,7 @@ def test_a_part_given_as_a_dictionary_is_not_kept_as_that_dictionary():
     ids=str,
 )
 def test_numbers_of_numpy_and_torch_are_numbers(options, value):
-    config, (name, given) = resolve_all(config_of(options)), *options.items()
+    config, (name, given) = resolve_all(build_config(options)), *options.items()
     found = next(getattr(c, name) for c in (config, config.data, config.model, config.training) if hasattr(c, name))
     found = found[next(iter(given))] if isinstance(given, dict) else found
     assert found == value and type(found) is type(value)
@@ -192,7 +213,7 @@ TABLE = np.arange(99).reshape(9, 11)
         *[({"learning_rate": value}, "a number") for value in (True, None, "8", [8.0], TABLE)],
         *[({"exact_length": value}, "true or false") for value in (1, None, "yes")],
         *[({"trackers": value}, "a list of texts") for value in ("wandb", [1], {"wandb": 1})],
-        *[({"encoder": value}, "a table") for value in ("recurrent", ["recurrent"], 3, None, TABLE)],
+        *[({"encoder": value}, "a table") for value in (["recurrent"], 3, None, TABLE, len, lambda: 3)],
         *[({"encoder": {"hidden": value}}, "a whole number") for value in (True, None, 8.0, [8], TABLE, "a\nb")],
         *[({"encoder": {"dropout": value}}, "a number") for value in (True, None, [0.1], TABLE)],
         *[({"encoder": {"bidirectional": value}}, "true or false") for value in (2, None, [True], TABLE)],
@@ -202,13 +223,13 @@ TABLE = np.arange(99).reshape(9, 11)
         *[({"kind": value}, "known: ae, lm, vae") for value in (None, 3, ["vae"], TABLE)],
         *[({"tokenizer": value}, "known: bpe, char, word") for value in (None, 3, ["word"])],
         *[({"target_kl": value}, "a number") for value in ("8", True, [8], TABLE)],
-        *[({"target_by": value}, "known: capacity") for value in (None, 3)],
+        *[({"target_by": value}, "known: controller, minimum-rate") for value in (None, 3)],
     ],
-    ids=lambda value: " ".join(str(value).split())[:40],
+    ids=lambda value: re.sub(r" at 0x\w+", "", " ".join(str(value).split()))[:40],
 )
 def test_a_value_of_python_that_cannot_be_is_refused_in_one_line(options, expected):
     with pytest.raises(ConfigError, match=expected) as caught:
-        resolve_all(config_of(options))
+        resolve_all(build_config(options))
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from seqvae.cli import main
-from seqvae.commands import training
+from seqvae.cli import main, train
 
 # For `seqvae compare` (see test_recipes.py), and for series.
 OTHERS = ("baselines.toml", "remedies.toml", "frontier.toml", "curves.toml")
@@ -33,7 +32,7 @@ def resolved(tmp_path, monkeypatch):
             found.append(config)
             raise Enough
 
-        monkeypatch.setattr(training, "trained", stop)
+        monkeypatch.setattr(train, "run_training", stop)
         with pytest.raises(Enough):
             main(["train", "grammar", "--config", str(path)])
         return found[0].to_dict()
@@ -70,7 +69,7 @@ def test_a_recipe_names_its_source_and_its_command():
 @pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_a_recipe_trains(path, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "SHOWN", 50)  # what is scored at the end is not the matter here
+    monkeypatch.setattr(train, "SCORED", 50)  # what is scored at the end is not the matter here
     main(["train", "grammar", "--config", str(path), "--max-minutes", "1", "--output", str(tmp_path / "model")])
     facts = json.loads((tmp_path / "model" / "config.json").read_text())
     assert facts["facts"]["update"] > 1 and math.isfinite(facts["facts"]["scores"]["elbo"])

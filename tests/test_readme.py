@@ -11,7 +11,7 @@ import pytest
 
 import seqvae
 from seqvae.cli import app
-from seqvae.cli.arguments import recipe, stream_last
+from seqvae.cli.shared import move_stream_last, read_recipe
 from seqvae.config import Config
 from seqvae.reports.comparison.recipes import Budget, plan
 from seqvae.training.build import resolve_all
@@ -67,8 +67,8 @@ def test_every_command_is_understood(monkeypatch):
     ours = [words[1:] for words in commands if words and words[0] == "seqvae"]
     assert len(ours) > 5
     for words in ours:
-        monkeypatch.setattr(app, "config", recipe(words))
-        app.parse_args(stream_last(words), exit_on_error=False, print_error=False)
+        monkeypatch.setattr(app, "config", read_recipe(words))
+        app.parse_args(move_stream_last(words), exit_on_error=False, print_error=False)
     assert all(words[0] in ("seqvae", "pip", "python", "pytest") for words in commands if words)
     assert os.path.isfile("train.py")
 

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from seqvae import SeriesVAE, TextVAE
+from seqvae import SeriesVAE, TextVAE, load
 from seqvae.cli import main
+from seqvae.data.batch import Batch
 from seqvae.data.series.corpus import load_series
 from seqvae.errors import CheckpointError, ConfigError, CorpusError
-from seqvae.evaluation.probes import linear_r2, track
-from seqvae.model.frame_decoding import Unrolled
-from seqvae.series_vae import opened, picture
+from seqvae.evaluation.probes import compare_reconstructions, linear_r2
+from seqvae.model.frame_decoding import GeneratedSeries
+from seqvae.series_vae import draw_line
 
 SMALL = {
     "latent": 3,
@@ -74,7 +75,7 @@ def test_a_saved_and_loaded_model_gives_the_same_bits(model, tmp_path):
     assert "SeriesVAE.from_pretrained" in (tmp_path / "again" / "README.md").read_text()
 
 
-def test_means_and_deviations_are_those_of_the_training_series(model, file):
+def test_means_and_standard_deviations_are_those_of_the_training_series(model, file):
     mean, std = load_series(file).moments
     scaler = model.frames.scaler
     assert scaler.mean.tolist() == mean.tolist() and scaler.std.tolist() == std.tolist()
@@ -92,7 +93,7 @@ def test_series_keep_their_shape_through_encode_and_decode(model):
 
 
 def test_the_score_is_an_upper_bound_of_the_same_units(model):
-    split = model.split(waves())
+    split = model.load_corpus(waves(), whole=True).test
     scores = model.evaluate(split, samples=20, refined=5)
     nll = -float(model.score(waves(), samples=20).mean())
     assert scores.nll == pytest.approx(nll, rel=1e-6) and scores.nll <= -scores.elbo + 0.5
@@ -130,15 +131,14 @@ def test_the_variance_can_be_fixed_or_given_by_the_features(variance):
 def test_transformers_read_and_write_series_too():
     part = {"name": "transformer", "width": 8, "heads": 2, "hidden": 8, "layers": 1}
     model = SeriesVAE.fit(waves(), max_epochs=1, **SMALL | {"encoder": part, "decoder": part})
-    z = model.prior_draws(5, seed=0)
-    found = model.unrolled(z, temperature=1.0, seed=1)
-    row = max(range(5), key=lambda i: len(found.series[i]))
-    batch = model.split([found.series[row]]).batch([0])
-    if not found.ended[row]:
-        batch = type(batch).of_frames([found.series[row]], longest=len(found.series[row]))
+    z = model.sample_prior(5, seed=0)
+    found = model.generate(z, temperature=1.0, seed=1)
+    row = max(range(5), key=lambda i: len(found[i].frames))
+    frames = found[row].frames
+    batch = Batch.of_frames([frames], longest=None if found[row].ended else len(frames))
     with torch.no_grad():
         expected = float(model.model.log_prob(batch, z[row : row + 1]).sum())
-    assert float(found.log_prob[row]) == pytest.approx(expected, abs=1e-3)
+    assert found[row].log_prob == pytest.approx(expected, abs=1e-3)
 
 
 def test_wrong_series_are_refused(model):
@@ -159,7 +159,7 @@ def test_a_model_of_one_kind_is_not_loaded_as_the_other(folder, tmp_path):
     TextVAE.fit(sentences, output=tmp_path / "text", max_epochs=1, **SMALL)
     with pytest.raises(CheckpointError, match="TextVAE"):
         SeriesVAE.from_pretrained(tmp_path / "text")
-    assert isinstance(opened(folder), SeriesVAE) and isinstance(opened(tmp_path / "text"), TextVAE)
+    assert isinstance(load(folder), SeriesVAE) and isinstance(load(tmp_path / "text"), TextVAE)
 
 
 def test_text_is_not_observed_as_frames():
@@ -170,26 +170,26 @@ def test_text_is_not_observed_as_frames():
 # -- scores of reconstructions ----------------------------------------------------------------------------------------
 
 
-def test_tracking_by_hand():
+def test_scores_of_reconstructions_by_hand():
     original = [np.array([[0.0], [2.0]]), np.array([[4.0]])]
-    same = Unrolled(original, [False, False], torch.zeros(2))
-    half = Unrolled([np.array([[0.0], [1.0]]), np.array([[4.0]])], [False, False], torch.zeros(2))
-    free = Unrolled([np.zeros((5, 1)), np.zeros((1, 1))], [True, True], torch.zeros(2))
+    same = GeneratedSeries(original, [False, False], torch.zeros(2))
+    half = GeneratedSeries([np.array([[0.0], [1.0]]), np.array([[4.0]])], [False, False], torch.zeros(2))
+    free = GeneratedSeries([np.zeros((5, 1)), np.zeros((1, 1))], [True, True], torch.zeros(2))
     mean, std = np.array([2.0]), np.array([1.0])
-    assert track(original, same, same, mean, std).r2 == 1
-    found = track(original, half, free, mean, std)
+    assert compare_reconstructions(original, same, same, mean, std).r2 == 1
+    found = compare_reconstructions(original, half, free, mean, std)
     assert found.r2 == pytest.approx(1 - 1 / 8) and found.length_error == 1.5  # squares 4 + 0 + 4; 3 and 0 frames off
 
 
-def test_factors_that_means_know_nothing_of_have_no_r2():
+def test_factors_that_the_means_do_not_hold_have_no_r2():
     g = torch.Generator().manual_seed(0)
     z, y = torch.randn(400, 3, generator=g), torch.randn(400, generator=g)
     assert linear_r2(z, (z[:, 0] * 2 + 1).tolist()) > 0.999
     assert -0.1 < linear_r2(z, y.tolist()) < 0.05
 
 
-def test_a_picture_of_a_constant_is_level():
-    assert picture(np.ones((3, 1))) == "▁▁▁" and picture(np.zeros((0, 1))) == "(no frame)"
+def test_a_constant_is_drawn_as_a_level_line():
+    assert draw_line(np.ones((3, 1))) == "▁▁▁" and draw_line(np.zeros((0, 1))) == "(no frame)"
 
 
 # -- commands ---------------------------------------------------------------------------------------------------------
@@ -209,9 +209,9 @@ def test_the_story_of_series_through_the_commands(file, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert "nats/series" in err and "autoregression" in out and "r2" in out and "sentence" not in out
     main(["sample", folder, "-n", "4", "--seed", "1", "--output", str(tmp_path / "s.npz"), "--json"])
-    drawn = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    generated = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     stored = np.load(tmp_path / "s.npz")
-    assert np.allclose(stored["values"], np.concatenate([np.array(one["frames"]).reshape(-1, 2) for one in drawn]))
+    assert np.allclose(stored["values"], np.concatenate([np.array(one["frames"]).reshape(-1, 2) for one in generated]))
     main(["reconstruct", folder, str(file), "--output", str(tmp_path / "r.npz"), "--plot", str(tmp_path / "r.png")])
     assert (tmp_path / "r.png").stat().st_size > 1000 and len(np.load(tmp_path / "r.npz")["lengths"]) == 60
     main(["encode", folder, str(file), "--output", str(tmp_path / "z.npy")])
@@ -225,13 +225,13 @@ def test_the_story_of_series_through_the_commands(file, tmp_path, capsys):
     main(
         [
             *words(f"evaluate {folder} --samples 5 --refine 3 --label-column size"),
-            *words(f"--plot {tmp_path / 'o.svg'} --json {tmp_path / 'e.json'}"),
+            *words(f"--plot {tmp_path / 'o.svg'} --output {tmp_path / 'e.json'}"),
         ]
     )
     out = capsys.readouterr().out
     assert "size" in out and "sentence" not in out and (tmp_path / "o.svg").exists()
     scores = json.loads((tmp_path / "e.json").read_text())
-    assert scores["nll_per_frame"] and scores["floors"]["gaussian"] and set(scores["probes"]) == {"size"}
+    assert scores["nll_per_frame"] and scores["baselines"]["gaussian"] and set(scores["probes"]) == {"size"}
     main(["evaluate", folder, str(file), "--samples", "2", "--refine", "0"])  # a file that is the training's own
     main(["diagnose", folder])
     main(["describe", folder])
@@ -239,28 +239,28 @@ def test_the_story_of_series_through_the_commands(file, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ("sample {m}", "--output FILE.npz"),
-        ("sample {m} --json --beam 3", "--beam belongs to models of text"),
-        ("sample {m} --json --from aggregate", "--from belongs to models of text"),
+        ("sample {m} --json --beam 3", "--beam does not apply to a model of series"),
+        ("sample {m} --json --from aggregate", "--from does not apply to a model of series"),
         ("sample {m} --json --temperature -1", "temperature"),
         ("sample {m} --output s.txt", "ends in .npz"),
         ("sample {m} --plot no-such-folder/s.png", "there is no folder"),
         ("sample {m} --plot s.txt", "ends in .png"),
         ("reconstruct {m} no-such.npz --json", "no corpus"),
-        ("evaluate {m} --text", "--text belongs to models of text"),
+        ("evaluate {m} --text", "--text does not apply to a model of series"),
         ("evaluate {m} --label-column no", "no column 'no'"),
         ("evaluate {m} --label-column name", "holds no numbers"),
         ("evaluate {m} curves", "frames have 1 channels"),
-        ("steer {m} x --column a --attribute b", "model of series"),
-        ("steer {m} --column a --attribute b", "model of series"),
+        ("steer {m} x --label-column a --attribute b", "model of series"),
+        ("steer {m} --label-column a --attribute b", "model of series"),
         ("compare {m} {m}", "model of series"),
     ],
 )
-def test_what_cannot_be_done_with_series_is_refused(arguments, said, folder, refused, tmp_path, monkeypatch):
+def test_what_cannot_be_done_with_series_is_refused(arguments, message, folder, refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert said in refused(*arguments.format(m=folder).split())
+    assert message in refused(*arguments.format(m=folder).split())
 
 
 def test_a_comparison_of_recipes_refuses_series(refused, tmp_path):
@@ -273,8 +273,10 @@ def test_the_options_of_series_are_refused_for_text(refused, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     sentences = [f"a {one} b {two}" for one in "cdefgh" for two in "ijklmn"]
     TextVAE.fit(sentences, output=tmp_path / "text", max_epochs=1, **SMALL)
-    assert "models of series" in refused("sample", tmp_path / "text", "--output", "s.npz")
-    assert "models of series" in refused("evaluate", tmp_path / "text", "--plot", "s.png")
+    assert "--output does not apply to a model of sentences" in refused(
+        "sample", tmp_path / "text", "--output", "s.npz"
+    )
+    assert "--plot does not apply to a model of sentences" in refused("evaluate", tmp_path / "text", "--plot", "s.png")
 
 
 def test_series_given_to_a_model_of_text_are_refused(refused, tmp_path):

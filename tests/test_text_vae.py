@@ -113,7 +113,7 @@ def test_every_kind_of_tokens_trains(tokenizer):
 # -- sample, encode, decode, reconstruct, interpolate ------------------------------------------------------------------
 
 
-def test_sample_gives_so_many_sentences(model):
+def test_sample_gives_n_sentences(model):
     texts = model.sample(5, temperature=0.8, seed=1)
     assert len(texts) == 5 and all(isinstance(text, str) for text in texts)
 
@@ -150,11 +150,11 @@ def test_encoding_more_than_go_at_a_time_keeps_their_order(model):
     torch.testing.assert_close(q.mean, model.encode(SENTENCES).mean.repeat(20, 1), rtol=1e-5, atol=1e-6)
 
 
-def test_decode_says_one_sentence_for_each_point(model):
+def test_decode_gives_one_sentence_for_each_point(model):
     assert len(model.decode(torch.randn(3, 4))) == 3
 
 
-def test_decoding_is_greedy_unless_told_otherwise(model):
+def test_decoding_is_greedy_by_default(model):
     z = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
     assert model.decode(z) == model.decode(z) == model.decode(z, temperature=0.0)
     assert model.decode(z, temperature=2.0, seed=1) != model.decode(z)
@@ -179,7 +179,7 @@ def test_the_ends_of_an_interpolation_are_the_reconstructions(path, steps, model
 
 
 @pytest.mark.parametrize(("options", "word"), [({"path": "liner"}, "linear"), ({"steps": 1}, "2")])
-def test_a_path_that_cannot_be_walked_is_refused(options, word, model):
+def test_a_path_that_is_none_is_refused(options, word, model):
     with pytest.raises(ConfigError, match=word):
         model.interpolate("a", "b", **options)
 
@@ -204,7 +204,7 @@ def test_a_score_is_one_finite_negative_number_for_each_sentence(model):
 
 
 def test_scores_are_in_the_order_given_whatever_the_lengths(model):
-    # The draws of a sentence are a function of the seed and the sentence, so its score is too, wherever it stands.
+    # The samples of z are a function of the seed and the sentence, so its score is too, at any place in the list.
     short, middle, long = "a", SENTENCES[0], SENTENCES[3] + " " + SENTENCES[5]
     score = model.score([middle, long, short], samples=3)
     for place, text in enumerate([middle, long, short]):
@@ -240,7 +240,7 @@ def test_a_string_instead_of_a_list_is_refused_with_what_to_write(method, model)
 
 
 @pytest.mark.parametrize("method", ["encode", "reconstruct", "score"])
-def test_no_sentence_at_all_is_told_in_one_line(method, model):
+def test_no_sentence_at_all_is_refused_in_one_line(method, model):
     with pytest.raises(SeqVAEError, match="no sentence"):
         getattr(model, method)([])
 
@@ -255,14 +255,14 @@ def test_any_iterable_of_sentences_will_do(sentences, model):
 # -- save, load, push --------------------------------------------------------------------------------------------------
 
 
-def test_a_saved_and_loaded_model_says_and_scores_the_same(model, tmp_path):
+def test_a_saved_and_loaded_model_samples_and_scores_the_same(model, tmp_path):
     model.save_pretrained(tmp_path)
     loaded = TextVAE.from_pretrained(str(tmp_path))
     assert loaded.sample(4, seed=3) == model.sample(4, seed=3)
     assert torch.equal(loaded.score(SENTENCES[:4], samples=5), model.score(SENTENCES[:4], samples=5))
 
 
-def test_the_card_tells_the_corpus_the_sizes_and_samples(model, tmp_path):
+def test_the_card_has_the_corpus_the_sizes_and_samples(model, tmp_path):
     model.save_pretrained(tmp_path)
     card = (tmp_path / "README.md").read_text()
     parameters = sum(parameter.numel() for parameter in model.model.parameters())

@@ -1,5 +1,6 @@
-"""The command line: names, types and help of every option. The work is in `seqvae.commands`, imported when it is due,
-so that `seqvae --help` answers without torch.
+"""The command line: a file for each verb, with its options and its work.
+
+What needs torch is imported by the functions that work, so that `seqvae --help` answers without it.
 """
 
 import errno
@@ -11,24 +12,23 @@ from typing import Any
 
 import cyclopts
 
-from seqvae.cli import comparing, generating, measuring, steering, training  # noqa: F401  their commands join the application
-from seqvae.cli.arguments import recipe, stream_last
-from seqvae.cli.shared import app
+from seqvae.cli import compare, evaluate, generate, steer, train  # noqa: F401  their commands join the application
+from seqvae.cli.shared import app, move_stream_last, read_recipe
 from seqvae.cli.streams import drop_streams, open_streams, report_escapes
 from seqvae.errors import SeqVAEError, UnknownWordsWarning
 from seqvae.training.machine import share_cores
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command; a user's mistake is one line on standard error and exit code 2."""
+    """Run a command; a user error is one line on standard error and exit code 2."""
     open_streams()
     unknown: list[str] = []
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UnknownWordsWarning)
-            warnings.showwarning = partial(_warned, unknown, warnings.showwarning)
-            code = _code(sys.argv[1:] if arguments is None else arguments)
-        for line in dict.fromkeys([] if code else unknown):  # where the command fails, its cause is all there is to say
+            warnings.showwarning = partial(_collect, unknown, warnings.showwarning)
+            code = _run(sys.argv[1:] if arguments is None else arguments)
+        for line in dict.fromkeys([] if code else unknown):  # where the command fails, only its cause is reported
             print(f"warning: {line}", file=sys.stderr)
         if line := report_escapes():
             print(f"seqvae: {line}", file=sys.stderr)
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(code)
 
 
-def _warned(
+def _collect(
     unknown: list[str],
     usual: Callable[..., None],
     message: Warning | str,
@@ -55,16 +55,16 @@ def _warned(
         usual(message, category, *place, **more)
 
 
-def _code(arguments: list[str]) -> int:
-    """Run the command; the code to exit with."""
+def _run(arguments: list[str]) -> int:
+    """Run the command, and return the code to exit with."""
     try:
-        _run(arguments)
+        _parse_and_run(arguments)
         sys.stdout.flush()
     except SeqVAEError as error:
         print(f"seqvae: {error}", file=sys.stderr)
         return 2
     except cyclopts.CycloptsError as error:
-        print(f"seqvae: {_sentence(error)}", file=sys.stderr)
+        print(f"seqvae: {_describe(error)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `seqvae sample ... | head`
         drop_streams()
@@ -79,20 +79,20 @@ def _code(arguments: list[str]) -> int:
     return 0
 
 
-def _sentence(error: cyclopts.CycloptsError) -> str:
-    """What is wrong with the arguments, in one line."""
+def _describe(error: cyclopts.CycloptsError) -> str:
+    """Describe what is wrong with the arguments, in one line."""
     if isinstance(error, cyclopts.UnusedCliTokensError) and error.unused_tokens:
         return f"unexpected argument {error.unused_tokens[0]!r}: write text that has spaces between quotes"
     return " ".join(str(error).split())
 
 
-def _run(arguments: list[str]) -> None:
+def _parse_and_run(arguments: list[str]) -> None:
     share_cores()
-    app.config = recipe(arguments)
+    app.config = read_recipe(arguments)
     if arguments[:1] in ([], ["--help"], ["-h"]):
         app.help_format = "plaintext"  # a list of commands has no more, and reading Markdown takes a third of its time
-    app(stream_last(arguments), exit_on_error=False, print_error=False)
+    app(move_stream_last(arguments), exit_on_error=False, print_error=False)
     if arguments[:1] == ["train"] and {"--help", "-h"} & set(arguments):
-        from seqvae.training.build import parts_help
+        from seqvae.training.build import format_parts
 
-        print(parts_help())
+        print(format_parts())

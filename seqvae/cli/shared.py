@@ -1,36 +1,135 @@
-"""The application, and the options that several of its commands have."""
+"""The application, the options that several of its commands have, and what happens to a command line before parsing."""
 
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import cyclopts
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 import seqvae
+from seqvae.config import Model, Objective, Part, complete
+from seqvae.errors import ConfigError
 
 SEED = cyclopts.validators.Number(gte=0, lt=2**63)
 AT_LEAST_ONE = Parameter(validator=cyclopts.validators.Number(gte=1))
-Folder = Annotated[str, Parameter(help="A model folder, or OWNER/NAME on the Hugging Face hub.")]
-Json = Annotated[bool, Parameter(negative="", help="One JSON object a line instead of plain text.")]
-Label = Annotated[str | None, Parameter(help="The label of the sentences, for a model trained with --label-column.")]
+FLAT = Parameter(name="*")  # the options of a dataclass, without its name before theirs
+SWITCH = Parameter(negative="")
+Folder = Annotated[str, Parameter(help="a model folder, or OWNER/NAME on the Hugging Face hub.")]
+Json = Annotated[bool, Parameter(negative="", help="print JSON instead of plain text: one object a line.")]
+Label = Annotated[str | None, Parameter(help="the label of the sentences, for a model trained with --label-column.")]
 LabelColumn = Annotated[
-    str | None, Parameter(help="The column of a table that holds their labels, in place of one --label for all.")
+    str | None, Parameter(help="the column of a table that holds the labels, in place of one --label for all.")
 ]
-Output = Annotated[
-    Path | None, Parameter(help="Of a model of series: the .npz file to write, with all frames as `values`, `lengths`.")
-]
-Plot = Annotated[
-    Path | None, Parameter(help="Of a model of series: a picture to draw (.png, .svg, .pdf). Needs the extra `plot`.")
-]
+Column = Annotated[str | None, Parameter(help="the column of a table that holds the sentences (or series).")]
 Seed = Annotated[
-    int | None, Parameter(validator=SEED, help="The same seed gives the same text; by default a new one each time.")
+    int | None,
+    Parameter(validator=SEED, help="of all random numbers: the same seed gives the same result; default a new one."),
 ]
+FixedSeed = Annotated[int, Parameter(validator=SEED, help="of all random numbers.")]
 
 app = cyclopts.App(
     name="seqvae",
     version=seqvae.__version__,
-    help="Variational autoencoders of sentences: train on a text file, sample from the prior, interpolate, measure.",
+    help="Variational autoencoders of sentences: train on a text file, sample from the prior, interpolate, evaluate.",
     help_format="markdown",
     result_action="return_value",
     default_parameter=Parameter(consume_multiple=False, negative_iterable=()),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writing:
+    """Where generated sentences or series are written.
+
+    Attributes:
+        output: for a model of series, the .npz file to write, with all frames as `values`, and `lengths`.
+        plot: for a model of series, the picture to draw (.png, .svg, .pdf). Needs the extra `plot`.
+        json: print JSON instead of plain text, one object a line.
+    """
+
+    output: Path | None = None
+    plot: Path | None = None
+    json: Annotated[bool, SWITCH] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Density:
+    """What z is sampled from.
+
+    Attributes:
+        source: `prior`, or `aggregate`, a density fitted to the posteriors of up to 10,000 training sentences, which
+            has fewer holes. With --json each sentence then has its `confidence`, log q(z) in nats, and the fraction of
+            held-out sentences in less likely places.
+        density: of the aggregate: one `gaussian`, a `mixture` of them (the default), or a `flow`, which needs
+            `pip install 'seqvae[flows]'`.
+        components: Gaussians of that mixture, by default 10, or fewer if there are few sentences.
+        min_confidence: from 0 to 1: sample z again where it is less likely than this quantile of held-out sentences.
+        corpus: sentences to fit to, if not those that the model was trained on.
+        column: the column of a table that holds the sentences.
+    """
+
+    source: Annotated[Literal["prior", "aggregate"], Parameter(name="--from")] = "prior"
+    density: Literal["gaussian", "mixture", "flow"] | None = None
+    components: Annotated[int | None, AT_LEAST_ONE] = None
+    min_confidence: float | None = None
+    corpus: str | None = None
+    column: str | None = None
+
+
+def list_given(options: Any) -> dict[str, Any]:
+    """List the options of a dataclass that were given another value than their default."""
+    return {f.name: value for f in fields(options) if (value := getattr(options, f.name)) != f.default}
+
+
+# -- before a command line is parsed ----------------------------------------------------------------------------------
+
+
+def move_stream_last(arguments: list[str]) -> list[str]:
+    """Put `-` (standard input) behind a `--`, since elsewhere it would be taken for an option."""
+    if "-" not in arguments or "--" in arguments:
+        return arguments
+    return [*(argument for argument in arguments if argument != "-"), "--", "-"]
+
+
+def read_recipe(arguments: list[str]) -> tuple[Callable[..., None], ...]:
+    """Read the file that --config names, as further arguments that yield to those of the command line."""
+    for i, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name == "--config":
+            if not (value := value or "".join(arguments[i + 1 : i + 2])):
+                continue  # cyclopts reports that the option needs a value
+            path = Path(value)
+            if not path.is_file():
+                raise ConfigError(f"--config {path}: there is no such file; expected a TOML file with options")
+            try:
+                values = tomllib.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"--config {path} cannot be read as TOML: {error}") from None
+            return MergeParts(values, str(path)), cyclopts.config.Toml(path, use_commands_as_keys=False)
+    return ()
+
+
+@dataclass(frozen=True)
+class MergeParts:
+    """The options of a file for parts of which the command line names others; cyclopts alone would drop them."""
+
+    values: dict[str, Any]
+    source: str
+
+    def __call__(self, app: cyclopts.App, commands: tuple[str, ...], arguments: cyclopts.ArgumentCollection) -> None:
+        """Add the file's options to those parts of which the command line names some."""
+        for group, defaults in (("model", Model()), ("objective", Objective())):
+            for part, default in vars(defaults).items():
+                argument, tables = arguments.get(f"--{group}.{part}"), self.values.get(group)
+                table = tables.get(part) if isinstance(tables, dict) else None
+                if argument is not None and isinstance(default, dict) and isinstance(table, dict):
+                    self._merge(argument, table, default)
+
+    def _merge(self, argument: cyclopts.Argument, table: Part, default: Part) -> None:
+        given = {token.keys[0]: token.value for token in argument.tokens if token.keys}
+        whole = complete(given, complete(table, default))
+        for key in (key for key in table if given and key in whole and key not in given):
+            argument.append(Token(keyword=key, value=str(table[key]), source=self.source, keys=(key,)))

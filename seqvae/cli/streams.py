@@ -5,19 +5,19 @@ import io
 import os
 import sys
 
-ERRORS = "seqvae.escaped"  # the name of how characters are written that an encoding has not
+ERRORS = "seqvae.escaped"  # the error handler that escapes characters that an encoding lacks
 
-MOST = 9  # pieces of these that are remembered
+MOST = 9  # escaped pieces that are remembered, at most
 
-_lost: list[str] = []  # characters that were written escaped
+_escaped: list[str] = []
 
 
 def open_streams() -> None:
     """Make every stream one that can be written to or read from, whatever the text.
 
-    A closed one becomes the empty device; characters that the encoding has not are written escaped, as `\\u65e5`.
+    A closed one becomes the null device; characters that the encoding lacks are written escaped, as `\\u65e5`.
     """
-    _lost.clear()
+    _escaped.clear()
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  it stays open to the end
@@ -27,13 +27,13 @@ def open_streams() -> None:
 
 
 def drop_streams() -> None:
-    """Let what is still to be written go nowhere: nobody reads it, or there is no room."""
+    """Discard what is still to be written: nobody reads it, or the disk is full."""
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  or Python tries once more at its end
 
 
 def report_escapes() -> str:
     """Return one line on what was written escaped and how to write it as it is; empty if nothing was."""
-    whole = [character for character in "".join(_lost) if not "\ud800" <= character <= "\udfff"]  # these are in none
+    whole = [character for character in "".join(_escaped) if not "\ud800" <= character <= "\udfff"]  # no surrogates
     if not whole:
         return ""
     names = {stream.encoding for stream in (sys.stdout, sys.stderr) if "utf" not in (stream.encoding or "utf").lower()}
@@ -43,10 +43,10 @@ def report_escapes() -> str:
     )
 
 
-def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
-    if isinstance(error, UnicodeEncodeError) and len(_lost) < MOST:
-        _lost.append(error.object[error.start : error.end])
+def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
+    if isinstance(error, UnicodeEncodeError) and len(_escaped) < MOST:
+        _escaped.append(error.object[error.start : error.end])
     return codecs.backslashreplace_errors(error)
 
 
-codecs.register_error(ERRORS, _escaped)
+codecs.register_error(ERRORS, _escape)

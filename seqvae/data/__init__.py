@@ -1,1 +1,1 @@
-"""What comes before the model: text and series as batches. Nothing here knows a model."""
+"""What comes before the model: corpora of text and of series, as batches. Nothing here knows a model."""

@@ -1,11 +1,11 @@
-"""Batch: what is read, what is fed, what must be said.
+"""Batch: the encoder's input, the decoder's inputs and its targets.
 
-A sentence enters as a *sequence*: the ids of its tokens, then `END`. A sentence that was cut at the maximum length has
-no `END`, so nothing ever trains or scores an end that the text does not have.
+A sentence is a *sequence*: the ids of its tokens, then `END`. A sentence that was truncated at the maximum length has
+no `END`, so that no end is trained or scored that the text does not have.
 
-A real-valued series enters likewise: its frames, then an end unless it was cut. A step of it has 1 + F channels, the
-border and the frame: border 0 and the frame, or border 1 and zeros. The end is such a border, and so are the start that
-is fed first, and the padding.
+A real-valued series likewise: its frames, then an end unless it was truncated. A step of it has 1 + F channels, the
+border and the frame: border 0 and the frame, or border 1 and zeros. The end is such a border, and so are the start and
+the padding.
 """
 
 from collections.abc import Sequence
@@ -26,10 +26,10 @@ class Batch:
     """B sentences of at most T tokens, padded on the right with `PADDING`; or B series of at most T steps.
 
     Attributes:
-        source: (B, T) int64, what the encoder reads: the tokens, then the end.
-        inputs: (B, T) int64, what the decoder is fed: the start, then the tokens.
-        targets: (B, T) int64, what it must say at each step: the tokens, then the end.
-        lengths: (B,) int64, how many steps of each row count.
+        source: (B, T) int64, the encoder's input: the tokens, then `END`.
+        inputs: (B, T) int64, the decoder's inputs: `START`, then the tokens.
+        targets: (B, T) int64, the decoder's targets: the tokens, then `END`.
+        lengths: (B,) int64, the number of steps of each row, padding not counted.
         source_lengths: the same for `source`, where noise has made it shorter; None otherwise.
         labels: (B,) int64, the number of each sentence's label, for a model that is conditioned on it; None otherwise.
 
@@ -49,15 +49,15 @@ class Batch:
 
     @classmethod
     def of(cls, sequences: Sequence[Sequence[int]]) -> "Batch":
-        """Pad `sequences` (each at least one id, ending in `END` unless cut) into a batch, rows in the given order."""
+        """Pad `sequences` (one id or more each, the last `END` unless truncated) into a batch, in the given order."""
         lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
         within = np.arange(lengths.max()) < lengths[:, None]  # (B, T)
         targets = np.full(within.shape, PADDING, np.int64)
         targets[within] = np.fromiter(chain.from_iterable(sequences), np.int64, lengths.sum())
         inputs = np.where(within, np.roll(targets, 1, axis=1), PADDING)
         inputs[:, 0] = START
-        said = torch.from_numpy(targets)
-        return cls(source=said, inputs=torch.from_numpy(inputs), targets=said, lengths=torch.from_numpy(lengths))
+        target = torch.from_numpy(targets)
+        return cls(source=target, inputs=torch.from_numpy(inputs), targets=target, lengths=torch.from_numpy(lengths))
 
     @classmethod
     def of_frames(cls, series: Sequence[np.ndarray], *, longest: int | None = None) -> "Batch":
@@ -65,7 +65,7 @@ class Batch:
 
         Args:
             series: their frames. A series of N frames has N + 1 steps, the last of which is its end.
-            longest: series of more steps than this are cut and then have no end; None = no limit.
+            longest: series of more steps than this are truncated and then have no end; None = no limit.
 
         >>> batch = Batch.of_frames([np.array([[5.0], [6.0]]), np.array([[7.0]])])
         >>> batch.targets[..., 0].tolist(), batch.targets[..., 1].tolist()
@@ -82,50 +82,50 @@ class Batch:
         targets[within, 1:] = np.concatenate([values[:n] for values, n in zip(series, frames.tolist(), strict=True)])
         inputs = np.roll(targets, 1, axis=1)
         inputs[:, 0] = np.eye(1, targets.shape[2])
-        said = torch.from_numpy(targets)
-        return cls(source=said, inputs=torch.from_numpy(inputs), targets=said, lengths=torch.from_numpy(lengths))
+        target = torch.from_numpy(targets)
+        return cls(source=target, inputs=torch.from_numpy(inputs), targets=target, lengths=torch.from_numpy(lengths))
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     @property
     def real(self) -> bool:
-        """Whether these are series of real numbers rather than sentences of ids."""
+        """Whether the rows are real-valued series rather than sentences of ids."""
         return self.targets.dim() == 3
 
     @property
     def ended(self) -> Tensor:
-        """(B,) bool, whether the last target of each row is its end; not so where it was cut."""
+        """(B,) bool, whether the last target of each row is its end; false where it was truncated."""
         last = self.targets[torch.arange(len(self), device=self.lengths.device), self.lengths - 1]
         return last[:, 0] == 1 if self.real else last == END
 
     @cached_property
     def mask(self) -> Tensor:
-        """(B, T) bool, true at the steps that count."""
+        """(B, T) bool, true at the steps of a row, false in its padding."""
         return torch.arange(self.targets.shape[1], device=self.lengths.device) < self.lengths[:, None]
 
     @cached_property
     def reading(self) -> "Batch":
-        """What an encoder is given: this batch, or one that counts by the lengths of `source` where it has its own."""
+        """The batch that an encoder reads: this one, with the lengths of `source` where noise has made it shorter."""
         if self.source_lengths is None:
             return self
         return replace(self, targets=self.source, lengths=self.source_lengths, source_lengths=None)
 
     @property
     def tokens(self) -> int:
-        """How many targets count: every token and every real end of sentence; never the start or padding."""
+        """The number of targets: tokens and ends of complete sentences, without start and padding."""
         return int(self.lengths.sum())
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch on `device`."""
+        """Return the batch on `device`."""
         return Batch(**{name: tensor.to(device) for name, tensor in self._tensors().items()})
 
     def repeat(self, times: int) -> "Batch":
-        """(times * B, T): each row `times` times in a row, as for several draws of z of one sentence."""
+        """Return (times * B, T): each row `times` times in succession, as for several samples of z of one sentence."""
         return Batch(**{name: t.repeat_interleave(times, dim=0) for name, t in self._tensors().items()})
 
     def select(self, rows: Tensor) -> "Batch":
-        """Some rows, by number or by mask; none of the padding goes."""
+        """Return some rows, by number or by mask, at the same width."""
         return Batch(**{name: tensor[rows] for name, tensor in self._tensors().items()})
 
     def _tensors(self) -> dict[str, Tensor]:

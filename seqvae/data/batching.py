@@ -1,41 +1,42 @@
-"""Batches of sentences of like length, in an order that is a pure function of (seed, epoch).
+"""Batches of sequences of like length, in an order that is a pure function of (seed, epoch).
 
 Rows of equal length need no padding, and on a CPU an `nn.LSTM` over them is several times as fast as over packed rows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 
 from seqvae.data.batch import Batch
+from seqvae.data.corpus import Indices
 from seqvae.errors import ConfigError
 
 
 class Batchable(Protocol):
-    """N sequences that batches can be made of: a split of sentences, or one of series."""
+    """N sequences that batches can be made of, such as a `seqvae.data.corpus.Split`."""
 
     @property
     def lengths(self) -> np.ndarray:
-        """(N,) steps of each."""
+        """(N,) the steps of each sequence."""
 
     def __len__(self) -> int:
-        """N."""
+        """Return N."""
 
-    def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
-        """Some of them, in the given order."""
+    def batch(self, indices: Indices) -> Batch:
+        """Return some sequences as a batch, in the given order."""
 
 
 EXTRA = 2**32  # the number of the first epoch that no training reaches
 
 
 class Batches:
-    """The training batches of a split: each sentence once an epoch; none is dropped.
+    """The training batches of a split: each sequence once an epoch; none is dropped.
 
-    Every epoch shuffles the sentences, sorts them by length (equal lengths stay shuffled), cuts the row into steps of
-    `batch_size`, and shuffles the steps. They do not depend on how many processes share
-    them (`seqvae.training.sharing`).
+    Every epoch shuffles the sequences, sorts them by length (equal lengths stay shuffled), splits them into batches of
+    `batch_size`, and shuffles the batches. The batches do not depend on how many processes share them
+    (`seqvae.training.distributed`).
 
     >>> from seqvae.data.text.corpus import load
     >>> corpus = load(["a b c", "d e", "f g", "h i j", "k l m n"], whole=True)
@@ -56,11 +57,11 @@ class Batches:
         """Plan the batches.
 
         Args:
-            split: the sentences.
-            batch_size: most sentences of a batch.
+            split: the sequences.
+            batch_size: most sequences of a batch.
             seed: of the order.
-            exact_length: whether all sentences of a batch have the same number of ids.
-            max_tokens: most ids of a batch, padding included; a sentence longer than that stands alone.
+            exact_length: whether all sequences of a batch have the same length.
+            max_tokens: most steps of a batch, padding included; a longer sequence is a batch of its own.
 
         Raises:
             ConfigError: for a batch size below 1.
@@ -69,59 +70,59 @@ class Batches:
             raise ConfigError(f"batch_size is {batch_size}; it must be at least 1")
         self.split, self.batch_size, self.seed = split, batch_size, seed
         self.exact_length, self.max_tokens = exact_length, max_tokens
-        self._cuts = self._cut()
+        self._boundaries = self._find_boundaries()
 
     @property
     def steps(self) -> int:
-        """Batches an epoch, the same for every epoch."""
-        return len(self._cuts) - 1
+        """The number of batches of an epoch, the same for every epoch."""
+        return len(self._boundaries) - 1
 
     def plan(self, epoch: int) -> list[np.ndarray]:
-        """For each step of the epoch, the (b,) indices of its sentences."""
+        """Return the (b,) indices of the sequences of each batch of an epoch."""
         random = np.random.default_rng([self.seed, epoch])
         shuffled = random.permutation(len(self.split)).astype(np.int32)
         # A stable sort of 16-bit numbers is a radix sort: linear, a tenth of a second for millions.
         keys = np.minimum(self.split.lengths, np.iinfo(np.int16).max).astype(np.int16)
         order = shuffled[np.argsort(keys[shuffled], kind="stable")]
-        starts, ends = self._cuts[:-1].tolist(), self._cuts[1:].tolist()
+        starts, ends = self._boundaries[:-1].tolist(), self._boundaries[1:].tolist()
         steps = random.permutation(self.steps).tolist()
         return [order[starts[step] : ends[step]] for step in steps]
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from step `start` on."""
+        """Yield the batches of an epoch, from the `start`-th on."""
         for indices in self.plan(epoch)[start:]:
             yield self.split.batch(indices)
 
     def extra(self, start: int = 0) -> Iterator[Batch]:
-        """Batches without end, from the `start`-th on: epochs beside those of the training, each in its own order."""
+        """Yield batches without end, from the `start`-th on: of epochs beside those of the training."""
         epoch, index = divmod(start, self.steps)
         while True:
             yield from self.epoch(EXTRA + epoch, start=index)
             epoch, index = epoch + 1, 0
 
-    def _cut(self) -> np.ndarray:
-        """(steps + 1,) where the steps begin in the row sorted by length: the same in every epoch."""
+    def _find_boundaries(self) -> np.ndarray:
+        """Return (steps + 1,) where the batches begin among the sequences sorted by length, and the number of these."""
         size = self.batch_size
-        borders = np.array([0, len(self.split)])
+        groups = np.array([0, len(self.split)])
         if self.exact_length:
-            borders = np.append(0, np.cumsum(np.unique(self.split.lengths, return_counts=True)[1]))
-        groups = pairwise(borders.tolist())
+            groups = np.append(0, np.cumsum(np.unique(self.split.lengths, return_counts=True)[1]))
+        pairs = pairwise(groups.tolist())
         if self.max_tokens is None:
-            return np.append(np.concatenate([np.arange(*group, size) for group in groups]), len(self.split))
+            return np.append(np.concatenate([np.arange(*pair, size) for pair in pairs]), len(self.split))
         lengths = np.sort(self.split.lengths).astype(np.int64)
-        cuts = [start for g in groups for start, _ in within(lengths, *g, size, self.max_tokens)]
-        return np.append(cuts, len(self.split))
+        starts = [start for pair in pairs for start, _ in split_by_tokens(lengths, *pair, size, self.max_tokens)]
+        return np.append(starts, len(self.split))
 
 
-def within(lengths: np.ndarray, start: int, stop: int, size: int, tokens: int) -> Iterator[tuple[int, int]]:
-    """Where steps begin and end in a row of lengths that do not fall.
+def split_by_tokens(lengths: np.ndarray, start: int, stop: int, size: int, tokens: int) -> Iterator[tuple[int, int]]:
+    """Yield where batches begin and end among sequences sorted by length.
 
     Args:
-        lengths: (N,) int64.
-        start: where the first begins.
-        stop: where the last ends.
-        size: most sentences of a step.
-        tokens: most ids of a batch, padding included; a sentence longer than that stands alone.
+        lengths: (N,) int64, ascending.
+        start: where the first batch begins.
+        stop: where the last one ends.
+        size: most sequences of a batch.
+        tokens: most steps of a batch, padding included; a longer sequence is a batch of its own.
     """
     while start < stop:
         end = min(start + size, stop)
@@ -131,23 +132,23 @@ def within(lengths: np.ndarray, start: int, stop: int, size: int, tokens: int) -
         start = end
 
 
-def ordered(
+def iterate_by_length(
     split: Batchable, batch_size: int = 64, max_tokens: int | None = None
 ) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Each sentence once, in order of length, with the (b,) indices that lead back to the order of the split.
+    """Yield each sequence once, in order of length: (b,) indices, which lead back to the order of the split, and batch.
 
     Args:
-        split: the sentences.
-        batch_size: most sentences of a batch.
-        max_tokens: most ids of a batch, padding included; a sentence longer than that stands alone.
+        split: the sequences.
+        batch_size: most sequences of a batch.
+        max_tokens: most steps of a batch, padding included; a longer sequence is a batch of its own.
 
     >>> from seqvae.data.text.corpus import load
     >>> corpus = load(["a b c", "d", "e f"], whole=True)
-    >>> [(indices.tolist(), batch.tokens) for indices, batch in ordered(corpus.test, batch_size=2)]
+    >>> [(indices.tolist(), batch.tokens) for indices, batch in iterate_by_length(corpus.test, batch_size=2)]
     [([1, 2], 5), ([0], 4)]
     """
     order = np.argsort(split.lengths, kind="stable")
     lengths = split.lengths[order].astype(np.int64)
     most = np.iinfo(np.int64).max if max_tokens is None else max_tokens
-    for start, end in within(lengths, 0, len(order), batch_size, most):
+    for start, end in split_by_tokens(lengths, 0, len(order), batch_size, most):
         yield order[start:end], split.batch(order[start:end])

@@ -1,6 +1,6 @@
-"""The inference gap: what the encoder loses by giving q(z|x) in one go, instead of fitting it to each sentence.
+"""The inference gap: what amortized inference loses against a q(z|x) that is optimized for each sentence.
 
-max_q ELBO(x, q) - ELBO(x, q(z|x)), over Gaussians q, the decoder as it is.
+max_q ELBO(x, q) - ELBO(x, q(z|x)), over Gaussians q, with the decoder fixed.
 """
 
 import math
@@ -11,46 +11,79 @@ from torch.distributions import Distribution, Independent, Normal
 
 from seqvae.data.batch import Batch
 from seqvae.errors import ConfigError, CorpusError, TrainingError, check_size
-from seqvae.evaluation.likelihood import BUDGET, DRAWS, Indexed, log_likelihood, sentence_keys, slices
-from seqvae.model.distributions import gaussian, kl
+from seqvae.evaluation.likelihood import (
+    MAX_NOISE,
+    MAX_TOKENS,
+    IndexedBatches,
+    hash_sentences,
+    log_likelihood,
+    split_batch,
+)
+from seqvae.model.distributions import get_gaussian_parameters, kl
 from seqvae.model.modes import evaluating
 from seqvae.model.vae import SequenceVAE
 from seqvae.rng import keyed_normal
 
-REACH = 0.15  # the most that one step moves the mean, in standard deviations of q, and the log scale
-PRIOR_DRAWS = 16  # by which each step estimates a KL that has no closed form: without the decoder they cost little
+MAX_CHANGE = 0.15  # of the mean in one step, in standard deviations of q, and of the log scale
+KL_SAMPLES = 16  # by which each step estimates a KL that has no closed form: without the decoder they cost little
+
+
+def follow_natural_gradient(
+    mean: Tensor, log_scale: Tensor, gradient: Tensor, log_gradient: Tensor, rate: float
+) -> tuple[Tensor, Tensor]:
+    """Take a step down the natural gradient of a loss by the mean m and the log scale of q = N(m, s^2).
+
+        m <- m - rate s^2 dloss/dm,     log s <- log s - rate/2 dloss/d(log s),
+
+    neither by more than 0.15 (of s for the mean). The unit of a step is that of q itself, so that one rate suits narrow
+    and wide posteriors; a rate of 1 is Newton's step where s is optimal.
+
+    Args:
+        mean: (B, D).
+        log_scale: (B, D).
+        gradient: (B, D), dloss/dm, each row of its own sentence.
+        log_gradient: (B, D), dloss/d(log s).
+        rate: above 0.
+
+    Returns:
+        the next mean and log scale, both (B, D).
+
+    Source: Hoffman et al., Stochastic Variational Inference, 2013, arXiv:1206.7055.
+    """
+    scale = log_scale.exp()
+    mean = mean - scale * (rate * scale * gradient).clamp(-MAX_CHANGE, MAX_CHANGE)
+    return mean, log_scale - (rate * log_gradient / 2).clamp(-MAX_CHANGE, MAX_CHANGE)
 
 
 def inference_gap(
     model: SequenceVAE,
-    batches: Indexed,
+    batches: IndexedBatches,
     *,
     steps: int = 20,
-    draws: int = 16,
+    samples: int = 16,
     learning_rate: float = 0.125,
     seed: int = 0,
 ) -> Tensor:
-    """How much the ELBO of each sentence rises when gradient steps refine the mean and scale of its own q(z|x).
+    """Measure how much the ELBO of each sentence increases when gradient steps refine the mean and scale of q(z|x).
 
     gap(x) = ELBO(x, refined q) - ELBO(x, q(z|x)) <= max over Gaussians q of ELBO(x, q) - ELBO(x, q(z|x))
 
-    A large gap is the sign of an encoder that lags behind its decoder, or was trained for another weight of the KL than
-    the 1 of the ELBO. Refinement may end at a worse q, as where the KL to a mixture has to be estimated from draws. So
-    a second set of draws, shared by both sides, decides: where the refined q is not better by more than a standard
-    error, the encoder's is kept and the gap is 0. A third set, again shared, says what the gap is, without the noise
-    that the choice was made by. The expectation of each number is a lower bound of the true gap, below 0 only as far as
-    the choice errs. Average over sentences.
+    A large gap indicates an encoder that lags behind its decoder, or was trained with another weight of the KL than the
+    1 of the ELBO. Refinement may end at a worse q, as where the KL to a mixture has to be estimated from samples. So a
+    second set of samples, shared by both sides, decides: where the refined q is not better by more than a standard
+    error, the encoder's is kept and the gap is 0. A third set, again shared, estimates the gap without the noise of
+    that choice. The expectation of each number is a lower bound of the true gap, below 0 only as far as the choice
+    errs. Average over sentences.
 
-    The steps follow the natural gradient, s^2 dELBO/dm and 1/2 dELBO/d(log s): its unit is that of q itself, so that
-    one learning rate serves narrow and wide posteriors. It falls to 0 along half a cosine.
+    The steps are those of `follow_natural_gradient`; their rate decays to 0 along half a cosine.
 
     Args:
-        model: in evaluation mode while it works, then back; its parameters and their gradients stay as they are.
-        batches: each sentence once, with its place in the corpus; read once, in turn.
-        steps: of refinement, each with one draw, every second draw the mirror image of the one before.
-        draws: of z for each sentence, to choose by and as many to compare both ELBOs by; mirrored likewise.
-        learning_rate: of the first step; 1 would be Newton's step where the scale of q fits already.
-        seed: of all draws, which depend on it and on the sentence alone.
+        model: set to evaluation mode meanwhile; its parameters and their gradients do not change.
+        batches: each sentence once, with its index in the corpus; iterated once.
+        steps: of refinement, each with one sample of z; antithetic, every second sample mirrors the one before.
+        samples: of z for each sentence, to choose by and as many to compare both ELBOs by; antithetic too.
+        learning_rate: of the first step; 1 would be Newton's step where the scale of q is optimal.
+        seed: of all samples, which depend on it and on the sentence alone.
 
     Returns:
         (N,) float64, nats, in the order of the corpus; zeros for a model without a latent.
@@ -62,8 +95,7 @@ def inference_gap(
 
     Source: Cremer, Li & Duvenaud, Inference Suboptimality in Variational Autoencoders, 2018, arXiv:1801.03558 (gap);
     Kim et al., Semi-Amortized Variational Autoencoders, 2018, arXiv:1802.02550 (refinement by gradient steps); He et
-    al., Lagging Inference Networks and Posterior Collapse, 2019, arXiv:1901.05534 (the lag); Hoffman et al., Stochastic
-    Variational Inference, 2013, arXiv:1206.7055 (natural gradients).
+    al., Lagging Inference Networks and Posterior Collapse, 2019, arXiv:1901.05534 (the lag).
 
     >>> from seqvae.training.build import build_model
     >>> from seqvae.config import Config
@@ -71,51 +103,51 @@ def inference_gap(
     >>> tuple(inference_gap(model, [([0, 1], Batch.of([[4, 5, 2], [6, 2]]))], steps=3).shape)
     (2,)
     """
-    check_size(steps=steps, draws=draws)
+    check_size(steps=steps, samples=samples)
     if not 0 < learning_rate <= 1:
         raise ConfigError(f"learning_rate = {learning_rate}: expected more than 0 and at most 1")
-    places, gaps = [], []
-    width = DRAWS // ((steps * (1 + PRIOR_DRAWS) + 2 * draws) * max(1, model.latent))
+    indices, gaps = [], []
+    width = MAX_NOISE // ((steps * (1 + KL_SAMPLES) + 2 * samples) * max(1, model.latent))
     # cuDNN has no backward pass for a recurrent network in evaluation mode.
     with evaluating(model), torch.backends.cudnn.flags(enabled=False):
         for index, batch in batches:
-            for some, part in slices(model, index, batch, width):
-                places.append(some)
-                gaps.append(_gap(model, part, steps, draws, learning_rate, seed).cpu())
-    if not places:
+            for rows, part in split_batch(model, index, batch, width):
+                indices.append(rows)
+                gaps.append(_measure_gap(model, part, steps, samples, learning_rate, seed).cpu())
+    if not indices:
         raise CorpusError("there is no sentence to refine")
-    place, gap = torch.cat(places), torch.cat(gaps)
-    wrong = (~gap.isfinite()).nonzero()
-    if len(wrong):
+    index, gap = torch.cat(indices), torch.cat(gaps)
+    failed = (~gap.isfinite()).nonzero()
+    if len(failed):
         raise TrainingError(
-            f"the inference gap of sentence {int(place[wrong[0]])} is not finite: "
+            f"the inference gap of sentence {int(index[failed[0]])} is not finite: "
             "the model has diverged or its weights are damaged"
         )
-    return gap[place.argsort()]
+    return gap[index.argsort()]
 
 
-def _gap(model: SequenceVAE, batch: Batch, steps: int, draws: int, learning_rate: float, seed: int) -> Tensor:
-    """(B,) float64, nats."""
+def _measure_gap(model: SequenceVAE, batch: Batch, steps: int, samples: int, learning_rate: float, seed: int) -> Tensor:
+    """Measure the gap of one batch, (B,) float64, nats."""
     if not model.latent:
         return torch.zeros(len(batch), dtype=torch.float64)
     q, p = model.encode(batch), model.prior()
-    normal = gaussian(q)
+    normal = get_gaussian_parameters(q)
     if normal is None:
         raise NotImplementedError(f"the inference gap needs diagonal Gaussian posteriors, got {type(q).__name__}")
-    counts = [steps, draws, draws, steps * PRIOR_DRAWS]
+    counts = [steps, samples, samples, steps * KL_SAMPLES]
     halves = [(count + 1) // 2 for count in counts]
-    noise = keyed_normal(seed, sentence_keys(batch).cpu(), sum(halves), model.latent).to(normal[0])
-    sets = [_mirrored(half, count) for half, count in zip(noise.split(halves, dim=1), counts, strict=True)]
-    fitting, choosing, judging, of_prior = sets
-    refined = _refine(model, batch, p, *normal, fitting, of_prior, learning_rate)
-    rise = _elbo(model, batch, p, *refined, choosing) - _elbo(model, batch, p, *normal, choosing)  # (B, draws)
-    kept = rise.mean(1) <= rise.std(1, correction=0) / draws**0.5  # the encoder's q; not so where it is no number
-    rise = _elbo(model, batch, p, *refined, judging) - _elbo(model, batch, p, *normal, judging)
-    return torch.where(kept, 0.0, rise.mean(1))
+    noise = keyed_normal(seed, hash_sentences(batch).cpu(), sum(halves), model.latent).to(normal[0])
+    sets = [_mirror(half, count) for half, count in zip(noise.split(halves, dim=1), counts, strict=True)]
+    refining, choosing, comparing, kl_noise = sets
+    refined = _refine(model, batch, p, *normal, refining, kl_noise, learning_rate)
+    gain = _compute_elbo(model, batch, p, *refined, choosing) - _compute_elbo(model, batch, p, *normal, choosing)
+    worse = gain.mean(1) <= gain.std(1, correction=0) / samples**0.5  # (B,); False where the gain is not a number
+    gain = _compute_elbo(model, batch, p, *refined, comparing) - _compute_elbo(model, batch, p, *normal, comparing)
+    return torch.where(worse, 0.0, gain.mean(1))
 
 
-def _mirrored(half: Tensor, count: int) -> Tensor:
-    """(B, S, D) -> (B, count, D): each draw followed by its mirror image, so that odd parts of the noise cancel."""
+def _mirror(half: Tensor, count: int) -> Tensor:
+    """Follow each sample (B, S, D) by its mirror image, (B, count, D), so that odd parts of the noise cancel."""
     return torch.stack([half, -half], dim=2).flatten(1, 2)[:, :count]
 
 
@@ -126,46 +158,47 @@ def _refine(
     mean: Tensor,
     scale: Tensor,
     noise: Tensor,
-    of_prior: Tensor,
+    kl_noise: Tensor,
     learning_rate: float,
 ) -> tuple[Tensor, Tensor]:
-    """Mean and scale (B, D) after one step of the natural gradient for each draw in `noise` (B, S, D).
+    """Refine mean and scale (B, D) by one step for each sample of `noise` (B, S, D).
 
-    A KL without a closed form is estimated from `PRIOR_DRAWS` of `of_prior` in each step: by one draw its gradient
-    would be so noisy that the steps lead away from a q that is good already.
+    A KL without a closed form is estimated from `KL_SAMPLES` of `kl_noise` in each step: the gradient of one sample
+    would be so noisy that the steps lead away from a good q.
     """
     log_scale, steps = scale.log(), noise.shape[1]
-    for step, (draw, more) in enumerate(zip(noise.split(1, dim=1), of_prior.split(PRIOR_DRAWS, dim=1), strict=True)):
+    for step, (one, many) in enumerate(zip(noise.split(1, dim=1), kl_noise.split(KL_SAMPLES, dim=1), strict=True)):
         mean, log_scale = mean.detach().requires_grad_(), log_scale.detach().requires_grad_()
         with torch.enable_grad():
             scale = log_scale.exp()
-            said, cost = _likelihood(model, batch, mean, scale, draw), _divergence(p, mean, scale, more)
-            elbo = said.sum() - cost.mean(1).sum()
+            log_prob, divergence = _log_likelihoods(model, batch, mean, scale, one), _estimate_kl(p, mean, scale, many)
+            loss = divergence.mean(1).sum() - log_prob.sum()
             # Of these two alone: backward() would add to the gradients of the model's parameters.
-            slope, log_slope = torch.autograd.grad(elbo, [mean, log_scale])
-        rate, scale = learning_rate * (1 + math.cos(math.pi * step / steps)) / 2, log_scale.exp()
-        mean = mean + scale * (rate * scale * slope).clamp(-REACH, REACH)
-        log_scale = log_scale + (rate * log_slope / 2).clamp(-REACH, REACH)
+            gradient, log_gradient = torch.autograd.grad(loss, [mean, log_scale])
+        rate = learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
+        mean, log_scale = follow_natural_gradient(mean, log_scale, gradient, log_gradient, rate)
     return mean.detach(), log_scale.detach().exp()
 
 
-def _elbo(model: SequenceVAE, batch: Batch, p: Distribution, mean: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
-    """(B, S) float64, nats: the ELBO of q = N(mean, scale^2) by each draw mean + scale * noise, noise (B, S, D)."""
-    return _likelihood(model, batch, mean, scale, noise) - _divergence(p, mean, scale, noise)
+def _compute_elbo(
+    model: SequenceVAE, batch: Batch, p: Distribution, mean: Tensor, scale: Tensor, noise: Tensor
+) -> Tensor:
+    """Estimate the ELBO of q = N(mean, scale^2) by each sample mean + scale * noise, noise (B, S, D): (B, S), nats."""
+    return _log_likelihoods(model, batch, mean, scale, noise) - _estimate_kl(p, mean, scale, noise)
 
 
-def _likelihood(model: SequenceVAE, batch: Batch, mean: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
-    """(B, S) float64, nats: log p(x|z) of each draw."""
+def _log_likelihoods(model: SequenceVAE, batch: Batch, mean: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
+    """Return log p(x|z) of each sample, (B, S) float64, nats."""
     z = mean[:, None] + scale[:, None] * noise  # (B, S, D)
-    said = [
-        log_likelihood(model, batch.repeat(some.shape[1]), some.flatten(0, 1)).view(some.shape[:2])
-        for some in z.split(max(1, BUDGET // batch.targets.numel()), dim=1)
+    log_probs = [
+        log_likelihood(model, batch.repeat(chunk.shape[1]), chunk.flatten(0, 1)).view(chunk.shape[:2])
+        for chunk in z.split(max(1, MAX_TOKENS // batch.targets.numel()), dim=1)
     ]
-    return torch.cat(said, dim=1)
+    return torch.cat(log_probs, dim=1)
 
 
-def _divergence(p: Distribution, mean: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
-    """(B, 1) float64, nats: KL(q||p) in closed form; where there is none, (B, S) its estimate by each draw."""
+def _estimate_kl(p: Distribution, mean: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
+    """Return KL(q||p) in closed form, (B, 1) float64, nats, or else its estimate by each sample, (B, S)."""
     q = Independent(Normal(mean, scale, validate_args=False), 1, validate_args=False)
     found = kl(q, p, (mean[:, None] + scale[:, None] * noise).transpose(0, 1)).double()  # (B,) or (S, B)
     return found.T if found.dim() == 2 else found[:, None]

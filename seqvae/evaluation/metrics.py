@@ -1,6 +1,6 @@
 """Metrics: pure functions from numbers to numbers, in nats and in float64.
 
-N sentences with posteriors q(z|x_n), D latent dimensions. Nothing here knows a model, a text or a device.
+N sentences with posteriors q(z|x_n), D latent dimensions. Nothing here depends on a model, a text or a device.
 """
 
 import math
@@ -10,11 +10,11 @@ from torch import Tensor
 
 
 def perplexity(nll: float, words: int) -> float:
-    """Perplexity per word, exp(NLL / words).
+    """Return the perplexity per word, exp(NLL / words).
 
     Args:
         nll: nats, summed over the sentences.
-        words: words plus one end for each sentence whose end was scored; never the start or padding.
+        words: words plus one for each sentence whose EOS was scored; never BOS or padding.
 
     >>> round(perplexity(101.04 * 3761, round(21.917 * 3761)), 1)  # an LSTM language model on PTB
     100.5
@@ -24,12 +24,12 @@ def perplexity(nll: float, words: int) -> float:
 
 
 def bits_per(nll: float, units: int) -> float:
-    """Bits needed for each byte or character of the text, NLL / (units * log 2).
+    """Return the bits per byte or character of the text, NLL / (units * log 2).
 
     Args:
         nll: nats, summed over the sentences.
         units: UTF-8 bytes, or Unicode characters, of the scored text, with one (its line feed) for each sentence whose
-            end was scored.
+            EOS was scored.
 
     >>> bits_per(8 * math.log(2), 8)
     1.0
@@ -38,7 +38,7 @@ def bits_per(nll: float, units: int) -> float:
 
 
 def standard_error(values: Tensor) -> float:
-    """Standard error of the mean of independent values, their standard deviation (with N - 1) / sqrt(N).
+    """Return the standard error of the mean of independent values: standard deviation (with N - 1) / sqrt(N).
 
     >>> standard_error(torch.tensor([1.0, 3.0]))
     1.0
@@ -47,11 +47,11 @@ def standard_error(values: Tensor) -> float:
 
 
 def per_token(nll: Tensor, tokens: Tensor) -> tuple[float, float]:
-    """Mean per token, sum(nll) / sum(tokens), and its standard error over independent sentences.
+    """Return the mean per token, sum(nll) / sum(tokens), and its standard error over independent sentences.
 
     Args:
         nll: (N,) nats.
-        tokens: (N,) how many tokens each of them sums over.
+        tokens: (N,) the number of tokens that each of them sums over.
 
     Returns:
         the ratio R, and the standard error of the mean of nll - R tokens over the mean length: nats per token.
@@ -64,11 +64,11 @@ def per_token(nll: Tensor, tokens: Tensor) -> tuple[float, float]:
     return ratio, standard_error(nll - ratio * tokens) / float(tokens.mean())
 
 
-ACTIVE = 0.01  # share of the prior's variance above which a dimension is active
+ACTIVE = 0.01  # fraction of the prior's variance above which a dimension is active
 
 
 def active_units(means: Tensor, variance: Tensor | float = 1.0) -> tuple[int, Tensor]:
-    """Count the dimensions that tell sentences apart: Var_x(E_q[z_d]) > 0.01 Var_p(z_d).
+    """Count the dimensions that distinguish sentences: Var_x(E_q[z_d]) > 0.01 Var_p(z_d).
 
     The source has the prior N(0, I), of variance 1. Relative to the prior's variance the count stays the same where z
     is rescaled with the prior. Means that are normalized over a batch pass the threshold by construction.
@@ -85,13 +85,13 @@ def active_units(means: Tensor, variance: Tensor | float = 1.0) -> tuple[int, Te
     >>> active_units(torch.tensor([[0.0, 3.0, 1.0], [0.1, -3.0, 1.0]]))
     (1, tensor([1.8000e+01, 5.0000e-03, 0.0000e+00], dtype=torch.float64))
     """
-    apart = means.double() - means.double().mean(0)
-    variances = apart.square().sum(0) / max(1, len(means) - 1) / torch.as_tensor(variance).double()
+    centred = means.double() - means.double().mean(0)
+    variances = centred.square().sum(0) / max(1, len(means) - 1) / torch.as_tensor(variance).double()
     return int((variances > ACTIVE).sum()), variances.sort(descending=True).values
 
 
 class LogMeanExp:
-    """A running log mean exp over draws that arrive in chunks, without overflow.
+    """A running log mean exp over samples that arrive in chunks, without overflow.
 
     >>> mean = LogMeanExp()
     >>> mean.add(torch.tensor([[1000.0]]))
@@ -105,17 +105,17 @@ class LogMeanExp:
         self.sums: Tensor | None = None  # (2, B) log sum w and log sum w^2
 
     def add(self, values: Tensor) -> None:
-        """Take in a chunk (B, S) of S more draws for each of B rows."""
+        """Add a chunk (B, S) of S more samples for each of B rows."""
         chunk = torch.stack([(power * values.double()).logsumexp(1) for power in (1, 2)])
         self.sums = chunk if self.sums is None else torch.logaddexp(self.sums, chunk)
         self.count += values.shape[1]
 
     def value(self) -> Tensor:
-        """(B,) float64: log of the mean over all draws so far."""
+        """Return the log of the mean over all samples so far, (B,) float64."""
         return self._sums()[0] - math.log(self.count)
 
     def effective_size(self) -> Tensor:
-        """(B,) float64: how many equal weights have this variance, (sum w)^2 / sum w^2, from 1 to the number of draws.
+        """Return the effective sample size, (sum w)^2 / sum w^2, (B,) float64, from 1 to the number of samples.
 
         Source: Kong, A note on importance sampling using standardized weights, 1992.
         """
@@ -124,5 +124,5 @@ class LogMeanExp:
 
     def _sums(self) -> Tensor:
         if self.sums is None:
-            raise ValueError("no draws were added")
+            raise ValueError("no samples were added: call add first")
         return self.sums

@@ -9,69 +9,85 @@ SHOWN = 8  # numbers of a list that are shown
 ERROR = "_standard_error"
 
 
-def score(definition: str, *, section: str, default: Any = MISSING) -> Any:
-    """A field of a dataclass of scores.
+@dataclass(frozen=True)
+class Unit:
+    """The words for what is scored, which definitions name in braces."""
+
+    sentence: str
+    sentences: str
+    tokens: str
+
+
+TEXT = Unit("sentence", "sentences", "tokens")
+SERIES = Unit("series", "series", "frames")
+
+
+def define_score(definition: str, *, section: str, default: Any = MISSING) -> Any:
+    """Make a field of a dataclass of scores.
 
     Args:
-        definition: what the number is, with its unit, in one line.
+        definition: what the number is, with its unit, in one line; `{sentence}`, `{sentences}` and `{tokens}` stand for
+            the words of a `Unit`.
         section: the heading that it is shown under.
         default: None where the score can be missing.
     """
     return field(default=default, metadata={"definition": definition, "section": section})
 
 
-_likelihood = partial(score, section="likelihood")
-_latent = partial(score, section="latent space")
+_likelihood = partial(define_score, section="likelihood")
+_latent = partial(define_score, section="latent space")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
     """The scores of a model on a set of sentences; None where a score does not apply, or was not asked for."""
 
-    sentences: int = _likelihood("number of sentences scored")
-    tokens: int = _likelihood("number of targets scored: the tokens, and one end for each sentence that was not cut")
+    sentences: int = _likelihood("number of {sentences} scored")
+    tokens: int = _likelihood("number of targets scored: the {tokens}, and EOS of each {sentence} not truncated")
     unknown: float | None = _likelihood(
         "fraction of the targets that are <unk>: it costs what one token costs, and the words behind it are free, so "
         "that nll can be compared between vocabularies only where this is 0",
         default=None,
     )
-    samples: int = _likelihood("draws of z for each sentence; 1 without a latent space, where all draws are equal")
-    seeds: int | None = _likelihood("repetitions of these draws, each with a seed of its own", default=None)
-    reconstruction: float = _likelihood("-E_q[log p(x|z)], nats per sentence, mean over the draws")
+    samples: int = _likelihood("samples of z for each {sentence}; 1 without a latent space, where all are equal")
+    seeds: int | None = _likelihood("repetitions of this sampling, each with a seed of its own", default=None)
+    reconstruction: float = _likelihood("-E_q[log p(x|z)], nats per {sentence}, mean over the samples")
     reconstruction_standard_error: float | None = _likelihood(
-        "standard error of reconstruction over the sentences", default=None
+        "standard error of reconstruction over the {sentences}", default=None
     )
     train_reconstruction: float | None = _likelihood(
-        "the same of training sentences, one draw each: far below it where the model has memorised them",
+        "the same of training {sentences}, one sample each: far below it where the model has memorised them",
         default=None,
     )
     train_reconstruction_standard_error: float | None = _likelihood(
-        "standard error of train_reconstruction over these sentences", default=None
+        "standard error of train_reconstruction over these {sentences}", default=None
     )
     train_sentences: int | None = _likelihood(
-        "training sentences of train_reconstruction, evenly spread, at most 1000", default=None
+        "training {sentences} of train_reconstruction, evenly spaced, at most 1000", default=None
     )
     train_tokens: int | None = _likelihood("their targets", default=None)
-    kl: float = _likelihood("KL(q(z|x) || p(z)), nats per sentence, weight 1 and no floor")
-    kl_standard_error: float | None = _likelihood("standard error of kl over the sentences", default=None)
-    target_kl: float | None = _likelihood("the kl that the training was asked for, nats per sentence", default=None)
+    kl: float = _likelihood("KL(q(z|x) || p(z)), nats per {sentence}, weight 1, no free bits")
+    kl_standard_error: float | None = _likelihood("standard error of kl over the {sentences}", default=None)
+    target_kl: float | None = _likelihood("the kl that the training was asked for, nats per {sentence}", default=None)
     target_kl_distance: float | None = _likelihood(
         "kl / target_kl - 1: the target is missed where it is above 0.05 or below -0.05", default=None
     )
     kl_dimensions: tuple[float, ...] | None = _likelihood(
         "mean KL of each latent dimension, in order; their sum is kl", default=None
     )
-    elbo: float = _likelihood("-(reconstruction + kl), nats per sentence: a lower bound of log p(x)")
-    elbo_standard_error: float | None = _likelihood("standard error of elbo over the sentences", default=None)
+    elbo: float = _likelihood("-(reconstruction + kl), nats per {sentence}: a lower bound of log p(x)")
+    elbo_standard_error: float | None = _likelihood("standard error of elbo over the {sentences}", default=None)
     nll: float = _likelihood(
-        "-log p(x), nats per sentence, importance weighted over `samples` draws: an upper bound, tighter the more draws"
+        "-log p(x), nats per {sentence}, importance weighted over `samples` samples: an upper bound, tighter the more"
     )
-    nll_standard_error: float = _likelihood("standard error of nll over the sentences, nats per sentence")
-    nll_seed_deviation: float | None = _likelihood("standard deviation of the mean nll over the seeds", default=None)
+    nll_standard_error: float = _likelihood("standard error of nll over the {sentences}, nats per {sentence}")
+    nll_seed_standard_deviation: float | None = _likelihood(
+        "standard deviation of the mean nll over the seeds", default=None
+    )
     nll_per_frame: float | None = _likelihood("total nll / frames, nats in the units of the data", default=None)
     perplexity: float | None = _likelihood(
-        "exp(total nll / (words + one end for each sentence that was not cut)): per word, for any tokenizer; left out "
-        "where white space does not split the text into words, as in Chinese or SMILES: perplexity_token says it then",
+        "exp(total nll / (words + one EOS for each sentence not truncated)): per word, for any tokenizer; left out "
+        "where white space does not split the text into words, as in Chinese or SMILES: see perplexity_token then",
         default=None,
     )
     perplexity_elbo: float | None = _likelihood("the same from -elbo in place of nll", default=None)
@@ -79,105 +95,176 @@ class Scores:
         "exp(total nll / tokens): per target token, so only for models of one tokenizer", default=None
     )
     bits_per_byte: float | None = _likelihood(
-        "total nll in bits / (UTF-8 bytes, with one line feed for each sentence that was not cut)", default=None
+        "total nll in bits / (UTF-8 bytes, with one line feed for each sentence not truncated)", default=None
     )
     bits_per_character: float | None = _likelihood(
-        "total nll in bits / (Unicode characters, with one line feed for each sentence that was not cut)", default=None
+        "total nll in bits / (Unicode characters, with one line feed for each sentence not truncated)", default=None
     )
     effective_sample_size: float | None = _likelihood(
-        "(sum w)^2 / sum w^2 of the importance weights of a sentence, 1 to `samples`, mean over the sentences",
+        "(sum w)^2 / sum w^2 of the importance weights of a {sentence}, 1 to `samples`, mean over the {sentences}",
         default=None,
     )
     effective_sample_size_low: float | None = _likelihood(
-        "the same, 5 % quantile over the sentences: near 1, their nll is far from tight", default=None
+        "the same, 5 % quantile over the {sentences}: near 1, their nll is far from tight", default=None
     )
     mixture_gain: float | None = _likelihood(
-        "nll by draws of q minus nll by as many of (q + p) / 2, nats, at most 200 sentences: "
+        "nll by samples of q minus nll by as many of (q + p) / 2, nats, at most 200 {sentences}: "
         "clearly positive where q misses mass",
         default=None,
     )
     mixture_gain_standard_error: float | None = _likelihood(
-        "standard error of mixture_gain over its sentences", default=None
+        "standard error of mixture_gain over its {sentences}", default=None
     )
     entropy: float | None = _likelihood(
-        "mean of the exact -log p(x), nats per sentence, where the corpus knows it: the nll of the perfect model",
+        "mean of the exact -log p(x), nats per {sentence}, where the corpus knows it: the nll of the perfect model",
         default=None,
     )
-    gap_to_entropy: float | None = _likelihood("nll - entropy, nats per sentence", default=None)
+    gap_to_entropy: float | None = _likelihood("nll - entropy, nats per {sentence}", default=None)
     gap_to_entropy_standard_error: float | None = _likelihood(
-        "standard error of gap_to_entropy, sentence by sentence", default=None
+        "standard error of gap_to_entropy, {sentence} by {sentence}", default=None
     )
     mutual_information_lower: float = _latent(
-        "I(x; z), nats, lower end, to be read from two standard errors below: at most log N of the N sentences used "
+        "I(x; z), nats, lower end, to be read from two standard errors below: at most log N of the N {sentences} used "
         "(10000 at most)"
     )
     mutual_information_lower_standard_error: float | None = _latent(
-        "standard error of mutual_information_lower over these sentences", default=None
+        "standard error of mutual_information_lower over these {sentences}", default=None
     )
     mutual_information_upper: float = _latent(
-        "I(x; z), nats, upper end, to be read to two standard errors above: at most the kl of the same sentences"
+        "I(x; z), nats, upper end, to be read to two standard errors above: at most the kl of the same {sentences}"
     )
     mutual_information_upper_standard_error: float | None = _latent(
-        "standard error of mutual_information_upper over these sentences", default=None
+        "standard error of mutual_information_upper over these {sentences}", default=None
     )
     marginal_kl_lower: float | None = _latent(
-        "KL(q_agg || p), nats, lower end: kl of the same N sentences - mutual_information_upper", default=None
+        "KL(q_agg || p), nats, lower end: kl of the same N {sentences} - mutual_information_upper", default=None
     )
     marginal_kl_lower_standard_error: float | None = _latent(
-        "standard error of marginal_kl_lower over these sentences", default=None
+        "standard error of marginal_kl_lower over these {sentences}", default=None
     )
     marginal_kl_upper: float | None = _latent("the same, upper end: kl - mutual_information_lower", default=None)
     marginal_kl_upper_standard_error: float | None = _latent(
-        "standard error of marginal_kl_upper over these sentences", default=None
+        "standard error of marginal_kl_upper over these {sentences}", default=None
     )
     holes: float | None = _latent(
-        "E_p[log p(z) - log q_agg(z)], nats, 1000 draws of p: 0 if q_agg = p, large where draws lie far from all of "
-        "the N sentences used (10000 at most); few sentences make it large",
+        "KL(p || q_agg) = E_p[log p(z) - log q_agg(z)], nats, 1000 samples of p: 0 if q_agg = p, large where samples "
+        "lie far from all of the N {sentences} used (10000 at most); few {sentences} make it large",
         default=None,
     )
-    holes_standard_error: float | None = _latent("standard error of holes over the draws", default=None)
+    holes_standard_error: float | None = _latent("standard error of holes over the samples", default=None)
     decoder_entropy_prior: float | None = _latent(
-        "mean -log p(x_t | x_<t, z) of at most 200 sentences that the decoder draws itself, nats per token, z from p",
+        "mean -log p(x_t | x_<t, z) of at most 200 sentences sampled from the decoder, nats per token, z from p",
         default=None,
     )
     decoder_entropy_posterior: float | None = _latent(
-        "the same, z from q of as many scored sentences: far below the other where draws of p lie in holes",
+        "the same, z from q of as many scored sentences: far below the other where samples of p lie in holes",
         default=None,
     )
     decoder_entropy_standard_error: float | None = _latent(
         "standard error of the difference of these two", default=None
     )
     active_units: int = _latent(
-        "latent dimensions whose posterior mean, on a sphere its direction, has a variance over the sentences above "
+        "latent dimensions whose posterior mean, on a sphere its direction, has a variance over the {sentences} above "
         "0.01 times that of the prior: 0.01 for N(0, I), 0.01 / D on the sphere"
     )
     variances: tuple[float, ...] | None = _latent("these variances over the prior's, largest first", default=None)
     permuted_nll_increase: float = _latent(
-        "rise of the reconstruction when each sentence gets another one's z, nats per sentence"
+        "increase of the reconstruction when each {sentence} gets another one's z, nats per {sentence}"
     )
     inference_gap: float | None = _latent(
-        "rise of the elbo when q of each sentence is refined by itself in 20 gradient steps, nats per sentence, 0 "
-        "where that found no better one: less than the encoder loses, much less where q is far off; only of diagonal "
-        "Gaussians",
+        "increase of the elbo when q of each {sentence} is refined by itself in 20 gradient steps, nats per "
+        "{sentence}, 0 where that found no better one: less than the encoder loses, much less where q is far off; only "
+        "of diagonal Gaussians",
         default=None,
     )
     inference_gap_standard_error: float | None = _latent(
-        "standard error of inference_gap over its sentences", default=None
+        "standard error of inference_gap over its {sentences}", default=None
     )
 
 
-def definitions(cls: type = Scores) -> dict[str, str]:
-    """One plain line on each score of a dataclass, in their order."""
-    return {score.name: score.metadata["definition"] for score in fields(cls)}
+_reconstruction = partial(define_score, section="reconstruction", default=None)
+_sample = partial(define_score, section="samples")
+_optional = partial(define_score, section="samples", default=None)
+_path = partial(define_score, section="paths", default=None)
 
 
-def restored(stored: Mapping[str, Any], cls: type = Scores) -> Any:
-    """Scores read back from JSON: None for those that an older version did not know, without those of a newer one.
+@dataclass(frozen=True, kw_only=True)
+class TextScores:
+    """The scores of the texts of a model; None where there is no latent space, no training split or no path.
 
-    >>> restored({"nll": 3.5, "variances": [2.0, 1.0], "charm": 1.0}).variances
+    Words are those of the text with punctuation marks separated, unless the tokenizer splits at white space alone.
+    `<unk>` stays in the held-out sentences but is never generated.
+    """
+
+    sentences: int = define_score(
+        "number of held-out sentences that texts are compared with, reconstructed ones by greedy decoding",
+        section="reconstruction",
+    )
+    exact_match_mean: float | None = _reconstruction(
+        "fraction of sentences reconstructed word for word from the posterior mean; never one with <unk>"
+    )
+    token_accuracy_mean: float | None = _reconstruction(
+        "fraction of the positions of all sentences, counted from BOS, EOS included, at which the reconstruction from "
+        "the posterior mean has the same token; never that of an <unk>"
+    )
+    bleu_mean: float | None = _reconstruction(
+        "corpus BLEU-4 of the reconstructions from posterior means, 0 to 100 (sacrebleu, "
+        "nrefs:1|case:mixed|eff:no|tok:none|smooth:exp)"
+    )
+    exact_match_sampled: float | None = _reconstruction("exact_match_mean with z sampled from the posterior")
+    token_accuracy_sampled: float | None = _reconstruction("token_accuracy_mean with z sampled from the posterior")
+    bleu_sampled: float | None = _reconstruction("bleu_mean with z sampled from the posterior")
+
+    samples: int = _sample("number of samples from the prior")
+    temperature: float = _sample("temperature at which their words are sampled; 0 is greedy")
+    language_model_order: int | None = _optional(
+        "the forward perplexities are those of a Kneser-Ney model of n-grams of this order, fitted to the training "
+        "split (200,000 sentences at most); none where a neural language model was given"
+    )
+    forward_perplexity: float | None = _optional(
+        "perplexity of the samples per token, EOS included, under the language model: low for fluent texts, and for "
+        "dull ones"
+    )
+    forward_perplexity_real: float | None = _optional("the same of the held-out sentences without <unk>")
+    reverse_perplexity: float | None = _optional(
+        "perplexity of the held-out sentences without <unk> per token, EOS included, under a Kneser-Ney 5-gram model "
+        "fitted to the samples: low if they cover the language"
+    )
+    reverse_perplexity_real: float | None = _optional(
+        "the same, fitted to as many training sentences, less those with <unk>, which samples have not either"
+    )
+    self_bleu_2: float = _sample("mean BLEU-2 of each sample against all others, 0 to 100, lower is more diverse")
+    self_bleu_3: float = _sample("the same with BLEU-3")
+    self_bleu_4: float = _sample("the same with BLEU-4")
+    self_bleu_5: float = _sample("the same with BLEU-5")
+    distinct_1: float = _sample("different words over all words of the samples together")
+    distinct_2: float = _sample("different pairs of neighbouring words over all pairs")
+    distinct_4: float = _sample("different runs of four words over all runs")
+    unique: float = _sample("different samples over all samples")
+    novelty: float | None = _optional("fraction of samples that are no training sentence")
+    length: float = _sample("mean length of the samples in words")
+    length_real: float = _sample("the same of the held-out sentences")
+
+    paths: int | None = _path(
+        "number of straight paths between the posterior means of two held-out sentences, decoded greedily"
+    )
+    steps: int | None = _path("texts on a path, both ends included")
+    path_perplexity: float | None = _path("perplexity of the texts on the paths, as forward_perplexity")
+    distinct_steps: float | None = _path("fraction of neighbours on the paths that differ")
+
+
+def get_definitions(cls: type = Scores, unit: Unit = TEXT) -> dict[str, str]:
+    """Return the definition of each score of a dataclass, in their order: one plain line in the words of the unit."""
+    return {entry.name: entry.metadata["definition"].format_map(vars(unit)) for entry in fields(cls)}
+
+
+def read_scores(stored: Mapping[str, Any], cls: type = Scores) -> Any:
+    """Read scores back from JSON: None for those that an older version did not know, without those of a newer one.
+
+    >>> read_scores({"nll": 3.5, "variances": [2.0, 1.0], "charm": 1.0}).variances
     (2.0, 1.0)
     """
-    values = {score.name: stored.get(score.name) for score in fields(cls)}
+    values = {entry.name: stored.get(entry.name) for entry in fields(cls)}
     return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
@@ -191,131 +278,33 @@ class Row:
     definition: str
 
 
-def rows(scores: Any) -> Iterator[Row]:
-    """The scores there are, as text, each with its standard error beside it.
+def format_rows(scores: Any) -> Iterator[Row]:
+    """Yield the scores there are, as text, each with its standard error beside it.
 
-    >>> [row.value for row in rows(restored({"nll": 3.5, "nll_standard_error": 0.25, "variances": [2.0, 1.0]}))]
+    >>> stored = {"nll": 3.5, "nll_standard_error": 0.25, "variances": [2.0, 1.0]}
+    >>> [row.value for row in format_rows(read_scores(stored))]
     ['3.500 ± 0.250', '2.00 1.00']
     """
     values = vars(scores)
-    series = values.get("nll_per_frame") is not None
+    unit = TEXT if values.get("nll_per_frame") is None else SERIES
+    lines = get_definitions(type(scores), unit)
     for entry in fields(scores):
         name, value = entry.name, values[entry.name]
-        beside = name.endswith(ERROR) and values.get(name.removesuffix(ERROR)) is not None
-        if value is None or value == () or beside:
+        is_error = name.endswith(ERROR) and values.get(name.removesuffix(ERROR)) is not None
+        if value is None or value == () or is_error:
             continue
         error = values.get(name + ERROR)
-        text = shown(value) if error is None else f"{shown(value)} ± {shown(error)}"
-        words = [name, text, entry.metadata["definition"]]
-        yield Row(entry.metadata["section"], *(map(of_series, words) if series else words))
+        text = format_value(value) if error is None else f"{format_value(value)} ± {format_value(error)}"
+        shown = name.replace("sentences", unit.sentences)
+        yield Row(entry.metadata["section"], shown, text, lines[name])
 
 
-def of_series(text: str) -> str:
-    """What is said of sentences, said of series: the scores and their meaning are the same.
+def format_value(value: float | tuple[float, ...]) -> str:
+    """Format whole numbers with separators, others with three decimals, the first of several with two.
 
-    >>> of_series("nats per sentence, over the sentences; another sentence's z")
-    "nats per series, over the series; another series' z"
-    """
-    words = {"the tokens": "the frames", "sentence's": "series'", "sentences": "series", "sentence": "series"}
-    for word, other in words.items():
-        text = text.replace(word, other)
-    return text
-
-
-def shown(value: float | tuple[float, ...]) -> str:
-    """Whole numbers with separators, others with three decimals, the first of several with two.
-
-    >>> shown(12_345), shown(1 / 3), shown((0.5, 0.25))
+    >>> format_value(12_345), format_value(1 / 3), format_value((0.5, 0.25))
     ('12,345', '0.333', '0.50 0.25')
     """
     if isinstance(value, tuple):
         return " ".join([f"{part:.2f}" for part in value[:SHOWN]] + ["..."] * (len(value) > SHOWN))
     return f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"
-
-
-_exact = partial(score, section="reconstruction", default=None)
-_sample = partial(score, section="samples")
-_missing = partial(score, section="samples", default=None)
-_path = partial(score, section="paths", default=None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextScores:
-    """The scores of the texts of a model; None where there is no latent space, no training split or no path.
-
-    Words are those of the text with marks set apart, unless the tokenizer splits at white space alone. `<unk>` stays in
-    the held-out sentences but can never be said.
-    """
-
-    sentences: int = score(
-        "number of held-out sentences that texts are compared with, reconstructed ones by greedy decoding",
-        section="reconstruction",
-    )
-    exact_match_mean: float | None = _exact(
-        "share of sentences reconstructed word for word from the posterior mean; never one with <unk>"
-    )
-    token_accuracy_mean: float | None = _exact(
-        "share of the places of all sentences, counted from their starts, ends included, at which the reconstruction "
-        "from the posterior mean says the same token; never that of an <unk>"
-    )
-    bleu_mean: float | None = _exact(
-        "corpus BLEU-4 of the reconstructions from posterior means, 0 to 100 (sacrebleu, "
-        "nrefs:1|case:mixed|eff:no|tok:none|smooth:exp)"
-    )
-    edit_distance_mean: float | None = _exact(
-        "least number of words to insert, delete or replace, over the words of the longer text, 0 to 1: mean over the "
-        "reconstructions from posterior means"
-    )
-    exact_match_sampled: float | None = _exact("exact_match_mean with z drawn from the posterior")
-    token_accuracy_sampled: float | None = _exact("token_accuracy_mean with z drawn from the posterior")
-    bleu_sampled: float | None = _exact("bleu_mean with z drawn from the posterior")
-    edit_distance_sampled: float | None = _exact("edit_distance_mean with z drawn from the posterior")
-
-    samples: int = _sample("number of samples from the prior")
-    temperature: float = _sample("temperature at which their words are drawn; 0 is greedy")
-    language_model_order: int | None = _missing(
-        "the forward perplexities are those of a Kneser-Ney model of n-grams of this order, learned from the training "
-        "split (200,000 sentences at most); none where a neural language model was given"
-    )
-    forward_perplexity: float | None = _missing(
-        "perplexity of the samples per token, ends included, under the language model: low for fluent texts, and for "
-        "dull ones"
-    )
-    forward_perplexity_real: float | None = _missing("the same of the held-out sentences without <unk>")
-    reverse_perplexity: float | None = _missing(
-        "perplexity of the held-out sentences without <unk> per token, ends included, under a Kneser-Ney 5-gram model "
-        "learned from the samples: low if they cover the language"
-    )
-    reverse_perplexity_real: float | None = _missing(
-        "the same, learned from as many training sentences, less those with <unk>, which samples have not either"
-    )
-    self_bleu_2: float = _sample("mean BLEU-2 of each sample against all others, 0 to 100, lower is more diverse")
-    self_bleu_3: float = _sample("the same with BLEU-3")
-    self_bleu_4: float = _sample("the same with BLEU-4")
-    self_bleu_5: float = _sample("the same with BLEU-5")
-    distinct_1: float = _sample("different words over all words of the samples together")
-    distinct_2: float = _sample("different pairs of neighbouring words over all pairs")
-    distinct_4: float = _sample("different runs of four words over all runs")
-    unique: float = _sample("different samples over all samples")
-    novelty: float | None = _missing("share of samples that are no training sentence")
-    nearest: float | None = _missing(
-        "mean edit distance of a sample to the nearest of at most 10,000 training sentences, in words over those of "
-        "the longer text, 0 to 1"
-    )
-    length_divergence: float = _sample(
-        "Jensen-Shannon divergence of the lengths in words of samples and held-out sentences, nats, 0 to log 2"
-    )
-    unigram_divergence: float = _sample(
-        "Jensen-Shannon divergence of the words of samples and held-out sentences, nats, 0 to log 2"
-    )
-
-    paths: int | None = _path(
-        "number of straight paths between the posterior means of two held-out sentences, decoded greedily"
-    )
-    steps: int | None = _path("texts on a path, both ends included")
-    path_perplexity: float | None = _path("perplexity of the texts on the paths, as forward_perplexity")
-    distinct_steps: float | None = _path("share of neighbours on the paths that differ")
-    smoothness: float | None = _path(
-        "words to change between the ends of a path, over its number of steps times its longest step in words: mean, "
-        "0 to 1; 1 if all steps are equally long and none is in vain, 0 if the path leads nowhere"
-    )

@@ -1,7 +1,7 @@
-"""Generation: points of the latent space to decode, drawn from the prior or on a path between two others.
+"""Points of the latent space to decode: samples of the prior, and interpolations between two points.
 
-Between draws of the prior the spherical path is right, since they lie near a sphere of radius sqrt(D); between the
-means of posteriors, which lie inside it, the straight one.
+Between samples of the prior spherical interpolation is right, since they lie near a sphere of radius sqrt(D); between
+posterior means, which lie inside it, linear interpolation.
 """
 
 from collections.abc import Callable
@@ -11,27 +11,27 @@ from torch import Tensor
 
 from seqvae.errors import check_whole, choose
 from seqvae.model.vae import SequenceVAE
-from seqvae.rng import seeded, shift_seed
+from seqvae.rng import Stream, shift_seed
 
 Path = Callable[[Tensor, Tensor, int], Tensor]
 
 
 def sample_prior(model: SequenceVAE, n: int, *, seed: int | None = None) -> Tensor:
-    """(n, D) draws from the model's prior; with a seed the same ones each time, the global random state untouched."""
+    """Sample the model's prior, (n, D); with a seed the same samples each time, the global random state untouched."""
     check_whole(1, n=n)
     with torch.no_grad():
         p = model.prior()
-        with seeded(shift_seed(seed)):
+        with Stream(shift_seed(seed)):
             return p.sample((n,))
 
 
 def linear(z0: Tensor, z1: Tensor, steps: int) -> Tensor:
-    """The straight path, (1 - t) z0 + t z1 for `steps` even values of t from 0 to 1.
+    """Interpolate linearly, (1 - t) z0 + t z1 for `steps` evenly spaced values of t from 0 to 1.
 
     Args:
         z0: (..., D), the first point of the path, kept exactly.
         z1: (..., D), the last point of the path, kept exactly.
-        steps: how many points, both ends included, at least 2.
+        steps: number of points, both ends included, at least 2.
 
     Returns:
         (steps, ..., D).
@@ -39,12 +39,12 @@ def linear(z0: Tensor, z1: Tensor, steps: int) -> Tensor:
     >>> linear(torch.tensor([0.0, 0.0]), torch.tensor([1.0, 2.0]), 3).tolist()
     [[0.0, 0.0], [0.5, 1.0], [1.0, 2.0]]
     """
-    t = _places(z0, z1, steps)
-    return _pin(torch.lerp(z0.double(), z1.double(), t), z0, z1)
+    t = _make_times(z0, z1, steps)
+    return _restore_ends(torch.lerp(z0.double(), z1.double(), t), z0, z1)
 
 
 def slerp(z0: Tensor, z1: Tensor, steps: int) -> Tensor:
-    """The spherical path: the direction turns evenly on a great circle while the norm changes evenly.
+    """Interpolate spherically: the direction turns evenly on a great circle while the norm changes evenly.
 
     With the angle w between z0 and z1, and e the unit vector at right angles to z0 towards z1,
     ((1 - t) |z0| + t |z1|) (cos(tw) z0/|z0| + sin(tw) e). Between opposite directions, where every great circle is as
@@ -56,46 +56,46 @@ def slerp(z0: Tensor, z1: Tensor, steps: int) -> Tensor:
     >>> slerp(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 3.0]), 3)[1]
     tensor([1.4142, 1.4142])
     """
-    t = _places(z0, z1, steps)
+    t = _make_times(z0, z1, steps)
     a, b = z0.double(), z1.double()
     norm_a, norm_b = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)
-    u, v = _unit(a), _unit(b)
+    u, v = _normalize(a), _normalize(b)
     u, v = torch.where(norm_a > 0, u, v), torch.where(norm_b > 0, v, u)
     cosine = (u * v).sum(-1, keepdim=True)
-    across = v - cosine * u
-    sine = across.norm(dim=-1, keepdim=True)
+    orthogonal = v - cosine * u
+    sine = orthogonal.norm(dim=-1, keepdim=True)
     axis = torch.zeros_like(u).scatter(-1, u.abs().argmin(-1, keepdim=True), 1.0)
-    aside = axis - (axis * u).sum(-1, keepdim=True) * u
-    e = _unit(torch.where(sine > 1e-12, across, aside))
-    turn = t * torch.atan2(sine, cosine)
-    points = torch.lerp(norm_a, norm_b, t) * (turn.cos() * u + turn.sin() * e)
-    return _pin(points, z0, z1)
+    fallback = axis - (axis * u).sum(-1, keepdim=True) * u
+    e = _normalize(torch.where(sine > 1e-12, orthogonal, fallback))
+    angle = t * torch.atan2(sine, cosine)
+    points = torch.lerp(norm_a, norm_b, t) * (angle.cos() * u + angle.sin() * e)
+    return _restore_ends(points, z0, z1)
 
 
 PATHS: dict[str, Path] = {"linear": linear, "slerp": slerp}
 
 
-def path(name: str) -> Path:
+def get_path(name: str) -> Path:
     """Return the path of that name from `PATHS`, or raise a `ConfigError` that names them all."""
     return PATHS[choose("path", name, PATHS)]
 
 
-def _places(z0: Tensor, z1: Tensor, steps: int) -> Tensor:
-    """(steps, 1, ..., 1) float64: t from 0 to 1, to go with points (..., D)."""
+def _make_times(z0: Tensor, z1: Tensor, steps: int) -> Tensor:
+    """Return t from 0 to 1, (steps, 1, ..., 1) float64, to broadcast with points (..., D)."""
     check_whole(2, steps=steps)
     if z0.shape != z1.shape:
         raise ValueError(f"the ends of a path must have one shape, got {tuple(z0.shape)} and {tuple(z1.shape)}")
     return torch.linspace(0, 1, steps, dtype=torch.float64, device=z0.device).reshape(-1, *[1] * z0.dim())
 
 
-def _pin(points: Tensor, z0: Tensor, z1: Tensor) -> Tensor:
-    """The points in the type of the ends, and the ends as they were given, bit for bit."""
+def _restore_ends(points: Tensor, z0: Tensor, z1: Tensor) -> Tensor:
+    """Return the points in the dtype of the ends, and the ends as they were given, bit for bit."""
     points = points.to(z0.dtype)
     points[0], points[-1] = z0, z1
     return points
 
 
-def _unit(vectors: Tensor) -> Tensor:
-    """Vectors of length 1 in the last dimension; zero stays zero."""
+def _normalize(vectors: Tensor) -> Tensor:
+    """Normalize vectors to length 1 in the last dimension; zero stays zero."""
     norm = vectors.norm(dim=-1, keepdim=True)
     return vectors / torch.where(norm > 0, norm, 1.0)

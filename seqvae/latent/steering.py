@@ -1,7 +1,7 @@
-"""Attribute vectors: the direction in which an attribute of sentences lies, and what becomes of sentences moved in it.
+"""Attribute vectors: the direction of an attribute of sentences in latent space, and how well it steers sentences.
 
 With mu(x) the mean of q(z|x), a sentence is steered by decoding mu(x) + strength * v. Both directions v are scaled so
-that strength 1 moves a sentence as far along v as the two classes lie apart, on average.
+that strength 1 moves a sentence along v by the distance between the means of the two classes.
 
 Source: Larsen, Sønderby, Larochelle & Winther, Autoencoding beyond pixels using a learned similarity metric, 2016,
 arXiv:1512.09300 (attribute vectors as differences of means).
@@ -22,17 +22,17 @@ from seqvae.evaluation.metrics import standard_error
 from seqvae.evaluation.text_metrics import edit_distance
 
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)
-VOCABULARY = 2_000  # words that a judge counts, at most
+VOCABULARY = 2_000  # words that the classifier of the attribute sees, at most
 L2 = 1.0
 NAMED = 20  # values of a column that an error names, at most
 
-# -- which sentences --------------------------------------------------------------------------------------------------
+# -- sentences --------------------------------------------------------------------------------------------------------
 
 
-def divide(values: Sequence[Any], attribute: str) -> tuple[list[int], list[int]]:
-    """The rows that have the attribute, and those that have another value; rows with none are in neither.
+def split_by_attribute(values: Sequence[Any], attribute: str) -> tuple[list[int], list[int]]:
+    """Return the rows that have the attribute, and those that have another value; rows without a value are in neither.
 
-    >>> divide(["past", "present", None, " past", ""], "past")
+    >>> split_by_attribute(["past", "present", None, " past", ""], "past")
     ([0, 3], [1])
     """
     names = [("" if value is None else str(value)).strip() for value in values]
@@ -40,9 +40,9 @@ def divide(values: Sequence[Any], attribute: str) -> tuple[list[int], list[int]]
     return having, [row for row, name in enumerate(names) if name not in ("", attribute)]
 
 
-def check(column: str, values: Sequence[Any], attribute: str) -> None:
+def check_attribute(column: str, values: Sequence[Any], attribute: str) -> None:
     """Raise a `ConfigError` unless 2 rows or more have the attribute and 2 or more have another value."""
-    having, lacking = divide(values, attribute)
+    having, lacking = split_by_attribute(values, attribute)
     if not having:
         counts = Counter(name for value in values if value is not None and (name := str(value).strip()))
         known = [name for name, _ in counts.most_common(NAMED)]
@@ -59,27 +59,32 @@ def check(column: str, values: Sequence[Any], attribute: str) -> None:
             )
 
 
-def apart(texts: Sequence[str], *, share: int = 5, seed: int = 0) -> tuple[list[int], list[int]]:
-    """The rows to learn from, and those held out: one in `share` of the different texts, equal ones on one side.
+def hold_out(texts: Sequence[str], *, fraction: float = 0.2, seed: int = 0) -> tuple[list[int], list[int]]:
+    """Split the rows into training and held-out ones; equal texts are on one side.
 
-    >>> learnt, held = apart(["a", "b", "c", "d", "e"])
-    >>> len(learnt), len(held)
+    Args:
+        texts: N of them.
+        fraction: of the different texts that is held out, rounded down.
+        seed: of the choice.
+
+    >>> train, held_out = hold_out(["a", "b", "c", "d", "e"])
+    >>> len(train), len(held_out)
     (4, 1)
     """
     distinct = list(dict.fromkeys(texts))
     order = torch.randperm(len(distinct), generator=torch.Generator().manual_seed(seed)).tolist()
-    held = {distinct[place] for place in order[: len(distinct) // share]}
-    learnt = [row for row, text in enumerate(texts) if text not in held]
-    return learnt, [row for row, text in enumerate(texts) if text in held]
+    chosen = {distinct[place] for place in order[: int(len(distinct) * fraction)]}
+    train = [row for row, text in enumerate(texts) if text not in chosen]
+    return train, [row for row, text in enumerate(texts) if text in chosen]
 
 
 # -- directions -------------------------------------------------------------------------------------------------------
 
 
 def mean_direction(having: Tensor, lacking: Tensor) -> Tensor:
-    """v = mean of mu(x) with the attribute - mean of mu(x) without it.
+    """Return the difference of the means of mu(x), with the attribute and without it.
 
-    It also carries whatever else the two groups differ in.
+    It also holds all else that the two groups differ in.
 
     Args:
         having: (N, D), posterior means of sentences that have the attribute.
@@ -97,17 +102,17 @@ def mean_direction(having: Tensor, lacking: Tensor) -> Tensor:
 
 
 def logistic_direction(having: Tensor, lacking: Tensor, *, l2: float = L2) -> Tensor:
-    """v = n <n, d>: n = w / |w| the normal of a logistic classifier, d the difference of the means.
+    """Return n <n, d>: n = w / |w| the normal of a logistic classifier, d the difference of the means.
 
-    Where an attribute goes along with others, the normal leaves out what does not help to tell it. As the loss is
-    convex, <n, d> is never negative. Arguments and result as of `mean_direction`; `l2` as of `logistic`.
+    Where an attribute is correlated with others, the normal leaves out what does not help to predict it. As the loss is
+    convex, <n, d> is never negative. Arguments and result as of `mean_direction`; `l2` as of `fit_logistic`.
 
     >>> corners = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
     >>> logistic_direction(corners, -corners).round(decimals=6).tolist()
     [2.0, 0.0]
     """
     target = torch.cat([having.new_ones(len(having)), lacking.new_zeros(len(lacking))])
-    weights, _ = logistic(torch.cat([having, lacking]), target, l2=l2)
+    weights, _ = fit_logistic(torch.cat([having, lacking]), target, l2=l2)
     normal = F.normalize(weights, dim=0)
     return normal * (normal @ mean_direction(having, lacking))
 
@@ -115,98 +120,95 @@ def logistic_direction(having: Tensor, lacking: Tensor, *, l2: float = L2) -> Te
 DIRECTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mean": mean_direction, "logistic": logistic_direction}
 
 
-def logistic(features: Tensor, target: Tensor, *, l2: float = L2) -> tuple[Tensor, Tensor]:
-    """Logistic regression: w and b that minimize sum_n -log p(y_n|f_n) + l2/2 |w|^2, p(1|f) = sigmoid(<w, f> + b).
+def fit_logistic(features: Tensor, target: Tensor, *, l2: float = L2) -> tuple[Tensor, Tensor]:
+    """Fit logistic regression: minimize sum_n -log p(y_n|f_n) + l2/2 |w|^2, p(1|f) = sigmoid(<w, f> + b).
 
     Args:
         features: (N, F).
         target: (N,), 1 or 0.
-        l2: above 0, or the weights of classes that a plane divides would have no bound.
+        l2: above 0, or the weights of linearly separable classes would have no bound.
 
     Returns:
-        (F,) and (), both float64.
+        w (F,) and b (), both float64.
     """
-    features, target = features.double(), target.double()
-    weights, bias = features.new_zeros(features.shape[1]), features.new_zeros(())
-    optimizer = torch.optim.LBFGS([weights, bias], max_iter=200, tolerance_change=1e-13, line_search_fn="strong_wolfe")
+    from sklearn.linear_model import LogisticRegression
 
-    def loss() -> Tensor:
-        logits = features @ weights + bias
-        slope = (logits.sigmoid() - target) / len(target)
-        weights.grad = features.t() @ slope + l2 / len(target) * weights
-        bias.grad = slope.sum()
-        data = F.binary_cross_entropy_with_logits(logits, target)
-        return data + l2 / (2 * len(target)) * weights.square().sum()
-
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return weights, bias
+    x, y = features.double().detach().cpu().numpy(), target.cpu().numpy()
+    model = LogisticRegression(C=1 / l2, tol=1e-8, max_iter=1000).fit(x, y)
+    weights, bias = torch.from_numpy(model.coef_[0]), torch.tensor(model.intercept_[0])
+    return weights.to(features.device), bias.to(features.device)
 
 
-# -- what it is worth -------------------------------------------------------------------------------------------------
+# -- evaluation -------------------------------------------------------------------------------------------------------
 
 
-def words(text: str) -> list[str]:
-    """The words and marks of a text, in lower case.
+def split_words(text: str) -> list[str]:
+    """Split a text into its words and punctuation marks, in lower case.
 
-    >>> words("Did the cat sleep?")
+    >>> split_words("Did the cat sleep?")
     ['did', 'the', 'cat', 'sleep', '?']
     """
     return re.findall(r"\w+|[^\w\s]", text.lower())
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Whether a text has the attribute, by a logistic classifier that sees which words it has; it knows no z.
+class AttributeClassifier:
+    """A logistic classifier of the attribute, which sees the set of words of a text; it does not depend on z.
 
     Attributes:
-        place: the column of each word that counts.
-        weights: (W,) float64.
-        bias: () float64.
+        pipeline: of scikit-learn, from texts to whether they have the attribute.
     """
 
-    place: dict[str, int]
-    weights: Tensor
-    bias: Tensor
+    pipeline: Any
 
     @classmethod
-    def fit(cls, having: Sequence[str], lacking: Sequence[str], *, vocabulary: int = VOCABULARY) -> "Judge":
-        """Learn from texts with the attribute and texts without it.
+    def fit(
+        cls, having: Sequence[str], lacking: Sequence[str], *, vocabulary: int = VOCABULARY
+    ) -> "AttributeClassifier":
+        """Fit the classifier to texts with the attribute and texts without it.
 
         Args:
-            having: texts that have it.
-            lacking: texts that have it not.
-            vocabulary: words that count, at most: those in the most texts, and in 2 or more.
+            having: texts with it.
+            lacking: texts without it.
+            vocabulary: maximum number of words that count: those in the most texts, and in 2 or more.
+
+        Raises:
+            ConfigError: if no word is in 2 texts.
         """
-        texts = [*having, *lacking]
-        spread = Counter(word for text in texts for word in set(words(text)))
-        kept = sorted(word for word in spread if spread[word] > 1)
-        place = {word: i for i, word in enumerate(sorted(kept, key=spread.__getitem__, reverse=True)[:vocabulary])}
-        target = torch.cat([torch.ones(len(having)), torch.zeros(len(lacking))])
-        return cls(place, *logistic(_present(texts, place), target))
+        from sklearn.feature_extraction.text import CountVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+
+        counts = CountVectorizer(analyzer=split_words, binary=True, min_df=2, max_features=vocabulary)
+        pipeline = make_pipeline(counts, LogisticRegression(C=1 / L2, tol=1e-8, max_iter=1000))
+        try:
+            return cls(pipeline.fit([*having, *lacking], [True] * len(having) + [False] * len(lacking)))
+        except ValueError:
+            raise ConfigError(
+                f"no word is in 2 of the {len(having) + len(lacking)} sentences to learn from, so that no classifier "
+                "can tell the attribute from words; write --corpus FILE with more sentences"
+            ) from None
+
+    @property
+    def vocabulary(self) -> set[str]:
+        """The words that count."""
+        return set(self.pipeline[0].vocabulary_)
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """(N,) bool, whether each text rather has the attribute than not."""
-        return _present(texts, self.place) @ self.weights + self.bias > 0
-
-
-def _present(texts: Sequence[str], place: dict[str, int]) -> Tensor:
-    """(N, W) float64, 1 where a text has a word."""
-    found = torch.zeros(len(texts), len(place), dtype=torch.float64)
-    for row, text in enumerate(texts):
-        found[row, [place[word] for word in set(words(text)) if word in place]] = 1
-    return found
+        """Return whether each text is classified as having the attribute, (N,) bool."""
+        return torch.from_numpy(self.pipeline.predict(texts))
 
 
 @dataclass(frozen=True)
-class Step:
-    """What sentences without the attribute become at one strength, each mean with its standard error.
+class SteeringStep:
+    """The result of steering sentences without the attribute at one strength, each mean with its standard error.
 
     Attributes:
-        strength: of the move.
-        success: share of the decoded sentences that the judge says have the attribute.
+        strength: of the steering.
+        success: fraction of the decoded sentences that are classified as having the attribute.
         success_standard_error: over the sentences.
         content: mean of 1 - (words to insert, delete or replace) / (words of the longer), against the same sentence
-            decoded at strength 0. The words that carry the attribute count too: full success cannot keep all.
+            decoded at strength 0. The words of the attribute count too: with full success it is below 1.
         content_standard_error: over the sentences.
     """
 
@@ -217,50 +219,50 @@ class Step:
     content_standard_error: float
 
 
-def steered(
+def evaluate_steering(
     decode: Callable[[Tensor], list[str]],
     means: Tensor,
     direction: Tensor,
-    judge: Callable[[Sequence[str]], Tensor],
+    classifier: Callable[[Sequence[str]], Tensor],
     *,
     strengths: Sequence[float] = STRENGTHS,
-) -> list[Step]:
-    """Success against content kept, at each strength.
+) -> list[SteeringStep]:
+    """Measure the success and the preserved content at each strength.
 
     Args:
         decode: (N, D) -> N texts.
         means: (N, D), posterior means of sentences without the attribute, 2 or more.
         direction: (D,).
-        judge: N texts -> (N,) bool.
-        strengths: of the moves.
+        classifier: N texts -> (N,) bool.
+        strengths: of the steering.
 
     Raises:
         ConfigError: if rapidfuzz is not installed.
     """
-    plain = [" ".join(words(text)) for text in decode(means)]
-    found = []
+    originals = [" ".join(split_words(text)) for text in decode(means)]
+    steps = []
     for strength in strengths:
-        said = decode(means + strength * direction.to(means))
-        pairs = zip(plain, said, strict=True)
-        kept = torch.tensor([1 - edit_distance([a], [" ".join(words(b))]) for a, b in pairs], dtype=torch.float64)
-        success = judge(said).double()
-        figures = (float(success.mean()), standard_error(success), float(kept.mean()), standard_error(kept))
-        found.append(Step(strength, *figures))
-    return found
+        texts = decode(means + strength * direction.to(means))
+        distances = [edit_distance([a], [" ".join(split_words(b))]) for a, b in zip(originals, texts, strict=True)]
+        content = 1 - torch.tensor(distances, dtype=torch.float64)
+        success = classifier(texts).double()
+        numbers = (float(success.mean()), standard_error(success), float(content.mean()), standard_error(content))
+        steps.append(SteeringStep(strength, *numbers))
+    return steps
 
 
 @dataclass(frozen=True)
-class Report:
-    """How well steering works, on sentences that nothing was learnt from.
+class SteeringReport:
+    """How well steering works, on held-out sentences.
 
     Attributes:
-        sentences: held-out ones without the attribute, which were steered.
-        judge_having: share of held-out sentences with the attribute of which the judge says so; None if there are none.
-        judge_lacking: the same share of those without it, which is what the judge gets wrong.
+        sentences: number of held-out sentences without the attribute that were steered.
+        true_positive_rate: of the classifier, on held-out sentences with the attribute; None if there are none.
+        false_positive_rate: of the classifier, on held-out sentences without it.
         steps: at each strength.
     """
 
     sentences: int
-    judge_having: float | None
-    judge_lacking: float
-    steps: list[Step]
+    true_positive_rate: float | None
+    false_positive_rate: float
+    steps: list[SteeringStep]

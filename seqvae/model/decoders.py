@@ -1,4 +1,4 @@
-"""Decoders: the tokens so far, and z -> features of the next token."""
+"""Decoders: the tokens generated so far, and z -> features of the next token."""
 
 from abc import ABC, abstractmethod
 from typing import Literal
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqvae.errors import ConfigError, check_size
-from seqvae.model.layers import Block, SequenceDropout, check_share
+from seqvae.model.layers import MAX_LAYERS, Block, SequenceDropout, check_dropout
 
 State = tuple[Tensor, ...]
 
 
 class Decoder(nn.Module, ABC):
-    """One method serves training (all steps at once) and generation (one step, from the last state).
+    """A module of one method, for training (all steps at once) and generation (one step, from the last state).
 
     Attributes:
         features: the size of the vector that it returns for each step.
@@ -24,34 +24,32 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, inputs: Tensor, z: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """(B, T, E) embedded inputs, (B, D) and the state after earlier steps -> (B, T, features) and the new state.
+        """Map embedded inputs (B, T, E), z (B, D) and the last state to features (B, T, features) and the new state.
 
         Features at step t depend on inputs up to t alone. Every tensor of the state has B as its first axis, so that
         rows can be reordered, repeated and dropped.
         """
 
 
-MOST_LAYERS = 64
-
-
 class RecurrentDecoder(Decoder):
-    """An LSTM or GRU that hears of z in up to three ways.
+    """An LSTM or GRU that is conditioned on z in up to four ways.
 
     Args:
         embedding: E.
         latent: D.
         cell: `lstm` or `gru`.
         hidden: units of each layer.
-        layers: how many, stacked.
-        initial_state: z sets the first state, h0 = tanh(W z) (and c0 = W' z).
-        every_step: z stands beside the embedding at each step.
-        every_layer: z stands beside the input of each layer at each step, the first one's too.
-        skip: z reaches the output features (Dieng et al., Avoiding Latent Variable Collapse with Generative Skip
-            Models, 2019, https://arxiv.org/abs/1807.04863).
-        dropout: share of features dropped from embeddings and outputs, and of what passes between layers; never from z.
-        output_dropout: share of features dropped from outputs, where it is not to be `dropout`.
-        weight_dropout: share of the weights from hidden to hidden units that are zero throughout a pass in training,
-            the others scaled up (DropConnect; Merity et al., Regularizing and Optimizing LSTM Language Models, 2018,
+        layers: number of stacked layers.
+        initial_state: z gives the initial state, h0 = tanh(W z) (and c0 = W' z).
+        every_step: z is concatenated to the embedding at each step.
+        every_layer: z is concatenated to the input of each layer at each step, that of the first one too.
+        skip: z is concatenated to the output features (Dieng et al., Avoiding Latent Variable Collapse with Generative
+            Skip Models, 2019, https://arxiv.org/abs/1807.04863).
+        dropout: probability of dropping features of embeddings and outputs, and of what passes between layers; never
+            of z.
+        output_dropout: probability of dropping features of the outputs; none = `dropout`.
+        weight_dropout: probability of zeroing hidden-to-hidden weights throughout a pass in training, the others scaled
+            up (DropConnect; Merity et al., Regularizing and Optimizing LSTM Language Models, 2018,
             https://arxiv.org/abs/1708.02182).
         locked: drop the same features at every step of a sentence instead of others at each step.
     """
@@ -75,22 +73,22 @@ class RecurrentDecoder(Decoder):
     ) -> None:
         super().__init__()
         if not (initial_state or every_step or every_layer or skip):
-            routes = "initial_state, every_step and skip, or every_layer"
-            raise ConfigError(f"decoder without z: set at least one of {routes} to true")
+            ways = "initial_state, every_step and skip, or every_layer"
+            raise ConfigError(f"decoder without z: set at least one of {ways} to true")
         check_size(hidden=hidden)
-        check_size(MOST_LAYERS, layers=layers)
+        check_size(MAX_LAYERS, layers=layers)
         output_dropout = dropout if output_dropout is None else output_dropout
-        check_share(dropout=dropout, output_dropout=output_dropout, weight_dropout=weight_dropout)
+        check_dropout(dropout=dropout, output_dropout=output_dropout, weight_dropout=weight_dropout)
         rnn = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
         self.every_step, self.skip = every_step or every_layer, skip
-        wide = embedding + latent * self.every_step
+        width = embedding + latent * self.every_step
         self.rnn: nn.Module
         if every_layer:
-            sizes = [wide] + [hidden + latent] * (layers - 1)
+            sizes = [width] + [hidden + latent] * (layers - 1)
             self.rnn = Stack([rnn(size, hidden, batch_first=True) for size in sizes], latent=latent, dropout=dropout)
         else:
             between = dropout if layers > 1 else 0.0
-            self.rnn = rnn(wide, hidden, num_layers=layers, batch_first=True, dropout=between)
+            self.rnn = rnn(width, hidden, num_layers=layers, batch_first=True, dropout=between)
         self.cells, self.layers, self.hidden = 2 if cell == "lstm" else 1, layers, hidden
         self.initial = nn.Linear(latent, self.cells * layers * hidden) if initial_state else None
         self.dropout = SequenceDropout(dropout, locked=locked)
@@ -99,30 +97,30 @@ class RecurrentDecoder(Decoder):
         self.features = hidden + latent * skip
 
     def forward(self, inputs: Tensor, z: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """(B, T, E), (B, D), state -> (B, T, features), state."""
+        """Map inputs (B, T, E), z (B, D) and state to features (B, T, features) and new state."""
         x = self.dropout(inputs)
         z_steps = z[:, None].expand(-1, x.shape[1], -1).to(x.dtype)  # (B, T, D)
         if self.every_step:
             x = torch.cat([x, z_steps], dim=-1)
         # torch wants layers first: (L, B, H)
-        first = tuple(s.transpose(0, 1).contiguous().to(x.dtype) for s in state or self._initial_state(z))
-        given = (x, first if self.cells == 2 else first[0])
-        weights = self._dropped()
-        outputs, last = torch.func.functional_call(self.rnn, weights, given) if weights else self.rnn(*given)
+        initial = tuple(s.transpose(0, 1).contiguous().to(x.dtype) for s in state or self._initial_state(z))
+        arguments = (x, initial if self.cells == 2 else initial[0])
+        weights = self._drop_weights()
+        outputs, last = torch.func.functional_call(self.rnn, weights, arguments) if weights else self.rnn(*arguments)
         features = self.output_dropout(outputs)
         if self.skip:
             features = torch.cat([features, z_steps.to(features.dtype)], dim=-1)
         return features, tuple(s.transpose(0, 1) for s in (last if self.cells == 2 else (last,)))
 
     def _initial_state(self, z: Tensor) -> State:
-        """(B, D) -> one (B, L, H) for a GRU, two for an LSTM."""
+        """Map z (B, D) to one (B, L, H) for a GRU, two of them for an LSTM."""
         if self.initial is None:
             return tuple(z.new_zeros(self.cells, len(z), self.layers, self.hidden))
         h, *c = self.initial(z).view(len(z), self.cells, self.layers, self.hidden).unbind(1)
         return (torch.tanh(h), *c)
 
-    def _dropped(self) -> dict[str, Tensor]:
-        """The weights that this pass is to use in place of the decoder's own."""
+    def _drop_weights(self) -> dict[str, Tensor]:
+        """Return the weights that this pass uses in place of the decoder's own."""
         if not self.training or self.weight_dropout == 0:
             return {}
         weights = self.rnn.named_parameters()
@@ -130,12 +128,12 @@ class RecurrentDecoder(Decoder):
 
 
 class Stack(nn.ModuleList):
-    """Recurrent layers of one each, with z beside the input of every one; called like torch's own stacks.
+    """Single recurrent layers, each with z concatenated to its input; called like torch's stacked ones.
 
     Args:
-        layers: batch-first, the first for inputs that end in z, the others for H + D.
+        layers: batch-first, the first for inputs of E + D features, the others for H + D.
         latent: D.
-        dropout: share of features dropped from what passes between layers, others at each step.
+        dropout: probability of dropping features of what passes between layers, others at each step.
     """
 
     def __init__(self, layers: list[nn.Module], *, latent: int, dropout: float) -> None:
@@ -143,34 +141,35 @@ class Stack(nn.ModuleList):
         self.latent, self.dropout = latent, dropout
 
     def forward(self, x: Tensor, state: Tensor | State) -> tuple[Tensor, Tensor | State]:
-        """(B, T, E + D) that ends in z, states of (L, B, H) -> (B, T, H), new states."""
-        z, whole = x[..., x.shape[-1] - self.latent :], isinstance(state, Tensor)
-        last = []
+        """Map inputs (B, T, E + D), z last, and states (L, B, H) to outputs (B, T, H) and new states."""
+        z, single = x[..., x.shape[-1] - self.latent :], isinstance(state, Tensor)
+        states = []
         for i, layer in enumerate(self):
             if i:
                 x = torch.cat([F.dropout(x, self.dropout, self.training), z.to(x.dtype)], dim=-1)
-            x, after = layer(x, state[i : i + 1] if isinstance(state, Tensor) else tuple(s[i : i + 1] for s in state))
-            last.append((after,) if whole else after)
-        joined = tuple(torch.cat(parts) for parts in zip(*last, strict=True))
-        return x, joined[0] if whole else joined
+            x, new = layer(x, state[i : i + 1] if isinstance(state, Tensor) else tuple(s[i : i + 1] for s in state))
+            states.append((new,) if single else new)
+        joined = tuple(torch.cat(parts) for parts in zip(*states, strict=True))
+        return x, joined[0] if single else joined
 
 
 class TransformerDecoder(Decoder):
-    """Causal self-attention that hears of z in up to three ways; see `seqvae.model.layers` for the sources.
+    """A causal Transformer that is conditioned on z in up to three ways; sources in `seqvae.model.layers`.
 
     Args:
         embedding: E.
         latent: D.
         width: size of the vector of each step, divisible by twice the heads.
-        heads: attentions beside each other in each layer.
-        hidden: units of each layer's feed-forward part.
-        layers: how many, stacked.
-        prefix: z, projected, is what stands before the first step, for all later ones to look at (as the memory of Li
-            et al., Optimus: Organizing Sentences via Pre-trained Modeling of a Latent Space, 2020,
+        heads: attention heads of each layer.
+        hidden: units of each layer's feed-forward block.
+        layers: number of stacked layers.
+        prefix: z, projected, is put before the first step for all steps to attend to (as the memory of Li et al.,
+            Optimus: Organizing Sentences via Pre-trained Modeling of a Latent Space, 2020,
             https://arxiv.org/abs/2004.04092).
-        every_step: z stands beside the embedding at each step.
-        skip: z reaches the output features (Dieng et al. 2019, https://arxiv.org/abs/1807.04863).
-        dropout: share dropped from what is fed and from what each half of a layer adds; never from z.
+        every_step: z is concatenated to the embedding at each step.
+        skip: z is concatenated to the output features (Dieng et al. 2019, https://arxiv.org/abs/1807.04863).
+        dropout: probability of dropping features of the embeddings and of both residual branches of each layer; never
+            of z.
         locked: drop the same features at every step of a sentence instead of others at each step.
     """
 
@@ -192,7 +191,7 @@ class TransformerDecoder(Decoder):
         super().__init__()
         if not (prefix or every_step or skip):
             raise ConfigError("decoder without z: set at least one of prefix, every_step and skip to true")
-        check_size(MOST_LAYERS, layers=layers)
+        check_size(MAX_LAYERS, layers=layers)
         self.enter = nn.Linear(embedding + latent * every_step, width)
         self.prefix = nn.Linear(latent, width) if prefix else None
         self.blocks = nn.ModuleList(
@@ -204,7 +203,10 @@ class TransformerDecoder(Decoder):
         self.features = width + latent * skip
 
     def forward(self, inputs: Tensor, z: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """(B, T, E), (B, D), state -> (B, T, features), state: keys and values of each layer, (B, heads, S, F)."""
+        """Map inputs (B, T, E), z (B, D) and state to features (B, T, features) and new state.
+
+        The state is the keys and values of each layer, (B, heads, S, W / heads).
+        """
         x = self.dropout(inputs)
         steps = x.shape[1]
         z_steps = z[:, None].expand(-1, steps, -1)  # (B, T, D)
@@ -214,14 +216,14 @@ class TransformerDecoder(Decoder):
         past = state[0].shape[2] if state else 0
         positions = torch.arange(past + x.shape[1], device=x.device)
         mask = positions <= positions[past:, None]  # (T, S + T)
-        after: list[Tensor] = []
+        new_state: list[Tensor] = []
         for i, block in enumerate(self.blocks):
             x, cache = block(x, mask, (state[2 * i], state[2 * i + 1]) if state else None)
-            after += cache
+            new_state += cache
         features = self.norm(x[:, -steps:])
         if self.skip:
             features = torch.cat([features, z_steps.to(features.dtype)], dim=-1)
-        return features, tuple(after)
+        return features, tuple(new_state)
 
 
 DECODERS: dict[str, type[Decoder]] = {"recurrent": RecurrentDecoder, "transformer": TransformerDecoder}

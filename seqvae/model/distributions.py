@@ -1,8 +1,10 @@
-"""Distributions of z beside those of torch: vMF and uniform on the sphere, a normalizing flow; and KL(q || p).
+"""Distributions of z beside those of torch, from plain to special, and KL(q || p) of any two.
 
-The unit sphere S^(D-1) are the points z of D dimensions with |z| = 1. Densities are those with respect to its surface,
-so that the uniform one is 1 over its area: of points beside the sphere they say nothing. As p and q are both of this
-kind, differences of log densities mean what they mean elsewhere. Flows are zuko's, which the extra `flows` installs.
+Diagonal Gaussians, Gaussians of low rank, von Mises-Fisher and uniform distributions on the sphere, normalizing flows.
+
+The unit sphere S^(D-1) is the set of points z of D dimensions with |z| = 1. Densities on it are with respect to its
+surface area, so that the uniform one is 1 / area; they are not defined off the sphere. Since q and p are then both of
+this kind, differences of log densities mean what they mean elsewhere. Flows are those of zuko (the extra `flows`).
 """
 
 import math
@@ -14,17 +16,125 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal, constraints, kl_divergence
+from torch.distributions import (
+    Distribution,
+    Independent,
+    LowRankMultivariateNormal,
+    Normal,
+    constraints,
+    kl_divergence,
+)
 from torch.distributions.kl import register_kl
 from torch.nn.functional import normalize
 from torch.types import _size
 
 from seqvae.errors import ConfigError, check_size
-from seqvae.rng import seeded
+from seqvae.rng import Stream
+
+
+def kl(q: Distribution, p: Distribution, z: Tensor | None = None) -> Tensor:
+    """Return KL(q||p) = E_q[log q(z) - log p(z)], in closed form if there is one, else estimated from a sample `z`.
+
+    Args:
+        q: batch (B,), event (D,).
+        p: batch () or (B,), event (D,).
+        z: (B, D), a sample of q; needed only where there is no closed form.
+
+    Returns:
+        (B,) nats. The estimate from one sample is unbiased but may be negative.
+
+    Source: Kingma & Welling, Auto-Encoding Variational Bayes, 2014, https://arxiv.org/abs/1312.6114, appendix B.
+
+    >>> q, p = (build_diagonal_gaussian(torch.full((1, 2), m), torch.ones(1, 2)) for m in (1.0, 0.0))
+    >>> kl(q, p)
+    tensor([1.])
+    """
+    try:
+        return kl_divergence(q, p)
+    except NotImplementedError:
+        if z is None:
+            raise
+        return cast(Tensor, q.log_prob(z) - p.log_prob(z))
+
+
+def kl_dimensions(q: Distribution, p: Distribution) -> Tensor:
+    """Return KL(q||p) of each latent dimension, for q and p that factorize over dimensions.
+
+    Returns:
+        (B, D) nats; the sum over D is `kl(q, p)`.
+
+    Raises:
+        NotImplementedError: if q or p does not factorize over dimensions.
+    """
+    if not (isinstance(q, Independent) and isinstance(p, Independent)):
+        raise NotImplementedError(f"{type(q).__name__} or {type(p).__name__} does not factorize over dimensions")
+    return kl_divergence(q.base_dist, p.base_dist)
+
+
+# -- Gaussians --------------------------------------------------------------------------------------------------------
+
+
+def build_diagonal_gaussian(mean: Tensor, scale: Tensor) -> Independent:
+    """Return N(mean, diag(scale^2)), both (..., D): batch (...), event (D,). Arguments are not checked."""
+    return Independent(Normal(mean, scale, validate_args=False), 1, validate_args=False)
+
+
+def get_gaussian_parameters(q: Distribution) -> tuple[Tensor, Tensor] | None:
+    """Return mean and standard deviation, each (..., D), if q is a diagonal Gaussian with event (D,); else None."""
+    if isinstance(q, Independent) and q.reinterpreted_batch_ndims == 1 and isinstance(q.base_dist, Normal):
+        return q.base_dist.loc, q.base_dist.scale
+    return None
+
+
+def compute_scale(log_variance: Tensor) -> Tensor:
+    """Return the standard deviation exp(log_variance / 2), never 0 or infinite.
+
+    exp(+-15) is far beyond any useful variance; without these bounds one bad step makes the scale 0 or infinite.
+    """
+    return (log_variance.clamp(-15, 15) / 2).exp()
+
+
+class FactorGaussian(LowRankMultivariateNormal):
+    """torch's Gaussian of low rank, sampled and scored in the precision of its parameters under autocast too."""
+
+    def rsample(self, sample_shape: _size = ()) -> Tensor:
+        """Draw as torch does, but never in half precision."""
+        with torch.autocast(self.loc.device.type, enabled=False):
+            return super().rsample(sample_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Compute as torch does, but never in half precision."""
+        with torch.autocast(self.loc.device.type, enabled=False):
+            return super().log_prob(value)
+
+    @property
+    def log_determinant(self) -> Tensor:
+        """log |diag(s^2) + U U'| = sum_d log s_d^2 + log |I + U' diag(s^-2) U|."""
+        diagonal = self._capacitance_tril.diagonal(dim1=-2, dim2=-1)
+        return self.cov_diag.log().sum(-1) + 2 * diagonal.log().sum(-1)
+
+
+@register_kl(FactorGaussian, Independent)
+def kl_factor_diagonal(q: FactorGaussian, p: Independent) -> Tensor:
+    """Return KL(q||p) for p = N(m, diag(t^2)), nats, var the diagonal of Sigma:
+
+    1/2 sum_d [var_d / t_d^2 + (mu_d - m_d)^2 / t_d^2 - 1 + log t_d^2] - 1/2 log |Sigma|
+
+    Raises:
+        NotImplementedError: if p is not a diagonal Gaussian.
+    """
+    if get_gaussian_parameters(p) is None:
+        raise NotImplementedError(f"no closed form of the KL of {type(q).__name__} from {p}")
+    precision = p.variance.reciprocal()
+    terms = precision * (q.variance + (q.loc - p.mean).square()) - 1 - precision.log()
+    return 0.5 * (terms.sum(-1) - q.log_determinant)
+
+
+# -- the unit sphere --------------------------------------------------------------------------------------------------
 
 
 def log_area(dimensions: int) -> float:
-    """log of the surface of the unit sphere of D dimensions, 2 pi^(D/2) / Gamma(D/2).
+    """Return the log of the surface area of the unit sphere of D dimensions, 2 pi^(D/2) / Gamma(D/2).
 
     >>> round(math.exp(log_area(3)) / math.pi, 9)
     4.0
@@ -33,10 +143,10 @@ def log_area(dimensions: int) -> float:
 
 
 def log_bessel(order: float, x: float) -> float:
-    """log I_v(x), the modified Bessel function of the first kind, for v >= 0 and x > 0.
+    """Return log I_v(x), the modified Bessel function of the first kind, for v >= 0 and x > 0.
 
     By its power series I_v(x) = sum_m (x/2)^(2m + v) / (m! Gamma(m + v + 1)), summed in logarithms: all terms are
-    positive, so that no digits cancel, and a large x or v neither overflows nor underflows.
+    positive, so that no digits cancel, and large x or v neither overflow nor underflow.
 
     Source: Watson, A Treatise on the Theory of Bessel Functions, 1922, section 3.7.
 
@@ -46,14 +156,14 @@ def log_bessel(order: float, x: float) -> float:
     # The terms rise up to m (m + v) = (x/2)^2 and then fall as those of a Gaussian of about this width, or faster.
     peak = (math.hypot(order, x) - order) / 2
     count = math.ceil(peak + 12 * math.sqrt(x) + 60)
-    m = torch.arange(count, dtype=torch.float64, device="cpu")  # values are read, also where a model is built on meta
+    m = torch.arange(count, dtype=torch.float64, device="cpu")  # values are needed even on meta
     terms = (2 * m + order) * math.log(x / 2) - torch.lgamma(m + 1) - torch.lgamma(m + order + 1)
     return float(terms.logsumexp(0))
 
 
 @lru_cache
-def facts(dimensions: int, kappa: float) -> tuple[float, float, float]:
-    """Of a von Mises-Fisher distribution: log C(kappa), the mean A and the variance of the cosine to mu.
+def compute_vmf_moments(dimensions: int, kappa: float) -> tuple[float, float, float]:
+    """Return log C(kappa) of a von Mises-Fisher distribution, and mean A and variance of the cosine to mu.
 
     A = I_(D/2)(kappa) / I_(D/2 - 1)(kappa), and the variance is 1 - A^2 - (D - 1) A / kappa.
     """
@@ -68,7 +178,7 @@ class SphericalUniform(Distribution):
     """The uniform distribution on the unit sphere: batch (), event (D,), log density -`log_area(D)` everywhere.
 
     Args:
-        like: (D,), a tensor whose type and device the draws have.
+        like: (D,), a tensor whose type and device the samples have.
     """
 
     arg_constraints = {}  # noqa: RUF012
@@ -80,35 +190,35 @@ class SphericalUniform(Distribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """Vectors; that their norm is 1 goes unchecked."""
+        """Vectors; that their norm is 1 is not checked."""
         return constraints.real_vector
 
     @property
     def mean(self) -> Tensor:
-        """(D,) zeros: the middle of the ball."""
+        """(D,) zeros: the center of the ball."""
         return torch.zeros_like(self.like)
 
     @property
     def variance(self) -> Tensor:
-        """(D,) 1 / D each: their sum is that of the squares of z, 1."""
+        """(D,) 1 / D each, since the squares of z sum to 1."""
         return torch.full_like(self.like, 1 / len(self.like))
 
     def rsample(self, sample_shape: _size = ()) -> Tensor:
-        """(..., D) directions of Gaussian vectors."""
+        """Draw (..., D), the directions of Gaussian vectors."""
         shape = (*sample_shape, *self.event_shape)
         return normalize(torch.randn(shape, dtype=self.like.dtype, device=self.like.device), dim=-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """(...) nats for z (..., D) on the sphere."""
+        """Return (...) nats for z (..., D) on the sphere."""
         return 0 * value.sum(-1) - log_area(len(self.like))  # with a gradient, of 0, to z
 
 
 class VonMisesFisher(Distribution):
     """q(z) = C(kappa) exp(kappa mu.z) on the unit sphere, C(k) = k^(D/2 - 1) / ((2 pi)^(D/2) I_(D/2 - 1)(k)).
 
-    Draws are w mu + sqrt(1 - w^2) v: the cosine w of the angle to mu by Wood's rejection, v a direction at right angles
-    to mu, that of a Gaussian vector less its part along mu. w does not depend on mu, so a draw carries the gradient to
-    mu; kappa has none.
+    Samples are w mu + sqrt(1 - w^2) v: the cosine w of the angle to mu by Wood's rejection sampling, v a direction
+    orthogonal to mu, that of a Gaussian vector minus its component along mu. w does not depend on mu, so a sample
+    carries a gradient to mu; kappa has none.
 
     Args:
         mu: (..., D) unit vectors, D at least 2.
@@ -116,8 +226,8 @@ class VonMisesFisher(Distribution):
 
     Source: Wood, Simulation of the von Mises Fisher distribution, 1994, https://doi.org/10.1080/03610919408813161; as a
     posterior Davidson, Falorsi, De Cao, Kipf & Tomczak, Hyperspherical Variational Auto-Encoders, 2018,
-    https://arxiv.org/abs/1804.00891 (who turn a draw around e1 to mu by a Householder reflection, whose gradient has no
-    limit near mu = e1; the distribution is the same).
+    https://arxiv.org/abs/1804.00891 (who map a sample around e1 to mu by a Householder reflection, whose gradient has
+    no limit near mu = e1; the distribution is the same).
     """
 
     arg_constraints = {}  # noqa: RUF012
@@ -129,7 +239,7 @@ class VonMisesFisher(Distribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """Vectors; that their norm is 1 goes unchecked."""
+        """Vectors; that their norm is 1 is not checked."""
         return constraints.real_vector
 
     @property
@@ -140,111 +250,112 @@ class VonMisesFisher(Distribution):
     @property
     def mean(self) -> Tensor:
         """A mu, a point inside the sphere."""
-        return self._facts[1] * self.mu
+        return self._moments[1] * self.mu
 
     @property
     def variance(self) -> Tensor:
-        """Of each dimension: that of the cosine along mu, and E[1 - w^2] / (D - 1) = A / kappa across it."""
-        along, across = self._facts[2], self._facts[1] / self.kappa
+        """(..., D): the variance of the cosine along mu, and E[1 - w^2] / (D - 1) = A / kappa across it."""
+        along, across = self._moments[2], self._moments[1] / self.kappa
         return along * self.mu.square() + across * (1 - self.mu.square())
 
     @property
-    def _facts(self) -> tuple[float, float, float]:
-        return facts(self.event_shape[0], self.kappa)
+    def _moments(self) -> tuple[float, float, float]:
+        return compute_vmf_moments(self.event_shape[0], self.kappa)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """(...) nats for z (..., D) on the sphere; not in half precision, which kappa would magnify."""
-        return self._facts[0] + self.kappa * (self.mu * value).sum(-1)
+        """Return (...) nats for z (..., D) on the sphere; kappa would magnify errors of half precision."""
+        return self._moments[0] + self.kappa * (self.mu * value).sum(-1)
 
     def rsample(self, sample_shape: _size = ()) -> Tensor:
-        """(..., D), reparameterized in mu."""
+        """Draw (..., D), reparameterized in mu."""
         shape = torch.Size((*sample_shape, *self.mu.shape))
-        below = self._below(shape[:-1])[..., None]  # 1 - w, in whose digits a narrow distribution lies
+        gap = self._sample_gap(shape[:-1])[..., None]  # 1 - w, which keeps the digits of a narrow distribution
         noise = torch.randn(shape, dtype=self.mu.dtype, device=self.mu.device)
         across = normalize(noise - (noise * self.mu).sum(-1, keepdim=True) * self.mu, dim=-1)
-        return self.mu - below * self.mu + (below * (2 - below)).sqrt() * across
+        return self.mu - gap * self.mu + (gap * (2 - gap)).sqrt() * across
 
-    def _below(self, shape: torch.Size) -> Tensor:
-        """1 - w by rejection, in double precision: proposals are kept until each has been accepted once."""
+    def _sample_gap(self, shape: torch.Size) -> Tensor:
+        """Draw 1 - w by rejection, in double precision: propose until each has been accepted once."""
         d, kappa = self.event_shape[0] - 1, self.kappa
         b = d / (2 * kappa + math.hypot(2 * kappa, d))
         x0 = (1 - b) / (1 + b)
-        least = kappa * x0 + d * math.log1p(-(x0**2))
+        bound = kappa * x0 + d * math.log1p(-(x0**2))
         half = torch.full((), d / 2, dtype=torch.float64, device=self.mu.device)
         beta = torch.distributions.Beta(half, half, validate_args=False)
-        found = torch.full(shape, torch.nan, dtype=torch.float64, device=self.mu.device)
-        while (missing := found.isnan()).any():
+        gaps = torch.full(shape, torch.nan, dtype=torch.float64, device=self.mu.device)
+        while (missing := gaps.isnan()).any():
             e = beta.sample(torch.Size([int(missing.sum())]))
-            below = 2 * b * e / (1 - (1 - b) * e)
-            log_ratio = kappa * (1 - below) + d * torch.log1p(-x0 * (1 - below)) - least
+            gap = 2 * b * e / (1 - (1 - b) * e)
+            log_ratio = kappa * (1 - gap) + d * torch.log1p(-x0 * (1 - gap)) - bound
             accepted = log_ratio >= torch.rand_like(e).log()
-            found[missing] = torch.where(accepted, below, torch.nan)
-        return found.to(self.mu.dtype)
+            gaps[missing] = torch.where(accepted, gap, torch.nan)
+        return gaps.to(self.mu.dtype)
 
 
 @register_kl(VonMisesFisher, SphericalUniform)
-def kl_of_uniform(q: VonMisesFisher, p: SphericalUniform) -> Tensor:
-    """KL(q||p) = kappa A + log C(kappa) + log area, nats: the same for every mu.
+def kl_from_uniform(q: VonMisesFisher, p: SphericalUniform) -> Tensor:
+    """Return KL(q||p) = kappa A + log C(kappa) + log area, nats, the same for every mu.
 
     Source: Xu & Durrett, Spherical Latent Spaces for Stable Variational Autoencoders, 2018,
     https://arxiv.org/abs/1808.10805.
     """
-    log_c, mean, _ = facts(q.event_shape[0], q.kappa)
+    log_c, mean, _ = compute_vmf_moments(q.event_shape[0], q.kappa)
     return q.mu.new_full(q.batch_shape, q.kappa * mean + log_c + log_area(q.event_shape[0]))
 
 
-WIDEST, LONGEST = 2**12, 64
-HEAVIEST = 2**27  # weights: half a gigabyte, as they are built in memory before a damaged file is found out
+# -- normalizing flows ------------------------------------------------------------------------------------------------
+
+MAX_UNITS, MAX_TRANSFORMS = 2**12, 64
+MAX_WEIGHTS = 2**27  # half a gigabyte, since they are built in memory before a damaged file is detected
 Family = Literal["maf", "nsf"]
 
 
 def build_flow(dimensions: int, *, family: Family = "maf", transforms: int = 3, hidden: int = 64) -> nn.Module:
-    """An autoregressive flow that starts as the identity, so that its density starts as N(0, I).
+    """Build an autoregressive flow that starts as the identity, so that its density starts as N(0, I).
 
     Args:
         dimensions: D.
-        family: `maf`, scale and shift of each dimension given those before it; or `nsf`, which bends it by a monotonic
-            rational-quadratic spline of 8 pieces within +-5 and is the identity outside.
-        transforms: how many, one after the other, each in the reverse order of the dimensions.
-        hidden: units of each of the two layers of the network inside each.
+        family: `maf`, which scales and shifts each dimension given those before it; or `nsf`, which maps it by a
+            monotonic rational-quadratic spline of 8 pieces within +-5 and is the identity outside.
+        transforms: number of transforms in sequence, each in the reverse order of the dimensions.
+        hidden: units of each of the two layers of a transform's network.
 
     Returns:
         a module whose `forward()` is a distribution of zuko: batch (), event (D,).
 
     Raises:
-        ConfigError: if zuko is not installed, or for a size that cannot be.
+        ConfigError: if zuko is not installed, or for a size out of range.
 
     Source: Papamakarios, Pavlakou & Murray, Masked Autoregressive Flow for Density Estimation, 2017,
     https://arxiv.org/abs/1705.07057; Durkan, Bekasov, Murray & Papamakarios, Neural Spline Flows, 2019,
     https://arxiv.org/abs/1906.04032.
     """
-    check_size(WIDEST, dimensions=dimensions, hidden=hidden)
-    check_size(LONGEST, transforms=transforms)
+    check_size(MAX_UNITS, dimensions=dimensions, hidden=hidden)
+    check_size(MAX_TRANSFORMS, transforms=transforms)
     outputs = {"maf": 2, "nsf": 23}[family] * dimensions
-    if (weights := transforms * hidden * (dimensions + hidden + outputs)) > HEAVIEST:
-        raise ConfigError(f"a flow of {weights:,} weights: expected at most {HEAVIEST:,}; write fewer hidden units")
+    if (weights := transforms * hidden * (dimensions + hidden + outputs)) > MAX_WEIGHTS:
+        raise ConfigError(f"a flow of {weights:,} weights: expected at most {MAX_WEIGHTS:,}; write fewer hidden units")
     flows = import_zuko()
     cls = {"maf": flows.MAF, "nsf": flows.NSF}[family]
     options: dict[str, Any] = {}
-    if dimensions > 1:  # one dimension has none before it, and no network
-        # Tanh, so that densities are smooth, and that no weights drive a scale or a shift beyond all bounds.
+    if dimensions > 1:  # a single dimension depends on no other, and needs no network
+        # Tanh keeps densities smooth, and scales and shifts bounded whatever the weights.
         options = {"hidden_features": (hidden, hidden), "activation": nn.Tanh}
-    device = torch.empty(0).device  # zuko looks at the values of its masks, and meta tensors have none
-    with seeded(0) if device.type == "meta" else nullcontext(), torch.device("cpu"):
+    device = torch.empty(0).device  # zuko reads the values of its masks, and meta tensors have none
+    with Stream(0) if device.type == "meta" else nullcontext(), torch.device("cpu"):
         flow: nn.Module = cls(dimensions, transforms=transforms, **options)
     flow.to(device)
     for transform in flow.transform.transforms:  # type: ignore[union-attr]
-        last = transform.hyper[-1].parameters() if dimensions > 1 else transform.phi
-        for parameter in last:
+        for parameter in transform.hyper[-1].parameters() if dimensions > 1 else transform.phi:
             nn.init.zeros_(parameter)
     return flow
 
 
 def import_zuko() -> ModuleType:
-    """Import `zuko.flows`, and leave the rest of torch's distributions as they were.
+    """Import `zuko.flows`, and keep the argument checks of torch's distributions.
 
-    Its import turns off, for the whole process, the checks that torch's distributions make of arguments and values:
-    they are turned on again for all but its own, which rely on that.
+    The import turns these checks off for the whole process; they are turned on again for all distributions but zuko's
+    own, which rely on it.
 
     Raises:
         ConfigError: if zuko is not installed.
@@ -266,10 +377,10 @@ def import_zuko() -> ModuleType:
 
 
 class FlowDistribution(Distribution):
-    """z = m + L f^-1(noise), f the map of a flow: drawn and scored in the precision of its parameters under autocast.
+    """z = m + L f^-1(noise), f the map of a flow: sampled and scored in its parameters' precision under autocast too.
 
-    log p(z) = log N(f(y); 0, I) + log |det df/dy| - log det L, y = L^-1 (z - m). Scores take one pass of the networks,
-    draws of an autoregressive flow D of them.
+    log p(z) = log N(f(y); 0, I) + log |det df/dy| - log det L, y = L^-1 (z - m). A density takes one pass of the
+    networks, a sample of an autoregressive flow D of them.
 
     Args:
         flow: of `build_flow`.
@@ -282,9 +393,9 @@ class FlowDistribution(Distribution):
 
     def __init__(self, flow: nn.Module, mean: Tensor | None = None, scale_tril: Tensor | None = None) -> None:
         self.flow, self.like = flow(), next(flow.parameters())
-        for base in (self.flow.base, self.flow.base.base_dist):  # a value that is not finite is the caller's to report
+        for base in (self.flow.base, self.flow.base.base_dist):  # values that are not finite are reported by the caller
             base._validate_args = False
-        self.place, self.scale_tril = mean, scale_tril
+        self.shift, self.scale_tril = mean, scale_tril
         super().__init__(torch.Size(), self.flow.event_shape, validate_args=False)
 
     @property
@@ -293,73 +404,25 @@ class FlowDistribution(Distribution):
         return constraints.real_vector
 
     def rsample(self, sample_shape: _size = ()) -> Tensor:
-        """(..., D)."""
+        """Draw (..., D)."""
         shape = torch.Size((*sample_shape, *self.event_shape))
-        return self.push(torch.randn(shape, dtype=self.like.dtype, device=self.like.device))
+        return self.transform_noise(torch.randn(shape, dtype=self.like.dtype, device=self.like.device))
 
-    def push(self, noise: Tensor) -> Tensor:
-        """The draws (..., D) that standard Gaussian numbers (..., D) become."""
-        with self._exact():
+    def transform_noise(self, noise: Tensor) -> Tensor:
+        """Map standard Gaussian noise (..., D) to samples (..., D)."""
+        with self._full_precision():
             y = self.flow.transform.inv(noise.to(self.like))
             y = y if self.scale_tril is None else y @ self.scale_tril.T
-            return y if self.place is None else y + self.place
+            return y if self.shift is None else y + self.shift
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """(...) nats for z (..., D)."""
-        with self._exact():
-            y = value if self.place is None else value - self.place
+        """Return (...) nats for z (..., D)."""
+        with self._full_precision():
+            y = value if self.shift is None else value - self.shift
             if self.scale_tril is None:
                 return self.flow.log_prob(y)
             y = torch.linalg.solve_triangular(self.scale_tril.T, y, upper=True, left=False)
             return self.flow.log_prob(y) - self.scale_tril.diagonal().log().sum()
 
-    def _exact(self) -> torch.autocast:
+    def _full_precision(self) -> torch.autocast:
         return torch.autocast(self.like.device.type, enabled=False)
-
-
-def kl(q: Distribution, p: Distribution, z: Tensor | None = None) -> Tensor:
-    """KL(q||p) = E_q[log q(z) - log p(z)], in closed form if torch has one, else from the draw `z`.
-
-    Args:
-        q: batch (B,), event (D,).
-        p: batch () or (B,), event (D,).
-        z: (B, D), a draw of q; needed only where there is no closed form.
-
-    Returns:
-        (B,) nats. The estimate from one draw is unbiased but may be negative.
-
-    Source: Kingma & Welling, Auto-Encoding Variational Bayes, 2014, https://arxiv.org/abs/1312.6114, appendix B.
-
-    >>> import torch
-    >>> from torch.distributions import Normal
-    >>> q, p = (Independent(Normal(torch.full((1, 2), m), torch.ones(1, 2)), 1) for m in (1.0, 0.0))
-    >>> kl(q, p)
-    tensor([1.])
-    """
-    try:
-        return kl_divergence(q, p)
-    except NotImplementedError:
-        if z is None:
-            raise
-        return cast(Tensor, q.log_prob(z) - p.log_prob(z))
-
-
-def kl_dimensions(q: Distribution, p: Distribution) -> Tensor:
-    """KL(q||p) of each latent dimension by itself, for q and p that are independent over dimensions.
-
-    Returns:
-        (B, D) nats; the sum over D is `kl(q, p)`.
-
-    Raises:
-        NotImplementedError: if q or p does not factorize over dimensions.
-    """
-    if not (isinstance(q, Independent) and isinstance(p, Independent)):
-        raise NotImplementedError(f"{type(q).__name__} or {type(p).__name__} does not factorize over dimensions")
-    return kl_divergence(q.base_dist, p.base_dist)
-
-
-def gaussian(q: Distribution) -> tuple[Tensor, Tensor] | None:
-    """Location and scale, each (N, D), if q is a batch of diagonal Gaussians over vectors; else None."""
-    if isinstance(q, Independent) and q.reinterpreted_batch_ndims == 1 and isinstance(q.base_dist, Normal):
-        return q.base_dist.loc, q.base_dist.scale
-    return None

@@ -1,4 +1,4 @@
-"""Encoders: a batch of sentences -> one vector each."""
+"""Encoders: a batch of sentences -> features of each, (B, H)."""
 
 from abc import ABC, abstractmethod
 from typing import Literal
@@ -9,14 +9,14 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqvae.data.batch import Batch
 from seqvae.errors import check_size
-from seqvae.model.layers import Block, SequenceDropout
+from seqvae.model.layers import MAX_LAYERS, Block, SequenceDropout
 
 
 class Encoder(nn.Module, ABC):
-    """Embeds `batch.source` and reads it.
+    """A module that embeds `batch.source` and summarizes it in one vector.
 
     Attributes:
-        embed: (B, T) -> (B, T, E), shared with the decoder or the encoder's own.
+        embed: (B, T) ids -> (B, T, E), shared with the decoder or the encoder's own.
         features: H, the size of the vector that it returns.
     """
 
@@ -24,16 +24,16 @@ class Encoder(nn.Module, ABC):
     features: int
 
     def forward(self, batch: Batch) -> Tensor:
-        """(B, H). Padding changes nothing, and each row depends on its own sentence alone."""
-        return self.read(self.embed(batch.source), batch.lengths)
+        """Return (B, H). Padding changes nothing, and each row depends on its own sentence alone."""
+        return self.encode_embeddings(self.embed(batch.source), batch.lengths)
 
     @abstractmethod
-    def read(self, embedded: Tensor, lengths: Tensor) -> Tensor:
-        """(B, T, E) embedded steps, of which the first `lengths` (B,) of each row count -> (B, H)."""
+    def encode_embeddings(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """Map embedded tokens (B, T, E), of which the first `lengths` (B,) of each row count, to (B, H)."""
 
 
 class NoEncoder(Encoder):
-    """Reads nothing: the encoder of a language model, whose z has no dimensions; not in the catalogue.
+    """The encoder of a language model, whose z has no dimensions: it reads nothing, and is not in the catalogue.
 
     >>> NoEncoder()(Batch.of([[7, 2], [8, 2]])).shape
     torch.Size([2, 0])
@@ -42,15 +42,12 @@ class NoEncoder(Encoder):
     features = 0
 
     def forward(self, batch: Batch) -> Tensor:
-        """(B, 0)."""
+        """Return (B, 0)."""
         return torch.zeros(len(batch), 0, device=batch.lengths.device)
 
-    def read(self, embedded: Tensor, lengths: Tensor) -> Tensor:
-        """(B, 0)."""
+    def encode_embeddings(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """Return (B, 0)."""
         return embedded.new_zeros(len(embedded), 0)
-
-
-MOST_LAYERS = 64
 
 
 class RecurrentEncoder(Encoder):
@@ -61,10 +58,10 @@ class RecurrentEncoder(Encoder):
         embedding: E.
         cell: `lstm` (Hochreiter & Schmidhuber 1997) or `gru` (Cho et al. 2014).
         hidden: units of each layer and direction.
-        layers: how many, stacked.
-        bidirectional: also read from the end; H is then 2 * hidden.
+        layers: number of stacked layers.
+        bidirectional: also read backward; H is then 2 * hidden.
         pooling: `last` (the final state of each direction), or the `mean` or `max` of the outputs over the sentence.
-        dropout: share of the embedding's features dropped, and of what passes between layers.
+        dropout: probability of dropping features of the embeddings, and of what passes between layers.
         locked: drop the same features at every step of a sentence instead of others at each step.
     """
 
@@ -83,7 +80,7 @@ class RecurrentEncoder(Encoder):
     ) -> None:
         super().__init__()
         check_size(hidden=hidden)
-        check_size(MOST_LAYERS, layers=layers)
+        check_size(MAX_LAYERS, layers=layers)
         self.embed = embed
         self.dropout = SequenceDropout(dropout, locked=locked)
         rnn = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
@@ -98,23 +95,23 @@ class RecurrentEncoder(Encoder):
         self.pooling = pooling
         self.features = hidden * (1 + bidirectional)
 
-    def read(self, embedded: Tensor, lengths: Tensor) -> Tensor:
-        """(B, T, E), (B,) -> (B, H)."""
+    def encode_embeddings(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """Map embedded tokens (B, T, E) and lengths (B,) to (B, H)."""
         x = self.dropout(embedded)
         steps = x.shape[1]
-        if bool((lengths == steps).all()):  # nothing to pack, and unpacked sequences are the quick path on a CPU
+        if bool((lengths == steps).all()):  # nothing to pack, and unpacked sequences are faster on a CPU
             outputs, _ = self.rnn(x)
         else:
             half = torch.is_autocast_enabled(x.device.type) and x.device.type != "cpu"
-            with torch.autocast(x.device.type, enabled=half):  # on a CPU each number of ids would be a shape to build
-                x = x.to(next(self.rnn.parameters()).dtype)  # embedded frames are of half precision
+            with torch.autocast(x.device.type, enabled=half):  # on a CPU packed rows would give ever new shapes
+                x = x.to(next(self.rnn.parameters()).dtype)  # embedded frames are in half precision
                 packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
                 outputs = self.rnn(packed)[0]
             outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=steps)
         return self._pool(outputs, lengths)
 
     def _pool(self, outputs: Tensor, lengths: Tensor) -> Tensor:
-        """(B, T, H) -> (B, H), over the steps that count."""
+        """Pool (B, T, H) over the first `lengths` steps of each row: (B, H)."""
         mask = (torch.arange(outputs.shape[1], device=lengths.device) < lengths[:, None])[..., None]
         match self.pooling:
             case "mean":
@@ -131,18 +128,18 @@ class RecurrentEncoder(Encoder):
 
 
 class TransformerEncoder(Encoder):
-    """Self-attention over the whole sentence, pooled over time; see `seqvae.model.layers` for the sources.
+    """A Transformer over the whole sentence, pooled over time; see `seqvae.model.layers` for the sources.
 
     Args:
         embed: (B, T) ids -> (B, T, E), shared with the decoder or the encoder's own.
         embedding: E.
-        width: H, size of the vector of each step, divisible by twice the heads.
-        heads: attentions beside each other in each layer.
-        hidden: units of each layer's feed-forward part.
-        layers: how many, stacked.
-        pooling: `first` (the output at a learnt vector that stands before the sentence, as in BERT: Devlin et al. 2019,
+        width: H, the size of the vector of each step, divisible by twice the heads.
+        heads: attention heads of each layer.
+        hidden: units of each layer's feed-forward block.
+        layers: number of stacked layers.
+        pooling: `first` (the output at a learnt vector put before the sentence, as in BERT: Devlin et al. 2019,
             https://arxiv.org/abs/1810.04805), or the `mean` or `max` of the outputs over the sentence.
-        dropout: share dropped from the embeddings and from what each half of a layer adds.
+        dropout: probability of dropping features of the embeddings and of both residual branches of each layer.
         locked: drop the same features at every step of a sentence instead of others at each step.
     """
 
@@ -160,7 +157,7 @@ class TransformerEncoder(Encoder):
         locked: bool = False,
     ) -> None:
         super().__init__()
-        check_size(MOST_LAYERS, layers=layers)
+        check_size(MAX_LAYERS, layers=layers)
         self.embed = embed
         self.enter = nn.Linear(embedding, width)
         self.front = nn.Parameter(0.02 * torch.randn(width)) if pooling == "first" else None
@@ -172,8 +169,8 @@ class TransformerEncoder(Encoder):
         self.pooling = pooling
         self.features = width
 
-    def read(self, embedded: Tensor, lengths: Tensor) -> Tensor:
-        """(B, T, E), (B,) -> (B, H)."""
+    def encode_embeddings(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """Map embedded tokens (B, T, E) and lengths (B,) to (B, H)."""
         x = self.enter(self.dropout(embedded))
         if self.front is not None:
             x = torch.cat([self.front.to(x.dtype).expand(len(x), 1, -1), x], dim=1)

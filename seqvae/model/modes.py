@@ -1,4 +1,4 @@
-"""A model as it evaluates, and points of its latent space as it takes them."""
+"""A model in evaluation mode, and points of its latent space as tensors."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,28 +12,34 @@ from seqvae.errors import ConfigError, shorten
 
 
 @contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Dropout and noise off, no gradients, no autocast; each submodule gets its own mode back afterwards.
+def evaluation_mode(module: torch.nn.Module) -> Iterator[None]:
+    """Turn dropout and noise off, with gradients; each submodule gets its own mode back afterwards.
 
-    A model that evaluates already is left alone, so that several threads can use it at once.
+    A module in evaluation mode already is not touched, so that several threads can use it at once.
     """
-    training = [module for module in model.modules() if module.training]
-    device = next((parameter.device.type for parameter in model.parameters()), "cpu")
-    for module in training:
-        module.training = False
+    training = [part for part in module.modules() if part.training]
+    for part in training:
+        part.training = False
     try:
-        with torch.no_grad(), torch.autocast(device, enabled=False):
-            yield
+        yield
     finally:
-        for module in training:
-            module.training = True
+        for part in training:
+            part.training = True
 
 
-Points = Tensor | np.ndarray | Sequence[Sequence[float]]  # (R, D)
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Turn dropout, noise, gradients and autocast off; as `evaluation_mode`, otherwise."""
+    device = next((parameter.device.type for parameter in model.parameters()), "cpu")
+    with evaluation_mode(model), torch.no_grad(), torch.autocast(device, enabled=False):
+        yield
+
+
+Points = Tensor | np.ndarray | Sequence[Sequence[float]]  # (N, D)
 
 
 def read_points(z: Points, size: int, like: Tensor) -> Tensor:
-    """Return (R, size) points in the precision and on the device of `like`.
+    """Return (N, size) points in the precision and on the device of `like`.
 
     Args:
         z: a tensor, an array, or a list of rows of numbers.
@@ -57,7 +63,7 @@ def read_points(z: Points, size: int, like: Tensor) -> Tensor:
         except (TypeError, ValueError):
             raise ConfigError(f"z is a {type(z).__name__} of rows of different kinds or lengths: {wanted}") from None
         if array.dtype.kind not in "fiu":
-            raise ConfigError(f"z is {shorten(z)}: {wanted}, such as the mode of what encode returns")
+            raise ConfigError(f"z is {shorten(z)}: {wanted}, such as the mode of the distribution that encode returns")
         z = torch.from_numpy(array.astype(np.float64))
     if z.is_complex() or z.dtype == torch.bool:
         raise ConfigError(f"z holds {str(z.dtype).removeprefix('torch.')}: {wanted}")

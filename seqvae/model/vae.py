@@ -2,8 +2,8 @@
 
 log p(x) >= E_q(z|x)[ log p(x|z) ] - KL( q(z|x) || p(z) )
 
-and with a label y as the condition log p(x|y) >= E_q(z|x,y)[ log p(x|z,y) ] - KL( q(z|x,y) || p(z) ), the prior p(z)
-being the same for all labels.
+and, conditioned on a label y, log p(x|y) >= E_q(z|x,y)[ log p(x|z,y) ] - KL( q(z|x,y) || p(z) ), with the same prior
+p(z) for all labels.
 
 Source of the condition: Sohn, Lee & Yan, Learning Structured Output Representation using Deep Conditional Generative
 Models, 2015, whose prior depends on the condition too; with p(z) alone, Kingma et al., Semi-supervised Learning with
@@ -32,13 +32,13 @@ from seqvae.model.priors import Prior
 
 @dataclass(frozen=True)
 class Trace:
-    """One pass of a batch through the model, with one draw of z: all that the terms of an objective may look at.
+    """One pass of a batch through the model, with one sample of z: all that the terms of an objective may use.
 
     Attributes:
         batch: the sentences, without noise.
         q: q(z|x), batch (B,), event (D,).
         p: p(z), batch (), event (D,).
-        z: (B, D), a draw of q.
+        z: (B, D), a sample of q.
         log_prob: (B, T) nats, log p(x_t | x_<t, z); 0 at padding.
     """
 
@@ -48,6 +48,11 @@ class Trace:
     z: Tensor
     log_prob: Tensor
 
+    @property
+    def has_latent(self) -> bool:
+        """Whether z has dimensions; that of a language model has none."""
+        return self.z.shape[1] > 0
+
     @cached_property
     def reconstruction(self) -> Tensor:
         """(B,) nats: -log p(x|z)."""
@@ -55,28 +60,28 @@ class Trace:
 
     @cached_property
     def kl(self) -> Tensor:
-        """(B,) nats: KL(q(z|x) || p(z)), raw."""
+        """(B,) nats: KL(q(z|x) || p(z)), with weight 1 and without free bits."""
         return kl(self.q, self.p, self.z)
 
 
 Refinement = Callable[[Batch, Distribution], Distribution]
-# (function, batch, *tensors of its rows) -> function(batch, *tensors), which treats each row by itself.
+# (function, batch, *tensors of its rows) -> function(batch, *tensors), for a function that treats each row by itself.
 Share = Callable[..., Tensor]
 
 
-def alone(function: Callable[..., Tensor], batch: Batch, *tensors: Tensor) -> Tensor:
-    """Compute all rows here, as a training in one process does."""
+def compute_locally(function: Callable[..., Tensor], batch: Batch, *tensors: Tensor) -> Tensor:
+    """Compute all rows in this process."""
     return function(batch, *tensors)
 
 
 class SequenceVAE(nn.Module):
-    """q(z|x), p(z) and p(x|z), put together from one tenant of each room.
+    """q(z|x), p(z) and p(x|z), composed of one part of each kind.
 
     Args:
-        latent: D.
-        encoder, posterior, prior, decoder, observation, noise: see the room of that name.
-        condition: (B,) labels -> (B, C), a vector c of each, which stands beside what the encoder says of a sentence
-            and beside z where the decoder hears it; None for a model without labels.
+        latent: D; 0 for a language model.
+        encoder, posterior, prior, decoder, observation, noise: see the module of that name.
+        condition: (B,) labels -> (B, C) embeddings, concatenated to the encoder's features and to the z of the decoder;
+            None for a model without labels.
     """
 
     def __init__(
@@ -102,23 +107,30 @@ class SequenceVAE(nn.Module):
         self.condition = condition
 
     @property
-    def heard(self) -> int:
-        """D + C, the size of what the decoder hears beside words."""
+    def has_latent(self) -> bool:
+        """Whether z has dimensions; that of a language model has none."""
+        return self.latent > 0
+
+    @property
+    def conditioning_size(self) -> int:
+        """D + C, the size of the vector that the decoder is conditioned on: z and the embedding of a label."""
         return self.latent + (0 if self.condition is None else self.condition.embedding_dim)
 
-    def forward(self, batch: Batch, draws: int = 1, refine: Refinement | None = None, share: Share = alone) -> Trace:
-        """Encode, draw z, and score the sentences under it; noise and dropout only while training.
+    def forward(
+        self, batch: Batch, samples: int = 1, refine: Refinement | None = None, share: Share = compute_locally
+    ) -> Trace:
+        """Encode, sample z, and score the sentences under it; noise and dropout only while training.
 
         Args:
             batch: B sentences.
-            draws: K, how often z is drawn for each; the trace then has B * K rows, the K of a sentence in a row.
-            refine: what becomes of q(z|x) before z is drawn; given the sentences with their noise, and q.
+            samples: S, of z for each sentence; the trace then has B * S rows, the S of a sentence consecutive.
+            refine: a change of q(z|x) before z is sampled, given the sentences with their noise, and q.
             share: how the work of encoding and of scoring is shared with other processes.
         """
         noisy = self.noise(batch)
-        h = share(self.hidden, noisy)
-        if draws > 1:
-            batch, noisy, h = batch.repeat(draws), noisy.repeat(draws), h.repeat_interleave(draws, dim=0)
+        h = share(self.encode_features, noisy)
+        if samples > 1:
+            batch, noisy, h = batch.repeat(samples), noisy.repeat(samples), h.repeat_interleave(samples, dim=0)
         q = self.posterior(h)
         if refine is not None:
             q = refine(noisy, q)
@@ -126,15 +138,15 @@ class SequenceVAE(nn.Module):
         return Trace(batch=batch, q=q, p=self.prior(), z=z, log_prob=share(self.log_prob, noisy, z))
 
     def encode(self, batch: Batch) -> Distribution:
-        """q(z|x): batch (B,), event (D,)."""
-        return self.posterior(self.hidden(batch))
+        """Return q(z|x): batch (B,), event (D,)."""
+        return self.posterior(self.encode_features(batch))
 
-    def hidden(self, batch: Batch) -> Tensor:
-        """(B, H), what q(z|x) is made from: the posterior of some rows of it is that of their sentences."""
-        return self.conditioned(self.encoder(batch.reading), batch.labels)
+    def encode_features(self, batch: Batch) -> Tensor:
+        """Return h (B, H), the features that q(z|x) is made from, row by row."""
+        return self.append_condition(self.encoder(batch.reading), batch.labels)
 
-    def conditioned(self, vectors: Tensor, labels: Tensor | None) -> Tensor:
-        """(B, K) -> (B, K + C), the vector of each row's label behind it; without a condition the rows as they are."""
+    def append_condition(self, vectors: Tensor, labels: Tensor | None) -> Tensor:
+        """Append the embedding of each row's label to (B, K): (B, K + C); (B, K) itself in a model without labels."""
         if self.condition is None:
             return vectors
         if labels is None:
@@ -142,14 +154,14 @@ class SequenceVAE(nn.Module):
         return torch.cat([vectors, self.condition(labels.to(vectors.device))], dim=-1)
 
     def log_prob(self, batch: Batch, z: Tensor) -> Tensor:
-        """log p(x_t | x_<t, z) for z (B, D): (B, T) nats, 0 at padding."""
-        features, _ = self.decoder(self.observation.embed(batch.inputs), self.conditioned(z, batch.labels))
+        """Return log p(x_t | x_<t, z) for z (B, D): (B, T) nats, 0 at padding."""
+        features, _ = self.decoder(self.observation.embed(batch.inputs), self.append_condition(z, batch.labels))
         return torch.where(batch.mask, self.observation.log_prob(features, batch.targets), 0.0)
 
-    def follow(self, x: Tensor, z: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """One step of generation: (R,) ids or (R, 1 + F) steps of series, (R, D), state -> (R, features), new state.
+    def decode_step(self, x: Tensor, z: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Map the last ids (N,) or frames (N, 1 + F), z and the state to features (N, features) and the new state.
 
-        With a condition z is (R, D + C), as `conditioned` makes it.
+        z is (N, D); with a condition (N, D + C), as `append_condition` returns it.
         """
         features, state = self.decoder(self.observation.embed(x[:, None]), z, state)
         return features[:, 0], state

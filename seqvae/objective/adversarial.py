@@ -1,4 +1,4 @@
-"""An adversary that tells the z of sentences from draws of the prior."""
+"""The adversarial divergence: a discriminator between z of sentences and samples of the prior."""
 
 import torch
 from torch import Tensor, nn
@@ -7,25 +7,25 @@ from torch.nn import functional as F
 
 from seqvae.errors import ConfigError, check_size
 from seqvae.model.vae import Trace
-from seqvae.objective.discrepancy import fresh
+from seqvae.objective.discrepancy import sample_from
 from seqvae.objective.term import Term
 
 
 class Adversarial(Term):
-    """-scale * log D(z), where a discriminator D learns to tell z of sentences (0) from fresh draws of the prior (1).
+    """-scale * log D(z), where a discriminator D learns to tell z of sentences (0) from samples of the prior (1).
 
-    Two losses of one pass that do not meddle with each other: the encoder's, -log D(z), goes through a D whose
-    parameters are held fixed; the discriminator's, -log D(z') - log(1 - D(z)) with z' ~ p, sees a z without its
-    history. The latter adds its gradient and not its value. Both are followed in the same step of the same optimizer
-    (the papers take turns), whose learning rate is also the discriminator's. At a weight of 0, both rest.
+    Two losses of one pass that do not interfere: the generator's (here the encoder's), -log D(z), goes through a D
+    whose parameters are held fixed; the discriminator's, -log D(z') - log(1 - D(z)) with z' ~ p, gets a detached z. The
+    latter adds its gradient and not its value. One step of one optimizer follows both (the papers alternate), so that
+    the discriminator has the same learning rate. At a weight of 0 neither learns.
 
-    As with `mmd` only all sentences together have to look like the prior, nothing keeps q(z|x) from shrinking to a
-    point, and the value is not of the bound: nats of a decision between two, log 2 where D cannot tell. The
-    discriminator is part of the training, not of the model.
+    As with `mmd`, only the aggregate posterior has to match the prior, and nothing keeps q(z|x) from shrinking to a
+    point. The value is not part of a bound: the nats of a binary decision, log 2 where D cannot tell. The discriminator
+    is part of the training, not of the model.
 
     Args:
         hidden: size of the two hidden layers of D.
-        scale: what -log D(z) is multiplied with, to be felt beside the nats of the reconstruction.
+        scale: factor of -log D(z), to make it comparable to the nats of the reconstruction.
 
     Source: Makhzani et al., Adversarial Autoencoders, 2016, https://arxiv.org/abs/1511.05644; with the loss of the
     encoder of Tolstikhin et al., Wasserstein Auto-Encoders, 2018, https://arxiv.org/abs/1711.01558, algorithm 1.
@@ -42,27 +42,25 @@ class Adversarial(Term):
         )
 
     def forward(self, trace: Trace) -> Tensor:
-        """(B,): the encoder's loss; its gradient is also that of the discriminator's."""
-        if not trace.z.shape[1]:  # a language model has no z to be told from anything
-            return trace.z.new_zeros(len(trace.z))
+        """Return (B,), the generator's loss, with the gradient of both losses."""
         with torch.autocast(trace.z.device.type, enabled=False):
-            told = self.telling(trace.z, fresh(trace.p, len(trace.z)))
-            return self.scale * (self.fooling(trace.z) + without_value(told))
+            loss = self.discriminator_loss(trace.z, sample_from(trace.p, len(trace.z)))
+            return self.scale * (self.generator_loss(trace.z) + keep_gradient_only(loss))
 
-    def fooling(self, z: Tensor) -> Tensor:
-        """(B,) nats: -log D(z), without a gradient to D."""
+    def generator_loss(self, z: Tensor) -> Tensor:
+        """Return -log D(z), (B,) nats, without a gradient to D."""
         fixed = {name: parameter.detach() for name, parameter in self.discriminator.named_parameters()}
         return F.softplus(-functional_call(self.discriminator, fixed, (self._cast(z),))[:, 0])
 
-    def telling(self, z: Tensor, prior: Tensor) -> Tensor:
-        """(B,) nats: -log(1 - D(z)) - log D(prior), without a gradient to either of the two (B, D)."""
-        theirs, ours = (self.discriminator(self._cast(points.detach()))[:, 0] for points in (z, prior))
-        return F.softplus(theirs) + F.softplus(-ours)
+    def discriminator_loss(self, z: Tensor, prior: Tensor) -> Tensor:
+        """Return -log(1 - D(z)) - log D(prior), (B,) nats, without a gradient to z and prior (B, D)."""
+        fake, real = (self.discriminator(self._cast(points.detach()))[:, 0] for points in (z, prior))
+        return F.softplus(fake) + F.softplus(-real)
 
     def _cast(self, z: Tensor) -> Tensor:
         return z.to(next(self.discriminator.parameters()).dtype)
 
 
-def without_value(x: Tensor) -> Tensor:
-    """0, with the gradient of x."""
+def keep_gradient_only(x: Tensor) -> Tensor:
+    """Return 0, with the gradient of x."""
     return x - x.detach()

@@ -1,24 +1,24 @@
-"""The objective: what is minimized, and beside it what is reported. They are never the same variable."""
+"""The objective: the loss that is minimized, and the bound that is reported. They are never the same variable."""
 
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from seqvae.model.vae import Trace
-from seqvae.objective.term import Nothing, Term
+from seqvae.objective.term import Term, Zero
 from seqvae.schedules import Schedule
 
 
 @dataclass(frozen=True)
 class Report:
-    """One step, in nats per sentence of its batch.
+    """The values of one step, in nats per sentence of its batch.
 
     Attributes:
-        loss: what was minimized, with its weights, floors and auxiliary term.
-        reconstruction: -log p(x|z), raw.
-        kl: KL(q||p), raw: weight 1, no floor.
+        loss: the minimized loss, with weights, free bits and auxiliary term.
+        reconstruction: -log p(x|z).
+        kl: KL(q||p), with weight 1 and without free bits.
         weight: the weight of the divergence in `loss`.
-        sentences, tokens: how many the batch held.
+        sentences, tokens: their numbers in the batch.
     """
 
     loss: float
@@ -30,15 +30,16 @@ class Report:
 
     @property
     def elbo(self) -> float:
-        """-(reconstruction + KL), whatever was minimized."""
+        """-(reconstruction + KL), whatever the loss is."""
         return -(self.reconstruction + self.kl)
 
 
 class Objective(nn.Module):
     """reconstruction + weight(step) * divergence + auxiliary, averaged over the batch.
 
-    With `weight` constantly 1, the plain KL and no auxiliary term this is the negative evidence lower bound. Terms may
-    have parameters of their own, which are trained with those of the model and are no part of it.
+    With `weight` constantly 1, the plain KL and no auxiliary term this is the negative evidence lower bound. For a
+    language model, whose z has no dimensions, it is the reconstruction alone. Terms may have parameters of their own,
+    which are trained with those of the model but are not part of it.
     """
 
     def __init__(
@@ -48,33 +49,34 @@ class Objective(nn.Module):
         self.reconstruction = reconstruction
         self.divergence = divergence
         self.weight = weight
-        self.auxiliary = auxiliary or Nothing()
+        self.auxiliary = auxiliary or Zero()
 
     @property
-    def settled(self) -> bool:
-        """Whether its terms are what they will be to the end; the schedule of the weight has its own."""
-        return self.divergence.settled and self.auxiliary.settled
+    def stationary(self) -> bool:
+        """Whether the terms no longer change; the schedule of the weight has a property of its own."""
+        return self.divergence.stationary and self.auxiliary.stationary
 
     def observe(self, kl: float) -> None:
-        """Let the terms take note of the mean KL of the validation sentences, in nats."""
+        """Pass the mean KL of the validation sentences, in nats, to the terms."""
         self.divergence.observe(kl)
         self.auxiliary.observe(kl)
 
     def forward(self, trace: Trace, step: int) -> tuple[Tensor, Report]:
-        """The loss () to go backward from, and its report, at `step` (0, 1, 2, ...; weight 0 before)."""
-        weight = self.weigh(step)
+        """Return the loss () to differentiate and its report, at `step` of the schedule (below 0: before it begins)."""
+        weight = self.get_weight(step)
         loss = self.reconstruction(trace).mean()
-        if weight:  # 0 * inf would not be 0
-            loss = loss + weight * self.divergence(trace).mean()
-        loss = loss + self.auxiliary(trace).mean()
+        if trace.has_latent:
+            if weight:  # 0 * inf would not be 0
+                loss = loss + weight * self.divergence(trace).mean()
+            loss = loss + self.auxiliary(trace).mean()
         return loss, self.report(loss, trace, weight)
 
-    def weigh(self, step: int) -> float:
-        """The weight of the divergence at `step`; 0 at one below 0, before the schedule begins."""
+    def get_weight(self, step: int) -> float:
+        """Return the weight of the divergence at `step`; 0 below step 0, before the schedule begins."""
         return self.weight(step) if step >= 0 else 0.0
 
     def report(self, loss: Tensor, trace: Trace, weight: float) -> Report:
-        """What is said of a loss () beside the raw bound of the trace."""
+        """Return the report of a loss (), with the bound of the trace."""
         return Report(
             loss=loss.item(),
             reconstruction=trace.reconstruction.mean().item(),

@@ -1,4 +1,4 @@
-"""What a term is, the one that every objective has, and the one that most do not need."""
+"""The abstract class of terms, and the two plain ones."""
 
 from abc import ABC, abstractmethod
 
@@ -8,11 +8,14 @@ from seqvae.model.vae import Trace
 
 
 class Term(nn.Module, ABC):
-    """Something to be minimized, for each sentence by itself unless it says otherwise."""
+    """A part of the loss, a function of each sentence by itself unless documented otherwise.
+
+    `Objective` calls terms of z only where z has dimensions, so that none has to treat a language model.
+    """
 
     @property
-    def settled(self) -> bool:
-        """Whether the term is what it will be to the end; the best model is one from after that."""
+    def stationary(self) -> bool:
+        """Whether the term no longer changes by a schedule or controller; the best model is one from after that."""
         return True
 
     def observe(self, kl: float) -> None:
@@ -20,20 +23,20 @@ class Term(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, trace: Trace) -> Tensor:
-        """(B,) nats."""
+        """Return (B,) nats."""
 
 
-class Nothing(Term):
-    """0: no auxiliary term."""
+class Zero(Term):
+    """No auxiliary term: 0."""
 
     def forward(self, trace: Trace) -> Tensor:
-        """(B,) zeros."""
+        """Return (B,) zeros."""
         return trace.z.new_zeros(len(trace.z))
 
 
 class Reconstruction(Term):
-    """-log p(x|z): the cross-entropy summed over the words and the one end of the sentence."""
+    """-log p(x|z): the cross-entropy, summed over the tokens of the sentence and its EOS."""
 
     def forward(self, trace: Trace) -> Tensor:
-        """(B,) nats."""
+        """Return (B,) nats."""
         return trace.reconstruction

@@ -1,4 +1,4 @@
-"""The KL in three parts: the information in z, the dependence between its dimensions, and each dimension by itself."""
+"""The KL in three parts: mutual information of x and z, total correlation of z, and KL of each dimension."""
 
 import math
 
@@ -18,16 +18,16 @@ class TotalCorrelation(Term):
                               + [log q(z) - sum_d log q(z_d)]              total correlation
                               + [sum_d log q(z_d) - log p(z)]              dimension-wise KL
 
-    at the draw z of each sentence, with minibatch-weighted sampling: q(z_i) ~ 1/(N B) sum_j q(z_i|x_j), for the whole
-    z and for each dimension by itself, where j runs over the B sentences of the batch and N is how many there are to
-    train on. N moves the three values against each other by constants (log N, (D - 1) log N and D log N nats), not
-    their gradients; the estimates of the parts are biased, and with alpha = beta = gamma = 1 they cancel: what is left
-    is log q(z|x) - log p(z), one draw's unbiased estimate of the KL. A row may be negative.
+    at the sample z of each sentence, with minibatch-weighted sampling: q(z_i) ~ 1/(N B) sum_j q(z_i|x_j), for z as a
+    whole and for each dimension, where j runs over the B sentences of the batch and N is the number of training
+    sentences. N shifts the three values by constants (log N, (D - 1) log N and D log N nats), not their gradients. The
+    estimates of the parts are biased; with alpha = beta = gamma = 1 the biases cancel and the sum is
+    log q(z|x) - log p(z), the unbiased estimate of the KL from one sample. A row may be negative.
 
     Args:
         alpha: weight of the mutual information.
-        beta: weight of the total correlation; above 1 it asks for independent dimensions.
-        gamma: weight of the dimension-wise KL, which is one only for a prior that factorizes.
+        beta: weight of the total correlation; above 1 it favours independent dimensions.
+        gamma: weight of the dimension-wise KL, which is a KL only for a prior that factorizes.
 
     Source: Chen et al., Isolating Sources of Disentanglement in Variational Autoencoders, 2018,
     https://arxiv.org/abs/1802.04942, section 3.
@@ -41,19 +41,17 @@ class TotalCorrelation(Term):
         self.sentences, self.alpha, self.beta, self.gamma = sentences, alpha, beta, gamma
 
     def forward(self, trace: Trace) -> Tensor:
-        """(B,) nats.
+        """Return (B,) nats.
 
         Raises:
             ConfigError: if the posterior does not factorize over dimensions.
         """
-        if not trace.z.shape[1]:  # a language model has no dimension that could be told apart
-            return trace.kl
-        information, correlation, dimensions = decomposed(trace.q, trace.p, trace.z, self.sentences)
+        information, correlation, dimensions = decompose_kl(trace.q, trace.p, trace.z, self.sentences)
         return self.alpha * information + self.beta * correlation + self.gamma * dimensions
 
 
-def decomposed(q: Distribution, p: Distribution, z: Tensor, sentences: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The three parts, each (B,) nats, of log q(z|x) - log p(z) at z (B, D); see `TotalCorrelation`.
+def decompose_kl(q: Distribution, p: Distribution, z: Tensor, sentences: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Split log q(z|x) - log p(z) at z (B, D) into the three parts of `TotalCorrelation`, each (B,) nats.
 
     Raises:
         ConfigError: if q does not factorize over dimensions.
@@ -63,7 +61,7 @@ def decomposed(q: Distribution, p: Distribution, z: Tensor, sentences: int) -> t
             "objective.divergence = total-correlation needs a posterior that factorizes over dimensions, and "
             "model.posterior gives another: write --model.posterior.name gaussian, or --objective.divergence.name kl"
         )
-    each = q.base_dist.log_prob(z[:, None])  # (B, B, D): draw i, posterior j
+    each = q.base_dist.log_prob(z[:, None])  # (B, B, D): sample i, posterior j
     norm = math.log(sentences * len(z))
     joint = torch.logsumexp(each.sum(2), 1) - norm
     marginals = torch.logsumexp(each, 1).sum(1) - z.shape[1] * norm

@@ -1,1 +1,1 @@
-"""What is reported of a finished model: scores in words, diagnosis, tables, figures."""
+"""Reports on a trained model: its scores, its diagnosis, tables and figures."""

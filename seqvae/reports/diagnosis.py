@@ -1,64 +1,66 @@
-"""The doctor: names the state of a trained model from its scores, says why, and what to try.
+"""Diagnosis: the state of a trained model from its scores, the evidence for it, and what to try.
 
-Few rules, taken in turn; the first that holds names the state. All figures are nats per sentence of held-out text.
+A few rules, taken in turn; the first that holds gives the state. All figures are nats per sentence of held-out text.
 
 | state | rule |
 |---|---|
-| unknown words | over a tenth of the tokens, ends not counted, are <unk>, behind which all words are free |
+| unknown words | over a tenth of the tokens, EOS not counted, are <unk>, whose words cost nothing |
 | no latent | the model has no z: a language model |
-| overfitted | over half of what the model gains over a unigram model on training sentences is lost on held-out ones |
+| overfitted | over half of the gain over a unigram model on training sentences is lost on held-out ones |
 | under-trained | the reconstruction costs more than a unigram model, or the KL weight was still rising |
-| lagging encoder | refining q by gradient gains the KL and over 1 nat more, which no decoder deaf to z could give |
-| decoder ignores z | the decoder does not hear z, and I(x; z) is half a nat or more: z does tell sentences apart |
-| collapsed | the decoder does not hear z, z tells next to nothing, and the KL is below 1 |
-| KL without information | the decoder does not hear z, z tells next to nothing, and the KL is 1 or more |
+| lagging encoder | refining q by gradient gains the KL and over 1 nat more: the decoder does use z |
+| decoder ignores z | the decoder does not use z, but I(x; z) is at least half a nat: z does differ between sentences |
+| collapsed | the decoder does not use z, which carries next to no information, and the KL is below 1 |
+| KL without information | the decoder does not use z, which carries next to no information, and the KL is 1 or more |
 | lagging encoder | refining q gains over 1 nat and over half of the KL |
-| over-rated with holes | -log p(x) is above a unigram model's; or it falls by over 1 nat when half of the draws of z \
-come from the prior; or the decoder is over a quarter less sure of its words at draws of the prior than of q |
+| prior holes | -log p(x) is above a unigram model's; or it falls by over 1 nat when half of the samples of z \
+come from the prior; or the entropy of the decoder is over a quarter higher at samples of the prior than of q |
 | partly collapsed | fewer than half of the dimensions are active, or I(x; z) is under a twentieth of -log p(x) |
 | healthy | none of these |
 
-Gains and I(x; z) count beyond two standard errors. The decoder does not hear z where giving each sentence another one's
-z costs less than half a nat or 1 % of the reconstruction, whichever is more.
+Gains and I(x; z) count beyond two standard errors. The decoder does not use z where giving each sentence the z of
+another costs less than half a nat or 1 % of the reconstruction, whichever is more.
 
-A log density of a series depends on the unit of the data and may have either sign, so a fraction of it means nothing.
-Of series only differences of log densities are used, which have no unit: where the rules above take a fraction of a
-cost, it is one of what the model gains over the Gaussian that stands in for the unigram model (0 if that is not known).
+Of series, whose log densities have a unit, every fraction of a cost is one of what the model gains over a Gaussian,
+which takes the place of the unigram model (see `seqvae.reports.case.Domain`).
+
+Sources of the signs: He et al., Lagging Inference Networks and Posterior Collapse, 2019, arXiv:1901.05534 (the lag,
+active units, mutual information); Rezende & Viola, Taming VAEs, 2018, arXiv:1810.00597 (holes in the prior).
 """
 
-import math
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from seqvae.config import met, miss
-from seqvae.evaluation.latent_space import Vitals
-from seqvae.evaluation.scores import Scores, of_series
-from seqvae.reports.remedies import Case, Remedy, attend, fill, generalize, hurry, inform, listen, nothing, read, train
+from seqvae.config import describe_miss, meets_target
+from seqvae.reports.case import GAP, GAP_FRACTION, INFORMATION, KL, TEXT, UNITS, Case, bound_information, uses_z
+from seqvae.reports.remedies import (
+    Remedy,
+    change_tokenizer,
+    cover_prior,
+    encourage_use,
+    enforce_use,
+    make_informative,
+    regularize,
+    speed_up_encoder,
+    suggest_nothing,
+    train_longer,
+)
 
-SILENT, SILENT_SHARE = 0.5, 0.01  # nats, and share of the reconstruction, that another one's z costs at least
-UNREAD = 0.1  # fraction of the tokens that are <unk> in text that was not read
-INFORMATION = 0.5  # nats of mutual information that are more than next to nothing
-LOST, LOST_FRACTION = 1.0, 0.5  # nats, and fraction of the gain on training sentences, that held-out ones lack
-SPENT = 1.0  # nats of KL that are more than nothing
-# Nats, and share of the KL, that refining q gains in a lagging encoder. A KL weight below 1 in training leaves a gap
-# too: we have seen 0.26 of the KL at a weight of 0.25, and 0.11 at 0.5.
-GAP, GAP_SHARE = 1.0, 0.5
-MISSED = 1.0  # nats that -log p(x) falls by when half of the draws come from the prior
-UNSURE = 0.25  # how much larger the decoder's entropy is at draws of the prior than at draws of q
-INFORMED = 0.05  # share of -log p(x) that z tells of a sentence in a healthy model
+__all__ = ["STATES", "Case", "Diagnosis", "bound_information", "diagnose", "find_warning"]
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What a model suffers from.
+    """The state of a model.
 
     Attributes:
-        state: one of `STATES`.
-        meaning: what that is, in a sentence.
-        evidence: the figures that say so.
-        advice: what is likeliest to help, in words; at most two pieces.
-        command: the same, to be pasted; empty if there is nothing to cure.
+        state: the name of one of `STATES`.
+        meaning: the state in a sentence.
+        evidence: the figures for it.
+        advice: what is likeliest to help, in words; at most two options.
+        command: the same, to be pasted; empty where nothing has to change.
     """
 
     state: str
@@ -68,21 +70,50 @@ class Diagnosis:
     command: str = ""
 
     def __str__(self) -> str:
-        """One line."""
+        """Return one line."""
         return f"{self.state}: {'; '.join(self.evidence)}"
 
 
-def heard(rise: float, cost: float) -> bool:
-    """Say whether the decoder hears z: whether another one's z costs more than next to nothing.
+class State(NamedTuple):
+    """A state: its name, its meaning, the rule that it follows from, its evidence, and what to try."""
 
-    Args:
-        rise: of the reconstruction with another one's z, nats per sentence.
-        cost: the reconstruction, nats per sentence; of series what `Case.comparable` makes of it.
+    name: str
+    meaning: str  # with the words of a `Domain`
+    rule: Callable[[Case], bool]
+    evidence: tuple[str | Callable[[Case], str], ...]  # lines; "" does not apply
+    suggest: Callable[[Case], list[Remedy]]
+
+
+def diagnose(case: Case) -> Diagnosis:
+    """Find the first state whose rule holds.
+
+    >>> from seqvae.config import Config
+    >>> from seqvae.evaluation.scores import read_scores
+    >>> figures = {"reconstruction": 90.0, "kl": 0.02, "nll": 90.0, "active_units": 0, "permuted_nll_increase": 0.01}
+    >>> diagnose(Case(read_scores(figures), Config())).state
+    'collapsed'
     """
-    return rise >= max(SILENT, SILENT_SHARE * cost)
+    state = next(state for state in STATES if state.rule(case))
+    evidence = (*state.evidence, describe_missed_target)
+    lines = [line if isinstance(line, str) else line(case) for line in evidence]
+    remedies = state.suggest(case)[:2]
+    return Diagnosis(
+        state.name,
+        state.meaning.format(**vars(case.domain)),
+        [line for line in lines if line],
+        [reason for _, reason in remedies],
+        _write_command(case, remedies),
+    )
 
 
-def warning(
+def _write_command(case: Case, remedies: list[Remedy]) -> str:
+    if not remedies:
+        return ""
+    recipe = f" --config {shlex.quote(case.folder + '/recipe.toml')}" if case.folder else ""
+    return f"seqvae train {shlex.quote(case.config.corpus)}{recipe} {' '.join(options for options, _ in remedies)}"
+
+
+def find_warning(
     *,
     reconstruction: float,
     kl: float,
@@ -90,253 +121,217 @@ def warning(
     weight: float,
     end: float,
     information: float = 0.0,
-    series: bool = False,
+    unit: str = "sentence",
 ) -> str | None:
-    """Say what to tell the user while training, once the weight is past half of its end; None if all is well.
+    """Return a warning for the user while training, once the KL weight is past half of its end; None if all is well.
 
     Args:
         reconstruction: of the validation sentences, nats per sentence.
-        kl: likewise.
-        rise: of the reconstruction with another one's z.
+        kl: nats per sentence.
+        rise: of the reconstruction with the z of another sentence.
         weight: of the KL now.
         end: of its schedule.
-        information: nats that z tells of a sentence at least, two standard errors allowed for.
-        series: whether these are series, whose reconstruction depends on the unit of the data.
+        information: lower bound of I(x; z), nats, less two standard errors.
+        unit: of the sequences, as the model class names it.
     """
-    if heard(rise, 0.0 if series else reconstruction) or weight < end / 2:
+    domain = UNITS.get(unit, TEXT)
+    if uses_z(rise, 0.0 if domain.density else reconstruction) or weight < end / 2:
         return None
-    state = (
-        "decoder ignores z" if information >= INFORMATION else "collapsed" if kl < SPENT else "KL without information"
-    )
-    costs = f"{rise:.2f} nats" if series else f"{rise:.2f} of {reconstruction:.1f} nats"
-    line = f"{state}: KL {kl:.2f}, but another sentence's z costs only {costs}"
-    return of_series(line) if series else line
+    state = "decoder ignores z" if information >= INFORMATION else "collapsed" if kl < KL else "KL without information"
+    costs = f"{rise:.2f} nats" if domain.density else f"{rise:.2f} of {reconstruction:.1f} nats"
+    return f"{state}: KL {kl:.2f}, but another {domain.possessive} z costs only {costs}"
 
 
-def diagnose(case: Case) -> Diagnosis:
-    """The first state whose rule holds.
-
-    >>> from seqvae.config import Config
-    >>> from seqvae.evaluation.scores import restored
-    >>> figures = {"reconstruction": 90.0, "kl": 0.02, "nll": 90.0, "active_units": 0, "permuted_nll_increase": 0.01}
-    >>> diagnose(Case(restored(figures), Config())).state
-    'collapsed'
-    """
-    for state, meaning, rule, remedies in STATES:
-        evidence = rule(case)
-        if evidence:
-            evidence = [*evidence, *_off_target(case)]
-            chosen = remedies(case)[:2]
-            if case.series:
-                meaning, evidence = of_series(meaning), [of_series(line) for line in evidence]
-            return Diagnosis(state, meaning, evidence, [why for _, why in chosen], _command(case, chosen))
-    raise AssertionError("the last rule holds always")
+# -- evidence: a line each, "" where it does not apply -----------------------------------------------------------------
 
 
-def _command(case: Case, remedies: list[Remedy]) -> str:
-    if not remedies:
+def describe_unknown(case: Case) -> str:
+    """Give the fraction of <unk>."""
+    s = case.scores
+    return f"{(s.unknown or 0.0) * s.tokens / max(1, s.tokens - s.sentences):.0%} of the tokens are <unk>"
+
+
+def describe_gains(case: Case) -> str:
+    """Compare the gains over the baseline on training and held-out sentences."""
+    where = f"{case.train_gain:.1f} nats on training {case.domain.units}, {case.gain:.1f} on held-out ones"
+    return f"over {case.domain.baseline} it gains {where}"
+
+
+def describe_memory(case: Case) -> str:
+    """Compare the costs of training and held-out sentences; of log densities only differences are comparable."""
+    s, unit = case.scores, case.domain.unit
+    if case.domain.density:
         return ""
-    recipe = f" --config {shlex.quote(case.folder + '/recipe.toml')}" if case.folder else ""
-    return f"seqvae train {shlex.quote(case.config.corpus)}{recipe} {' '.join(options for options, _ in remedies)}"
+    train = f"a training {unit} costs {s.train_reconstruction:.1f} nats with its z"
+    return f"{train}, a held-out one {s.reconstruction:.1f}"
 
 
-# -- rules: the evidence, or nothing where the rule does not hold ------------------------------------------------------
+def describe_reconstruction(case: Case) -> str:
+    """Give what the reconstruction costs more than the baseline."""
+    if case.gain is None or case.gain >= 0:
+        return ""
+    return f"even with z, a {case.domain.unit} costs {_compare_to_baseline(case, case.scores.reconstruction)}"
 
 
-def _unknown_words(case: Case) -> list[str]:
-    unknown, tokens, ends = case.scores.unknown, case.scores.tokens, case.scores.sentences
-    if not unknown or unknown * tokens <= UNREAD * (tokens - ends):
-        return []
-    return [
-        f"{unknown * tokens / (tokens - ends):.0%} of the tokens are <unk>",
-        "it costs what one token costs and the words behind it are free, so that all scores look better than they are",
-    ]
+def describe_schedule(case: Case) -> str:
+    """State that the KL weight was still rising."""
+    return "" if case.stationary else "the training ended before the KL weight had reached its end"
 
 
-def _no_latent(case: Case) -> list[str]:
-    return [] if case.config.model.latent else ["a language model: there is no z to be used or ignored"]
+def describe_gap(case: Case) -> str:
+    """Give the gain of refining q."""
+    return f"refining q of each {case.domain.unit} raises the ELBO by {case.scores.inference_gap:.1f} nats"
 
 
-def _overfitted(case: Case) -> list[str]:
+def describe_kl(case: Case) -> str:
+    """Give the KL."""
+    return f"KL {case.scores.kl:.2f} nats"
+
+
+def describe_permutation(case: Case) -> str:
+    """Give the cost of the z of another sentence."""
     s = case.scores
-    if case.unigram is None or case.train_unigram is None or s.train_reconstruction is None:
-        return []
-    assert s.train_tokens and s.train_sentences  # measured with it
-    longer = s.tokens / s.sentences / (s.train_tokens / s.train_sentences)
-    there, here = longer * (case.train_unigram - s.train_reconstruction), case.unigram - s.reconstruction
-    noise = math.hypot(s.reconstruction_standard_error or 0.0, longer * (s.train_reconstruction_standard_error or 0.0))
-    if there - here < max(LOST, LOST_FRACTION * there, 2 * noise) or there < LOST:
-        return []
-    gains = f"over {case.floor} it gains {there:.1f} nats on training sentences, {here:.1f} on held-out ones"
-    costs = (
-        f"a training sentence costs {s.train_reconstruction:.1f} nats with its z, a held-out one {s.reconstruction:.1f}"
-    )
-    return [gains] if case.series else [gains, costs]
+    whole = "" if case.domain.density else f" of {s.reconstruction:.1f}"
+    return f"another {case.domain.possessive} z costs {s.permuted_nll_increase:.2f}{whole} nats"
 
 
-def _under_trained(case: Case) -> list[str]:
-    evidence = []
-    if case.unigram is not None and case.scores.reconstruction > case.unigram:
-        evidence.append(f"even with z, a sentence costs {_above(case, case.scores.reconstruction, case.unigram)}")
-    if not case.settled:
-        evidence.append("the training ended before the KL weight had reached its end")
-    return evidence
+def describe_information(case: Case) -> str:
+    """Give the mutual information."""
+    return "mutual information {:.2f} to {:.2f} nats (within two standard errors)".format(*case.information)
 
 
-def _deaf(case: Case) -> bool:
-    s = case.scores
-    return not heard(s.permuted_nll_increase, case.comparable(s.reconstruction))
+def describe_information_fraction(case: Case) -> str:
+    """Give the mutual information, and the cost that it is a fraction of."""
+    cost = case.find_comparable_cost(case.scores.nll)
+    gained = f" gained over {case.domain.baseline}" if case.domain.density else ""
+    return describe_information(case) + (f", of {cost:.1f} nats{gained}" if cost else "")
 
 
-def _ignored(case: Case) -> list[str]:
-    if not _deaf(case) or bracket(case.scores)[0] < INFORMATION:
-        return []
-    return [_permuted(case), _information(case.scores), _rate(case.scores)]
+def describe_nll(case: Case) -> str:
+    """Give what -log p(x) is above the baseline's."""
+    return f"-log p(x) is {_compare_to_baseline(case, case.scores.nll)}" if case.costs_more_than_baseline() else ""
 
 
-def _collapsed(case: Case) -> list[str]:
-    return [_rate(case.scores), _permuted(case)] if _deaf(case) and case.scores.kl < SPENT else []
+def describe_missed_mass(case: Case) -> str:
+    """Give what samples of the prior gain."""
+    lower = f"-log p(x) is {case.scores.mixture_gain:.1f} nats lower" if case.misses_mass() else ""
+    return lower and f"with half of the samples of z from the prior, {lower}"
 
 
-def _variance_only(case: Case) -> list[str]:
-    return [_rate(case.scores), _information(case.scores), _permuted(case)] if _deaf(case) else []
+def describe_entropy(case: Case) -> str:
+    """Compare the decoder's entropies."""
+    if not case.is_unsure_at_prior():
+        return ""
+    prior, posterior = case.scores.decoder_entropy_prior, case.scores.decoder_entropy_posterior
+    return f"the decoder's entropy is {prior:.2f} nats a token at samples of the prior, {posterior:.2f} at samples of q"
 
 
-def _silent_encoder(case: Case) -> list[str]:
-    """q is so near to the prior that the decoder seems deaf, but it is the encoder that is dumb."""
-    return _gap(case, case.scores.kl + GAP)
+def describe_units(case: Case) -> str:
+    """Give the active units."""
+    return f"{case.scores.active_units} of {case.latent} dimensions active"
 
 
-def _lagging(case: Case) -> list[str]:
-    return _gap(case, max(GAP, GAP_SHARE * case.scores.kl))
+def describe_missed_target(case: Case) -> str:
+    """Give a KL that is not the requested one; in any state."""
+    target = case.config.kl_target
+    return "" if target is None or meets_target(case.scores.kl, target) else describe_miss(case.scores.kl, target)
 
 
-def _gap(case: Case, most: float) -> list[str]:
-    s, gap = case.scores, case.scores.inference_gap
-    if gap is None or gap < most or gap < 2 * (s.inference_gap_standard_error or 0.0):
-        return []
-    return [f"refining q of each sentence raises the ELBO by {gap:.1f} nats", _rate(s)]
+def _compare_to_baseline(case: Case, cost: float) -> str:
+    """Describe how far a cost is above the baseline: the difference, and of probabilities both figures."""
+    assert case.baseline is not None
+    figures = "" if case.domain.density else f" ({cost:.1f} and {case.baseline:.1f})"
+    return f"{cost - case.baseline:.1f} nats more than {case.domain.baseline}{figures}"
 
 
-def _holes(case: Case) -> list[str]:
-    evidence = [*_paid_for_nothing(case), *_missed(case.scores), *_unsure(case.scores)]
-    return [*evidence, _rate(case.scores)] if evidence else []
+# -- the table ---------------------------------------------------------------------------------------------------------
 
-
-def _paid_for_nothing(case: Case) -> list[str]:
-    if case.unigram is None or case.scores.nll <= case.unigram:
-        return []
-    return [f"-log p(x) is {_above(case, case.scores.nll, case.unigram)}"]
-
-
-def _missed(s: Scores) -> list[str]:
-    gain = s.mixture_gain
-    if gain is None or gain < max(MISSED, 2 * (s.mixture_gain_standard_error or 0.0)):
-        return []
-    return [f"with half of the draws of z from the prior, -log p(x) is {gain:.1f} nats lower"]
-
-
-def _unsure(s: Scores) -> list[str]:
-    at_prior, at_posterior = s.decoder_entropy_prior, s.decoder_entropy_posterior
-    if at_prior is None or at_posterior is None:
-        return []
-    more = at_prior - at_posterior
-    if more < max(UNSURE * at_posterior, 2 * (s.decoder_entropy_standard_error or 0.0)):
-        return []
-    return [f"the decoder's entropy is {at_prior:.2f} nats a token at prior draws, {at_posterior:.2f} at draws of q"]
-
-
-def _partly(case: Case) -> list[str]:
-    s, latent = case.scores, case.config.model.latent
-    cost = case.comparable(s.nll)
-    if 2 * s.active_units >= latent and bracket(s)[1] >= INFORMED * cost:
-        return []
-    whole = f", of {cost:.1f} nats" + (f" gained over {case.floor}" if case.series else "") if cost else ""
-    return [f"{s.active_units} of {latent} dimensions active", _information(s) + whole, _permuted(case)]
-
-
-def _healthy(case: Case) -> list[str]:
-    s = case.scores
-    return [f"{s.active_units} of {case.config.model.latent} dimensions active", _rate(s), _permuted(case)]
-
-
-# -- figures in words --------------------------------------------------------------------------------------------------
-
-
-def bracket(s: Scores | Vitals) -> tuple[float, float]:
-    """What z tells of a sentence, nats: the ends of the mutual information, each moved out by two standard errors."""
-    lower = (s.mutual_information_lower or 0.0) - 2 * (s.mutual_information_lower_standard_error or 0.0)
-    upper = (s.mutual_information_upper or 0.0) + 2 * (s.mutual_information_upper_standard_error or 0.0)
-    return max(0.0, lower), upper
-
-
-def _information(s: Scores) -> str:
-    return "mutual information {:.2f} to {:.2f} nats (within two standard errors)".format(*bracket(s))
-
-
-def _above(case: Case, cost: float, baseline: float) -> str:
-    """How far a cost is above the baseline, as a difference; of text with both figures, which have no unit."""
-    figures = "" if case.series else f" ({cost:.1f} and {baseline:.1f})"
-    return f"{cost - baseline:.1f} nats more than {case.floor}{figures}"
-
-
-def _off_target(case: Case) -> list[str]:
-    """Of any state: that the KL is not what was asked for."""
-    target = case.config.held_kl
-    return [] if target is None or met(case.scores.kl, target) else [miss(case.scores.kl, target)]
-
-
-def _rate(s: Scores) -> str:
-    return f"KL {s.kl:.2f} nats"
-
-
-def _permuted(case: Case) -> str:
-    s = case.scores
-    whole = "" if case.series else f" of {s.reconstruction:.1f}"
-    return f"another sentence's z costs {s.permuted_nll_increase:.2f}{whole} nats"
-
-
-STATES: list[tuple[str, str, Callable[[Case], list[str]], Callable[[Case], list[Remedy]]]] = [
-    (
+STATES = (
+    State(
         "unknown words",
         "Too much of the text is <unk> for the scores to be of the text.",
-        _unknown_words,
-        read,
+        Case.has_unknown_words,
+        (
+            describe_unknown,
+            "it costs one token and the words that it stands for cost nothing: all scores look better than they are",
+        ),
+        change_tokenizer,
     ),
-    ("no latent", "The model is a language model.", _no_latent, nothing),
-    (
+    State(
+        "no latent",
+        "The model is a language model.",
+        lambda case: not case.latent,
+        ("a language model: there is no z to be used or ignored",),
+        suggest_nothing,
+    ),
+    State(
         "overfitted",
-        "The model has memorised its training sentences and does worse on others; more sentences would help most.",
-        _overfitted,
-        generalize,
+        "The model has memorised its training {units} and does worse on others; more {units} would help most.",
+        Case.is_overfitted,
+        (describe_gains, describe_memory),
+        regularize,
     ),
-    ("under-trained", "The model has not learnt enough for the other signs to mean much.", _under_trained, train),
-    ("lagging encoder", "The decoder could use z, but q hardly differs from the prior.", _silent_encoder, hurry),
-    (
+    State(
+        "under-trained",
+        "The model has not learnt enough for the other signs to mean much.",
+        Case.is_under_trained,
+        (describe_reconstruction, describe_schedule),
+        train_longer,
+    ),
+    State(
+        "lagging encoder",
+        "The decoder could use z, but q hardly differs from the prior.",
+        lambda case: case.has_gap(case.scores.kl + GAP),
+        (describe_gap, describe_kl),
+        speed_up_encoder,
+    ),
+    State(
         "decoder ignores z",
-        "z tells sentences apart, but the decoder makes nothing of it and is a language model.",
-        _ignored,
-        attend,
+        "z distinguishes {units}, but the decoder does not use it: it is a language model.",
+        lambda case: case.ignores_z() and case.information[0] >= INFORMATION,
+        (describe_permutation, describe_information, describe_kl),
+        enforce_use,
     ),
-    (
+    State(
         "collapsed",
-        "The posterior is the prior: z says nothing, and the decoder is a language model.",
-        _collapsed,
-        listen,
+        "Posterior collapse: q is the prior, z carries no information, and the decoder is a language model.",
+        lambda case: case.ignores_z() and case.scores.kl < KL,
+        (describe_kl, describe_permutation),
+        encourage_use,
     ),
-    (
+    State(
         "KL without information",
-        "q differs from the prior, in its variance say, but z does not tell sentences apart.",
-        _variance_only,
-        inform,
+        "q differs from the prior, in its variance for example, but z does not distinguish {units}.",
+        Case.ignores_z,
+        (describe_kl, describe_information, describe_permutation),
+        make_informative,
     ),
-    ("lagging encoder", "The decoder could use z, but the encoder does not find the z that fits.", _lagging, hurry),
-    (
-        "over-rated with holes",
-        "z carries more than the prior can cover: sentences come back, but draws of the prior fall between them.",
-        _holes,
-        fill,
+    State(
+        "lagging encoder",
+        "The decoder could use z, but the encoder does not find the z that fits.",
+        lambda case: case.has_gap(max(GAP, GAP_FRACTION * case.scores.kl)),
+        (describe_gap, describe_kl),
+        speed_up_encoder,
     ),
-    ("partly collapsed", "z is used, but little of it, or for little.", _partly, listen),
-    ("healthy", "z is used, by encoder and decoder alike.", _healthy, nothing),
-]
+    State(
+        "prior holes",
+        "The rate is too high for the prior: {units} are reconstructed, but samples of the prior fall between them.",
+        lambda case: case.costs_more_than_baseline() or case.misses_mass() or case.is_unsure_at_prior(),
+        (describe_nll, describe_missed_mass, describe_entropy, describe_kl),
+        cover_prior,
+    ),
+    State(
+        "partly collapsed",
+        "z is used, but few of its dimensions, or they carry little information.",
+        Case.is_partly_collapsed,
+        (describe_units, describe_information_fraction, describe_permutation),
+        encourage_use,
+    ),
+    State(
+        "healthy",
+        "Encoder and decoder both use z.",
+        lambda case: True,
+        (describe_units, describe_kl, describe_permutation),
+        suggest_nothing,
+    ),
+)

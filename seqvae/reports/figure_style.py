@@ -1,4 +1,4 @@
-"""How figures look: a colour, marker and dash for each recipe, our settings of matplotlib, legends and files.
+"""The look of figures: a colour, marker and dash for each recipe, settings of matplotlib, legends and files.
 
 matplotlib is imported inside the functions, and used without pyplot: no window, no global figure.
 """
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-# Colours that people with any colour vision can tell apart, from Okabe & Ito, Color Universal Design, 2008. Its yellow
-# is too pale on white; black is the language model's.
+# Colours that can be distinguished with any colour vision, from Okabe & Ito, Color Universal Design, 2008, without its
+# yellow, which is too pale on white; black is the language model's.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-# Points of ink and of gap in turn. The counts of the three have no common divisor: 210 recipes look different.
+# Lengths of dash and gap in turn, in points. The numbers of colours, markers and dashes have no common divisor, so that
+# 210 recipes look different.
 DASHES: tuple[Any, ...] = (
     "-",
     (0, (1.2, 1.2)),
@@ -32,7 +33,7 @@ DASHES: tuple[Any, ...] = (
 )
 REFERENCE = (0, (6, 2))  # the dash of the language model
 BLACK, GREY, LIGHT = "#000000", "#6b6b6b", "#bfbfbf"
-DOTS = 150  # per inch
+DOTS_PER_INCH = 150
 
 STYLE: Any = {
     "font.family": "sans-serif",
@@ -56,17 +57,20 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class Look:
-    """The colour, marker and dash of a recipe, each enough to tell it from its neighbours."""
+    """The colour, marker and dash of a recipe, each enough to distinguish it from its neighbours."""
 
     colour: str
     marker: str
     dash: Any
 
 
-def looks(kinds: Mapping[str, str]) -> dict[str, Look]:
-    """The look of each recipe, from the recipes' kinds in the order in which they take colours.
+def choose_looks(kinds: Mapping[str, str]) -> dict[str, Look]:
+    """Choose the look of each recipe.
 
-    >>> looks({"weight-1": "vae", "small": "lm"})["small"].colour
+    Args:
+        kinds: the kind of each recipe by its name, in the order in which they take colours.
+
+    >>> choose_looks({"weight-1": "vae", "small": "lm"})["small"].colour
     '#000000'
     """
     coloured = [name for name, kind in kinds.items() if kind != "lm"]
@@ -78,8 +82,8 @@ def looks(kinds: Mapping[str, str]) -> dict[str, Look]:
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Our settings of matplotlib for a while, then the user's again.
+def use_style() -> Iterator[None]:
+    """Use these settings of matplotlib inside a `with` block, then the user's again.
 
     Raises:
         ConfigError: if matplotlib is not installed.
@@ -92,31 +96,28 @@ def style() -> Iterator[None]:
         yield
 
 
-def canvas(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    """A figure as wide as a page's text, with one pair of axes."""
+def make_figure(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    """Make a figure as wide as a page's text, with one pair of axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.2, 3.8), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
-    return figure, axes
+    return figure, figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
 
 
-def key(label: str, **options: Any) -> Any:
-    """An entry of a legend."""
+def make_entry(label: str, **options: Any) -> Any:
+    """Make an entry of a legend."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], label=label, **options)
 
 
-def legend(figure: Figure, entries: Sequence[Any]) -> None:
-    """A legend beside the axes, where it covers no data."""
+def add_legend(figure: Figure, entries: Sequence[Any]) -> None:
+    """Add a legend beside the axes, where it covers no data."""
     figure.legend(handles=entries, loc="outside right upper", fontsize=8.5, handlelength=2.4)
 
 
-def save(figure: Figure, folder: Path, name: str) -> Path:
+def save_figure(figure: Figure, folder: Path, name: str) -> Path:
     """Write the figure as PNG and as SVG, and return the path of the SVG."""
-    figure.savefig(folder / f"{name}.png", dpi=DOTS)
+    figure.savefig(folder / f"{name}.png", dpi=DOTS_PER_INCH)
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
     return folder / f"{name}.svg"

@@ -1,4 +1,4 @@
-"""Pictures of series: small panels in a grid, originals in grey beneath what the model makes of them."""
+"""Figures of series: small panels in a grid, originals in grey beneath their reconstructions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ import numpy as np
 from seqvae.data.series.corpus import SeriesSplit
 from seqvae.errors import ConfigError, check_folder
 from seqvae.latent.paths import sample_prior
-from seqvae.reports.figure_style import COLOURS, DOTS, LIGHT, style
+from seqvae.reports.figure_style import COLOURS, DOTS_PER_INCH, LIGHT, use_style
 from seqvae.series_vae import SeriesVAE
 
 ENDINGS = (".png", ".svg", ".pdf")
-WIDE = 6  # panels in a row
-MOST = 36  # panels in a picture
+COLUMNS = 6  # panels in a row
+LARGEST = 36  # panels in a figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,9 +22,9 @@ class Panel:
     """One small pair of axes.
 
     Attributes:
-        title: what stands above it.
-        series: (frames, F), a line in the colour of each channel.
-        original: the same, in grey beneath; None = nothing.
+        title: shown above it.
+        series: (frames, F), drawn as a line in the colour of each channel.
+        original: (frames, F), drawn in grey beneath; None = nothing.
     """
 
     title: str
@@ -33,30 +33,33 @@ class Panel:
 
 
 def check_plot(path: Path) -> None:
-    """Refuse before any work what cannot be drawn.
+    """Check before any work that the figure can be written.
 
     Raises:
-        ConfigError: for a name with another ending, a folder that is not there, or without matplotlib.
+        ConfigError: for an unknown ending, a folder that does not exist, or without matplotlib.
     """
     if path.suffix not in ENDINGS:
         raise ConfigError(f"--plot {path}: expected a name that ends in {', '.join(ENDINGS)}")
     check_folder("--plot", path)
-    with style():
+    with use_style():
         pass
 
 
-def draw(path: Path, panels: Sequence[Panel]) -> None:
-    """Write a picture of at most 36 panels, all with the same axes.
+def draw_panels(path: Path, panels: Sequence[Panel]) -> None:
+    """Write a figure of at most 36 panels, all with the same axes.
 
     Args:
-        path: where to; its ending is the format.
+        path: of the file; its ending is the format.
         panels: in reading order, six in a row.
+
+    Raises:
+        ConfigError: if the file cannot be written.
     """
     from matplotlib.figure import Figure
 
-    shown = panels[:MOST]
-    rows, columns = -(-len(shown) // WIDE), min(WIDE, len(shown))
-    with style():
+    shown = panels[:LARGEST]
+    rows, columns = -(-len(shown) // COLUMNS), min(COLUMNS, len(shown))
+    with use_style():
         figure = Figure(figsize=(1.75 * columns + 0.3, 1.35 * rows + 0.3), layout="constrained")
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for axes in grid[len(shown) :]:
@@ -70,30 +73,30 @@ def draw(path: Path, panels: Sequence[Panel]) -> None:
                 marker = "." if len(line) == 1 else None  # a line through one point cannot be seen
                 axes.plot(line, color=COLOURS[channel % len(COLOURS)], linewidth=1.1, marker=marker)
         try:
-            figure.savefig(path, dpi=DOTS, metadata={"Date": None} if path.suffix == ".svg" else None)
+            figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Date": None} if path.suffix == ".svg" else None)
         except OSError as error:
             raise ConfigError(f"--plot {path} cannot be written: {error.strerror}") from None
 
 
-def overview(model: SeriesVAE, split: SeriesSplit, *, seed: int = 0) -> list[Panel]:
-    """Rows of six: held-out series and their reconstructions, draws of the prior without and with noise, two walks.
+def make_overview(model: SeriesVAE, split: SeriesSplit, *, seed: int = 0) -> list[Panel]:
+    """Make rows of six: held-out series reconstructed, samples from the prior without and with noise, interpolations.
 
     Args:
         model: with or without a latent space; without one there are samples alone.
         split: held-out series.
-        seed: of the draws.
+        seed: of the samples.
     """
-    z = sample_prior(model.model, WIDE, seed=seed)
-    panels = [Panel(f"sample {i}, mean", one) for i, one in enumerate(model.decode(z), 1)]
+    z = sample_prior(model.model, COLUMNS, seed=seed)
+    samples = [Panel(f"sample {i}, mean", series) for i, series in enumerate(model.decode(z), 1)]
     noisy = model.decode(z, temperature=1.0, seed=seed)
-    panels += [Panel(f"sample {i}, with noise", one) for i, one in enumerate(noisy, 1)]
+    samples += [Panel(f"sample {i}, with noise", series) for i, series in enumerate(noisy, 1)]
     if not model.config.model.latent or len(split) < 2:
-        return panels
-    some = split.at_most(WIDE).series()
-    pairs = zip(some, model.reconstruct(some), strict=True)
-    again = [Panel(f"held-out {i}, reconstructed", one, original) for i, (original, one) in enumerate(pairs, 1)]
-    ways = []
-    for start, end in ((0, 1), (2, 3))[: len(some) // 2]:
-        way = model.interpolate(some[start], some[end], steps=WIDE)
-        ways += [Panel(f"from {start + 1} to {end + 1}, step {i}", one) for i, one in enumerate(way, 1)]
-    return [*again, *panels, *ways]
+        return samples
+    originals = split.at_most(COLUMNS).series()
+    pairs = zip(originals, model.reconstruct(originals), strict=True)
+    reconstructed = [Panel(f"held-out {i}, reconstructed", again, one) for i, (one, again) in enumerate(pairs, 1)]
+    interpolated = []
+    for first, last in ((0, 1), (2, 3))[: len(originals) // 2]:
+        steps = model.interpolate(originals[first], originals[last], steps=COLUMNS)
+        interpolated += [Panel(f"from {first + 1} to {last + 1}, step {i}", one) for i, one in enumerate(steps, 1)]
+    return [*reconstructed, *samples, *interpolated]

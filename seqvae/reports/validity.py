@@ -1,7 +1,7 @@
-"""Strings of symbols: which samples are valid, by a function of the user's, and how many of these are unique and novel.
+"""Validity of strings of symbols: the fractions of samples that are valid by a function of the user's, unique, novel.
 
-The shares are those of the literature on molecules as strings: valid among all, unique among the valid, novel among the
-unique valid. Strings are compared as they are written: two spellings of one molecule count as two.
+The fractions are those of the literature on molecules as strings: valid among all, unique among the valid, novel among
+the unique valid. Strings are compared as they are: two spellings of one molecule count as two.
 
 Source: Polykovskiy et al., Molecular Sets (MOSES): A Benchmarking Platform for Molecular Generation Models, 2020,
 https://arxiv.org/abs/1811.12823.
@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from seqvae.errors import ConfigError
 
 Validator = Callable[[str], object]
-SHOWN = 200  # characters of a string that an error quotes, at most
+QUOTED = 200  # characters of a string in an error, at most
 
 
 def load_validator(name: str) -> Validator:
-    """The function that `package.module:function` names, imported from where Python finds modules.
+    """Import the function that `package.module:function` names.
 
     Raises:
-        ConfigError: for a name of another form, what cannot be imported, and what cannot be called.
+        ConfigError: for a name of another form, and for what cannot be imported or called.
 
     >>> load_validator("keyword:iskeyword")("lambda")
     True
@@ -37,27 +37,27 @@ def load_validator(name: str) -> Validator:
     except (Exception, SystemExit) as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}.")
         hint = "; a file of this folder is found with PYTHONPATH=. before the command" if missing else ""
-        raise ConfigError(f"--validator {name}: {module} cannot be imported ({_reason(error)}){hint}") from None
+        raise ConfigError(f"--validator {name}: {module} cannot be imported ({_format_error(error)}){hint}") from None
     try:
         validator = getattr(found, function)
     except Exception as error:
-        raise ConfigError(f"--validator {name}: {module} has no function {function} ({_reason(error)})") from None
+        raise ConfigError(f"--validator {name}: {module} has no function {function} ({_format_error(error)})") from None
     if not callable(validator):
         kind = type(validator).__name__
         raise ConfigError(f"--validator {name} is of type {kind}: expected a function that takes a string")
     return validator
 
 
-def judged(name: str, validator: Validator, texts: Iterable[str]) -> list[bool]:
-    """Whether each text is valid: whether what the validator returns counts as true.
+def check_texts(name: str, validator: Validator, texts: Iterable[str]) -> list[bool]:
+    """Return whether each text is valid: whether the truth value of the validator's result is true.
 
     Args:
         name: of the validator, for the error.
         validator: called once with each distinct text.
-        texts: what is judged.
+        texts: to be checked.
 
     Raises:
-        ConfigError: if the validator raises, or returns what is neither true nor false.
+        ConfigError: if the validator raises, or its result has no truth value.
     """
     known: dict[str, bool] = {}
     verdicts = []
@@ -67,9 +67,9 @@ def judged(name: str, validator: Validator, texts: Iterable[str]) -> list[bool]:
                 with redirect_stdout(sys.stderr):
                     known[text] = bool(validator(text))
             except (Exception, SystemExit) as error:
-                quoted = repr(text) if len(text) <= SHOWN else f"{text[:SHOWN]!r}..."
+                quoted = repr(text) if len(text) <= QUOTED else f"{text[:QUOTED]!r}..."
                 wanted = "expected true or false for every string"
-                raise ConfigError(f"--validator {name} failed on {quoted} ({_reason(error)}): {wanted}") from None
+                raise ConfigError(f"--validator {name} failed on {quoted} ({_format_error(error)}): {wanted}") from None
         verdicts.append(known[text])
     return verdicts
 
@@ -79,10 +79,10 @@ class Validity:
     """Counts of samples.
 
     Attributes:
-        samples: all of them.
-        valid: those that are valid.
-        unique: different ones among the valid.
-        novel: those of the unique that do not stand among the training strings; None where these are not known.
+        samples: all.
+        valid: among the samples.
+        unique: distinct strings among the valid.
+        novel: those of the unique that are not in the training data; None if that is not known.
     """
 
     samples: int
@@ -91,21 +91,21 @@ class Validity:
     novel: int | None
 
     def __str__(self) -> str:
-        shares = {
-            "valid": _share(self.valid, self.samples),
-            "unique among the valid": _share(self.unique, self.valid),
-            "novel among the unique valid": _share(self.novel, self.unique),
+        fractions = {
+            "valid": _format_fraction(self.valid, self.samples),
+            "unique among the valid": _format_fraction(self.unique, self.valid),
+            "novel among the unique valid": _format_fraction(self.novel, self.unique),
         }
-        return ", ".join(f"{name} {share}" for name, share in shares.items())
+        return ", ".join(f"{name} {fraction}" for name, fraction in fractions.items())
 
 
 def count(texts: Sequence[str], valid: Sequence[bool], training: Iterable[str] | None) -> Validity:
-    """Count what is valid, unique and novel.
+    """Count valid, unique and novel samples.
 
     Args:
         texts: the samples.
         valid: whether each is valid.
-        training: the strings that the model was trained on, read once; None if they cannot be read.
+        training: the training strings, read once; None if they cannot be read.
 
     >>> print(count(["()", "()", "(", "(())"], [True, True, False, True], ["()"]))
     valid 0.750 (3 of 4), unique among the valid 0.667 (2 of 3), novel among the unique valid 0.500 (1 of 2)
@@ -115,13 +115,13 @@ def count(texts: Sequence[str], valid: Sequence[bool], training: Iterable[str] |
     return Validity(len(texts), sum(valid), len(unique), novel)
 
 
-def _share(part: int | None, whole: int) -> str:
+def _format_fraction(part: int | None, whole: int) -> str:
     if part is None:
         return "not known"
     return f"{part / whole:.3f} ({part:,} of {whole:,})" if whole else "not known (there are none)"
 
 
-def _reason(error: BaseException) -> str:
-    """An error in one line."""
+def _format_error(error: BaseException) -> str:
+    """Format an error as one line."""
     lines = str(error).split("\n")
     return f"{type(error).__name__}: {lines[0].strip()}" if lines[0].strip() else type(error).__name__

@@ -1,38 +1,49 @@
 """Config -> objects: the one place that knows all catalogues.
 
-The constructor of a class is the schema of its options: each keyword argument with a default is an option; those
-without one (sizes that the neighbours decide) are filled in here.
+The constructor of a class is the schema of its options: each keyword argument is an option, but for the sizes that the
+neighbours decide, which are filled in here. A class or an instance of the user's own needs no catalogue.
 """
 
 import inspect
-import types
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import torch
 from torch import nn
 
-from seqvae.config import Config, Part, plain
-from seqvae.errors import ConfigError, choose, shown
-from seqvae.model.decoders import DECODERS
+from seqvae import config as configuration
+from seqvae.config import Config, OwnPart, Part, convert
+from seqvae.errors import ConfigError, choose, truncate
+from seqvae.model.decoders import DECODERS, Decoder
 from seqvae.model.encoders import ENCODERS, Encoder, NoEncoder
-from seqvae.model.noise import NOISES
+from seqvae.model.noise import NOISES, Noise
 from seqvae.model.observations import OBSERVATIONS
-from seqvae.model.posteriors import POSTERIORS
-from seqvae.model.priors import PRIORS
+from seqvae.model.observations.base import Observation
+from seqvae.model.posteriors import POSTERIORS, Posterior
+from seqvae.model.priors import PRIORS, Prior
 from seqvae.model.vae import SequenceVAE
 from seqvae.objective import AUXILIARIES, DIVERGENCES
 from seqvae.objective.objective import Objective
-from seqvae.objective.term import Reconstruction
-from seqvae.schedules import SCHEDULES
+from seqvae.objective.term import Reconstruction, Term
+from seqvae.schedules import SCHEDULES, Schedule
 from seqvae.training.dry_run import CHANNELS, LABELS, VOCABULARY, Parts, check_together, shrink
+from seqvae.training.own_parts import (
+    Handed,
+    adopt,
+    copy_instance,
+    find_options,
+    find_source,
+    get_parameters,
+    is_plain,
+    missing_source,
+)
 from seqvae.training.trainer import Update
 from seqvae.training.updates import UPDATES
 
-# Where a part stands in the configuration -> the catalogue that its name is looked up in.
+# The place of a part in the configuration -> the catalogue of its names, and the abstract class of all its kind.
 CATALOGUES: dict[str, Mapping[str, type]] = {
     "model.encoder": ENCODERS,
     "model.posterior": POSTERIORS,
@@ -45,68 +56,181 @@ CATALOGUES: dict[str, Mapping[str, type]] = {
     "objective.auxiliary": AUXILIARIES,
     "objective.update": UPDATES,
 }
+BASES: dict[str, type] = {
+    "model.encoder": Encoder,
+    "model.posterior": Posterior,
+    "model.prior": Prior,
+    "model.decoder": Decoder,
+    "model.observation": Observation,
+    "model.noise": Noise,
+    "objective.divergence": Term,
+    "objective.weight": Schedule,
+    "objective.auxiliary": Term,
+    "objective.update": Update,
+}
 
 
-def options(cls: type) -> dict[str, inspect.Parameter]:
-    """The options of a class: the keyword arguments of its constructor that have a default."""
-    parameters = inspect.signature(cls).parameters
-    return {name: p for name, p in parameters.items() if p.default is not inspect.Parameter.empty}
+# -- a part ------------------------------------------------------------------------------------------------------------
+
+
+def find_class(place: str, part: Part) -> type:
+    """Return the class that a part names.
+
+    Raises:
+        ConfigError: for a name that is not in the catalogue, or an import path whose class nobody has handed over.
+    """
+    if isinstance(part, OwnPart) and part.source is not None:
+        return part.cls
+    name, catalogue = part["name"], CATALOGUES[place]
+    if isinstance(name, str) and ":" in name and name not in catalogue:
+        raise ConfigError(
+            f"{place} = {truncate(name)} is from outside seqvae, and its class was not handed over: write "
+            f"--{place}.name {truncate(name)} again, or give the class in Python"
+        )
+    return catalogue[choose(f"{place}.name", str(name), catalogue)]
 
 
 def make(place: str, part: Part, **sizes: Any) -> Any:
-    """The object that `part` names, from the catalogue of `place`, with those of `sizes` that its constructor asks for.
+    """Return the object that `part` names, made with those of `sizes` that its constructor asks for.
 
     Raises:
         ConfigError: for an unknown name or option, or a value of the wrong type, before anything is built.
     """
-    resolved = resolve(place, part)
-    cls = CATALOGUES[place][resolved["name"]]
-    wanted = inspect.signature(cls).parameters
-    return cls(**{size: value for size, value in (sizes | resolved).items() if size in wanted})
+    if isinstance(part, OwnPart) and part.is_instance:
+        return copy_instance(place, part, sizes)
+    resolved, cls = resolve_part(place, part), find_class(place, part)
+    wanted = get_parameters(cls)
+    return cls(**{name: value for name, value in (sizes | dict(resolved)).items() if name in wanted})
 
 
-def resolve(place: str, part: Part) -> Part:
-    """The part with every option that its class has, those not given at their defaults, each in its proper type.
+def resolve_part(place: str, part: Part) -> Part:
+    """Return the part with every option that its class has, those not given at their defaults, each in its type.
 
-    >>> resolve("model.posterior", {"name": "low-rank", "rank": "3"})
+    >>> resolve_part("model.posterior", {"name": "low-rank", "rank": "3"})
     {'name': 'low-rank', 'rank': 3}
     """
-    catalogue = CATALOGUES[place]
-    known = options(catalogue[choose(f"{place}.name", str(part["name"]), catalogue)])
+    known = find_options(find_class(place, part))
     for option in part.keys() - {"name"}:
         choose(f"option of {place} {part['name']!r}", option, known)
-    return {"name": part["name"]} | {
-        option: converted(part.get(option, parameter.default), parameter.annotation, f"{place}.{option}")
-        for option, parameter in known.items()
-    }
+    found = {"name": part["name"]}
+    for option, parameter in known.items():
+        value, name = part.get(option, parameter.default), f"{place}.{option}"
+        if value is parameter.empty:
+            raise ConfigError(f"{place} {part['name']!r} needs its option {option}: it has no default")
+        if value is not None or not isinstance(part, OwnPart):  # an own class may write `scale: float = None`
+            value = convert(value, parameter.annotation, name, words=True)
+        if not is_plain(value):
+            raise ConfigError(f"option {name}: expected a number, a truth value or a text, which can be stored")
+        found[option] = value
+    return part | found if isinstance(part, OwnPart) else found
+
+
+# -- a configuration ---------------------------------------------------------------------------------------------------
 
 
 def resolve_all(config: Config) -> Config:
-    """The configuration with every part resolved, so that a wrong name or value is found before any work.
+    """Return the complete configuration of a run (`seqvae.config.resolve`), with every option of every part.
+
+    Only for what a user has written: import paths in it are followed. A wrong name or value is found here, before any
+    work.
 
     Raises:
-        ConfigError: also for parts that do not go together, as a dry update finds out (see `seqvae.training.dry_run`).
+        ConfigError: also for parts that do not go together, as a dry step finds out (see `seqvae.training.dry_run`),
+            and for parts of the user's own that could not be stored, or not be loaded again.
     """
+    config = configuration.resolve(config)
     for place in CATALOGUES:
-        config = with_part(config, place, resolve(place, part_at(config, place)))
-    check_together(config, build_small, alternatives)
+        part = adopt(place, get_part(config, place), BASES[place], CATALOGUES[place])
+        config = replace_part(config, place, resolve_part(place, part))
+    check_stored(config)
+    check_together(config, build_small, list_alternatives)
     return config
 
 
-def part_at(config: Config, place: str) -> Part:
-    """The part at a place such as `model.prior`."""
+def hand_over(config: Config, parts: Handed) -> Config:
+    """Return a configuration that was read from a folder, with the classes of the user's own that it names.
+
+    Args:
+        config: as it is stored: a part from outside the package is an import path and its options.
+        parts: classes, their import paths, or either by place (`{"model.prior": MyPrior}`).
+
+    Raises:
+        ConfigError: for a class that is not of the kind of its place.
+    """
+    for place, name in list_foreign_names(config):
+        source = find_source(place, name, parts)
+        if source is not None:
+            own = adopt(place, OwnPart(get_part(config, place), source), BASES[place], CATALOGUES[place])
+            config = replace_part(config, place, own)
+    return config
+
+
+def require_sources(config: Config, folder: str) -> None:
+    """Raise a `CheckpointError` for a part of the model that is from outside the package and was not handed over."""
+    for place, name in list_foreign_names(config):
+        if place.startswith("model."):
+            raise missing_source(folder, place, name)
+
+
+def list_foreign_names(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield the place and the import path of each part that has no class yet."""
+    for place in CATALOGUES:
+        part = get_part(config, place)
+        name = str(part.get("name"))
+        if ":" in name and not isinstance(part, OwnPart):
+            yield place, name
+
+
+def check_stored(config: Config) -> None:
+    """See to it that the model's instances can be made again from what is stored of them.
+
+    Raises:
+        ConfigError: if the weights of an instance have not the sizes that its class has in this model.
+    """
+    places = [place for place in CATALOGUES if place.startswith("model.") and is_instance(get_part(config, place))]
+    if not places:
+        return
+    again = config
+    for place in places:
+        part = get_part(config, place)
+        again = replace_part(again, place, OwnPart(part, type(part.source)) if ":" in part["name"] else dict(part))
+    size = CHANNELS if config.model.observation["name"] == "frames" else VOCABULARY
+    with torch.device("meta"):
+        made, stored = (build_model(whole, size, 0).state_dict() for whole in (config, again))
+    for place in places:
+        field = place.partition(".")[2]
+        found, expected = (
+            {name: tuple(t.shape) for name, t in weights.items() if name.startswith(f"{field}.")}
+            for weights in (made, stored)
+        )
+        for name in found.keys() ^ expected.keys() if field == "observation" else found.keys() | expected.keys():
+            if found.get(name) != expected.get(name):
+                raise ConfigError(
+                    f"{place} = {type(get_part(config, place).source).__name__}(...) could not be loaded again: its "
+                    f"weight {name} is {found.get(name)}, and {expected.get(name)} in a model with these options "
+                    f"(latent {config.model.latent}, embedding {config.model.embedding}): make it with the same sizes"
+                )
+
+
+def is_instance(part: Part) -> bool:
+    """Return whether a part is an instance of the user's own."""
+    return isinstance(part, OwnPart) and part.is_instance
+
+
+def get_part(config: Config, place: str) -> Any:
+    """Return the part at a place such as `model.prior`."""
     group, field = place.split(".")
     return getattr(getattr(config, group), field)
 
 
-def with_part(config: Config, place: str, part: Part) -> Config:
-    """The configuration with another part at a place such as `model.prior`."""
+def replace_part(config: Config, place: str, part: Part) -> Config:
+    """Return the configuration with another part at a place such as `model.prior`."""
     group, field = place.split(".")
     return replace(config, **{group: replace(getattr(config, group), **{field: part})})
 
 
 def build_small(config: Config) -> Parts:
-    """What is trained of a resolved configuration, at tiny sizes, for the sentences of a dry update."""
+    """Build what is trained of a resolved configuration, at tiny sizes, for the sentences of a dry step."""
     size, labels = VOCABULARY, 0 if config.data.label_column is None else LABELS
     if config.model.observation["name"] == "frames":
         size = CHANNELS
@@ -122,71 +246,50 @@ def build_small(config: Config) -> Parts:
     raise AssertionError("the last is the configuration itself")
 
 
-def alternatives(config: Config) -> Iterator[tuple[str, str, Config]]:
+def list_alternatives(config: Config) -> Iterator[tuple[str, str, Config]]:
     """Yield the configurations with one option, then one part, at its default: the place, what to write, the whole."""
     usual = Config()
     for place in CATALOGUES:
-        part, default = part_at(config, place), resolve(place, part_at(usual, place))
-        plain = resolve(place, {"name": part["name"]})
-        for option, value in plain.items():
-            if value != part[option]:
-                words = f"--{place}.{option} {str(value).lower()}"
-                yield place, words, with_part(config, place, part | {option: value})
-        if part["name"] != default["name"]:
-            yield place, f"--{place}.name {default['name']}", with_part(config, place, default)
+        part, default = get_part(config, place), resolve_part(place, get_part(usual, place))
+        if not is_instance(part):
+            named = {"name": part["name"]}
+            plain = resolve_part(place, OwnPart(named, part.source) if isinstance(part, OwnPart) else named)
+            for option, value in plain.items():
+                if value != part[option]:
+                    words = f"--{place}.{option} {str(value).lower()}"
+                    yield place, words, replace_part(config, place, part | {option: value})
+        if part["name"] != default["name"] or is_instance(part):
+            yield place, f"--{place}.name {default['name']}", replace_part(config, place, default)
 
 
-def converted(value: Any, annotation: Any, place: str) -> Any:
-    """`value` (as a command line, TOML, JSON or Python gives it) as the type that the constructor asks for."""
-    value = plain(value)
-    if get_origin(annotation) in (Union, types.UnionType):
-        if value is None or str(value).lower() == "none":
-            return None
-        annotation = next(a for a in get_args(annotation) if a is not type(None))
-    if get_origin(annotation) is Literal:
-        return choose(f"value of {place}", str(value), get_args(annotation))
-    text = str(value).lower()
-    if annotation is bool:
-        if text in ("true", "yes", "1", "false", "no", "0"):
-            return text in ("true", "yes", "1")
-        raise ConfigError(f"{place} = {shown(value)}: expected true or false")
-    try:
-        if annotation in (int, float):
-            return annotation(text)
-    except ValueError:
-        kind = "a whole number" if annotation is int else "a number"
-        raise ConfigError(f"{place} = {shown(value)}: expected {kind}") from None
-    return value
+# -- what is trained ---------------------------------------------------------------------------------------------------
 
 
 def build_model(config: Config, vocabulary: int, labels: int = 0) -> SequenceVAE:
-    """The model that `config` describes, with new weights from torch's global generator.
+    """Build the model that `config` describes, with new weights from torch's global generator.
+
+    An instance of the user's own is copied, with the weights that it has; it stays as it was given.
 
     Args:
-        config: the whole configuration.
-        vocabulary: how many tokens there are; of series, how many channels a frame has.
-        labels: how many different labels it is conditioned on; 0 = it is not.
+        config: the whole configuration, resolved or not.
+        vocabulary: the number of tokens; of series, the number of channels of a frame.
+        labels: the number of labels that the model is conditioned on; 0 = it is not.
     """
-    m = config.model
+    m = configuration.resolve(config).model
     sizes: dict[str, Any] = {"latent": m.latent, "embedding": m.embedding}
     sizes |= {"vocabulary": vocabulary, "channels": vocabulary}
-    with empty_weights_allowed():
+    with allow_empty_weights():
         size = m.label_size if labels else 0
         decoder = make("model.decoder", m.decoder, **sizes | {"latent": m.latent + size})
         observation = make("model.observation", m.observation, **sizes, features=decoder.features)
         encoder: Encoder = NoEncoder()
         if m.latent:
-            embed = observation.embedding if m.share_embedding else observation.another_embedding()
+            embed = observation.embedding if m.share_embedding else observation.build_embedding()
             encoder = make("model.encoder", m.encoder, **sizes, embed=embed)
         sizes["features"] = encoder.features + size
         posterior = make("model.posterior", m.posterior, **sizes)
         prior = make("model.prior", m.prior, **sizes, encoder=encoder, posterior=posterior)
-        if posterior.spherical != prior.spherical:
-            fitting = ("sphere", "gaussian") if posterior.spherical else ("normal", "vmf")
-            raise ConfigError(
-                f"model.posterior {m.posterior['name']} with model.prior {m.prior['name']}: one lies on the sphere and "
-                f"the other does not: write --model.prior.name {fitting[0]}, or --model.posterior.name {fitting[1]}"
-            )
+        check_space(m, posterior, prior)
         return SequenceVAE(
             latent=m.latent,
             encoder=encoder,
@@ -199,15 +302,26 @@ def build_model(config: Config, vocabulary: int, labels: int = 0) -> SequenceVAE
         )
 
 
+def check_space(model: configuration.Model, posterior: Posterior, prior: Prior) -> None:
+    """Raise a `ConfigError` unless posterior and prior are both of the sphere, or neither is."""
+    if posterior.spherical != prior.spherical:
+        fitting = ("sphere", "gaussian") if posterior.spherical else ("normal", "vmf")
+        raise ConfigError(
+            f"model.posterior {model.posterior['name']} with model.prior {model.prior['name']}: one lies on the sphere "
+            f"and the other does not: write --model.prior.name {fitting[0]}, or --model.posterior.name {fitting[1]}"
+        )
+
+
 def build_objective(config: Config, **sizes: int) -> Objective:
-    """The objective that `config` describes, the parameters of its terms new from torch's global generator.
+    """Build the objective that `config` describes, the parameters of its terms new from torch's global generator.
 
     Args:
-        config: the options.
+        config: the options, resolved or not.
         sizes: `vocabulary` and `sentences` (of the training split), where a term asks for them.
     """
+    config = configuration.resolve(config)
     sizes = {"latent": config.model.latent, "embedding": config.model.embedding} | sizes
-    with empty_weights_allowed():
+    with allow_empty_weights():
         return Objective(
             reconstruction=Reconstruction(),
             divergence=make("objective.divergence", config.objective.divergence, **sizes),
@@ -216,28 +330,31 @@ def build_objective(config: Config, **sizes: int) -> Objective:
         )
 
 
+def build_update(config: Config) -> Update:
+    """Build the rule by which `config` makes a step."""
+    return make("objective.update", configuration.resolve(config).objective.update)
+
+
 @contextmanager
-def empty_weights_allowed() -> Iterator[None]:
-    """Without torch's warning: what hears of z has empty weights where z has no dimensions."""
+def allow_empty_weights() -> Iterator[None]:
+    """Silence torch's warning: what is conditioned on z has empty weights where z has no dimensions."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Initializing zero-element tensors")
         yield
 
 
-def build_update(config: Config) -> Update:
-    """The way of making steps that `config` names."""
-    return make("objective.update", config.objective.update)
+# -- help --------------------------------------------------------------------------------------------------------------
 
 
-def parts_help() -> str:
-    """The catalogues as text: each part with its options, their defaults and what they do."""
+def format_parts() -> str:
+    """Return the catalogues as text: each part with its options, their defaults and meanings."""
     lines = ["Parts (as in --model.encoder.hidden 512, or --objective.weight.name cyclical):", ""]
     for place, catalogue in CATALOGUES.items():
         lines.append(f"  {place}")
         for name, cls in catalogue.items():
             lines.append(f"    {name}: {(inspect.getdoc(cls) or '').splitlines()[0]}")
-            meanings = described(inspect.getdoc(cls) or "")
-            for option, parameter in options(cls).items():
+            meanings = describe_options(inspect.getdoc(cls) or "")
+            for option, parameter in find_options(cls).items():
                 among = get_args(parameter.annotation) if get_origin(parameter.annotation) is Literal else ()
                 choices = f" [{', '.join(among)}]" if among else ""
                 meaning = f"  {meanings[option]}" if option in meanings else ""
@@ -245,8 +362,8 @@ def parts_help() -> str:
     return "\n".join(lines)
 
 
-def described(docstring: str) -> dict[str, str]:
-    """What the `Args` section of a docstring says of each argument, as one line."""
+def describe_options(docstring: str) -> dict[str, str]:
+    """Return the text about each argument in the `Args` section of a docstring, as one line."""
     found: dict[str, str] = {}
     _, _, section = docstring.partition("Args:\n")
     for line in section.splitlines():

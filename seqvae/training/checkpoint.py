@@ -1,6 +1,7 @@
 """A model folder: config.json, model.safetensors, of text a tokenizer.json. Nothing in it is code or pickled.
 
-Every file is written beside its place and moved there, so that a kill at any moment leaves the old one or the new one.
+Every file is written under another name and then renamed, so that a kill at any moment leaves the old one or the new
+one.
 """
 
 import json
@@ -18,10 +19,11 @@ from safetensors.torch import load_file, save_file
 
 from seqvae.config import Config
 from seqvae.data.text.tokenizer import Tokenizer
-from seqvae.errors import CheckpointError, SeqVAEError, shown
+from seqvae.errors import CheckpointError, SeqVAEError, truncate
 from seqvae.model.vae import SequenceVAE
-from seqvae.rng import seeded
-from seqvae.training.build import build_model
+from seqvae.rng import Stream
+from seqvae.training.build import build_model, hand_over, require_sources
+from seqvae.training.own_parts import Handed
 
 FORMAT = 3
 CONFIG, WEIGHTS, TOKENIZER, CARD = "config.json", "model.safetensors", "tokenizer.json", "README.md"
@@ -31,14 +33,14 @@ STATE = Path("resume") / "state.pt"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a model folder holds.
+    """The contents of a model folder.
 
     Attributes:
         config: the run that made the model.
         model: in evaluation mode, on the CPU.
-        tokenizer: what made its ids; None of a model of series, whose means and deviations stand with the weights.
+        tokenizer: sentence -> ids; None for series, whose means and standard deviations are among the weights.
         facts: where the model comes from: name and notes of the corpus, scores; plain values.
-        labels: those that it is conditioned on, in sorted order, each with how many training sentences had it.
+        labels: those that it is conditioned on, in sorted order, with the number of training sentences of each.
     """
 
     config: Config
@@ -51,7 +53,7 @@ class Checkpoint:
         """Write the files that `load` needs into `folder`, which is made if missing.
 
         Raises:
-            CheckpointError: if the disk is full or the place cannot be written; what stood there before still stands.
+            CheckpointError: if the disk is full or the place cannot be written; what was there before is still there.
         """
         values: dict[str, Any] = {
             "format": FORMAT,
@@ -68,11 +70,16 @@ class Checkpoint:
         write(folder / CONFIG, lambda path: path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8"))
 
     @classmethod
-    def load(cls, folder: Path) -> "Checkpoint":
+    def load(cls, folder: Path, parts: Handed = ()) -> "Checkpoint":
         """Read what `save` wrote.
 
+        Args:
+            folder: a model folder. Nothing is imported because a file in it names it.
+            parts: the classes of the user's own that the model is made of (see `seqvae.training.build.hand_over`).
+
         Raises:
-            CheckpointError: one line for a folder that is missing, unfinished, damaged or not ours.
+            CheckpointError: one line for a folder that is missing, unfinished, damaged or not ours, or that has a part
+                from outside the package which is not among `parts`.
         """
         if not folder.is_dir():
             raise CheckpointError(f"no model folder at {folder}: expected a folder that `seqvae train` has written")
@@ -80,6 +87,8 @@ class Checkpoint:
             hint = "; its training has not reached a validation yet" if (folder / METRICS).is_file() else ""
             raise CheckpointError(f"{folder} is not a model folder: it has no {CONFIG}{hint}")
         vocabulary, config, facts, labels = _config(folder / CONFIG)
+        config = hand_over(config, parts)
+        require_sources(config, str(folder))
         if config.model.observation["name"] == "frames":
             return cls(config, _weights(folder / WEIGHTS, config, vocabulary, 0), None, facts)
         tokenizer = Tokenizer.load(folder / TOKENIZER)
@@ -97,7 +106,7 @@ def _config(path: Path) -> tuple[int, Config, dict[str, Any], dict[str, int]]:
         if values["library"] != "seqvae":
             raise KeyError("library")
         if values["format"] != FORMAT:
-            given = shown(repr(values["format"]))
+            given = truncate(repr(values["format"]))
             raise CheckpointError(
                 f"{path} has format {given}, and this version of seqvae reads format {FORMAT} alone: load it with the "
                 "version that wrote it, or train the model again"
@@ -113,7 +122,7 @@ def _config(path: Path) -> tuple[int, Config, dict[str, Any], dict[str, int]]:
 
 
 def _labels(path: Path, config: Config, labels: Any) -> dict[str, int]:
-    """The labels of a conditional model, if they are as `text.labels` makes them."""
+    """Return the labels of a conditional model, if they are as `text.labels` makes them."""
     column = config.data.label_column
     sound = isinstance(labels, dict) and bool(labels) == (column is not None) and list(labels) == sorted(labels)
     sound = sound and all(name == " ".join(name.split()) != "" for name in labels)
@@ -131,26 +140,26 @@ def _weights(path: Path, config: Config, vocabulary: int, labels: int) -> Sequen
         with torch.device("meta"):
             expected = build_model(config, vocabulary, labels)
         _compare(path, found, expected.state_dict(keep_vars=True))
-        with seeded(0):  # its first weights are not kept, and cost nobody else a random number
+        with Stream(0):  # its first weights are not kept, and take nobody else's random numbers
             model = build_model(config, vocabulary, labels)
         model.load_state_dict(load_file(str(path)), strict=False)  # the other names of tied weights are not stored
     except FileNotFoundError:
         raise CheckpointError(f"{path.parent} has no {path.name}: the folder is incomplete") from None
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is damaged or cut short ({_first_line(error)})") from None
+        raise CheckpointError(f"{path} is damaged or truncated ({_first_line(error)})") from None
     except SeqVAEError as error:
         raise error if isinstance(error, CheckpointError) else CheckpointError(f"{path.parent}: {error}") from None
     return model.eval()
 
 
 def _stored_once(model: SequenceVAE) -> dict[str, torch.Tensor]:
-    """The weights by name; tied ones under the first of their names, so that a file is the same each time."""
+    """Return the weights by name; tied ones under the first of their names, so that a file is the same each time."""
     names = {id(tensor): name for name, tensor in reversed(model.state_dict(keep_vars=True).items())}
     return {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name in names.values()}
 
 
 def _compare(path: Path, found: dict[str, tuple[int, ...]], expected: dict[str, torch.Tensor]) -> None:
-    """Refuse a file that has other weights than the model, or fewer."""
+    """Raise a `CheckpointError` for a file that has other weights than the model, or fewer."""
     for name, shape in found.items():
         wanted = tuple(expected[name].shape) if name in expected else "no such weight"
         if wanted != shape:
@@ -182,7 +191,7 @@ def load_state(folder: Path) -> dict[str, Any]:
 
 
 def write(path: Path, how: Callable[[Path], object]) -> None:
-    """Let `how` write a file beside `path`, flush it to the disk, and move it there in one step.
+    """Let `how` write a file beside `path`, flush it to the disk, and rename it to `path` in one step.
 
     The file has the permissions of any new one, whatever `how` gave it (safetensors lets the owner alone read).
     """
@@ -205,7 +214,7 @@ def write(path: Path, how: Callable[[Path], object]) -> None:
 
 
 def append(path: Path, text: str) -> None:
-    """Add `text` to a file, which is made if missing."""
+    """Append `text` to a file, which is created if missing."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a", encoding="utf-8") as file:

@@ -1,7 +1,7 @@
-"""A dry update of the chosen parts before any work, at tiny sizes and on two made-up sentences.
+"""A dry step of the chosen parts before any work, at tiny sizes and on two made-up sentences.
 
-Parts that do not go together show there. Nothing is left behind: random numbers, warnings and what accelerate keeps for
-the whole process are afterwards what they were before.
+Parts that do not go together fail there. Nothing is left behind: random numbers, warnings and what accelerate keeps for
+the whole process are restored.
 """
 
 import warnings
@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from seqvae.config import Config, Training
+from seqvae.config import Config, OwnPart, Training
 from seqvae.data.batch import END, UNKNOWN, Batch
 from seqvae.data.batching import Batches
 from seqvae.errors import ConfigError, SeqVAEError, TrainingError
@@ -26,7 +26,7 @@ from seqvae.training.trainer import Trainer, Update
 
 VOCABULARY, CHANNELS, LABELS = 8, 2, 2  # of the made-up sentences, and of the made-up series
 LATENT, EMBEDDING = 3, 4
-# Options of these names, of whatever part, are lowered to this; all others are tried as they are given.
+# Options of these names, of any part, are at most this in a dry step; all others are tried as they are given.
 SMALL = {
     "hidden": 4,
     "width": 8,
@@ -47,7 +47,14 @@ Parts = tuple[SequenceVAE, Objective, Update]
 
 
 def shrink(config: Config) -> Iterator[Config]:
-    """Yield the configuration at sizes that cost next to nothing, then at others for parts that these do not suit."""
+    """Yield the configuration at sizes that cost next to nothing, then at others for parts that these do not suit.
+
+    An instance has the sizes that it was made with: then all parts keep theirs.
+    """
+    parts = [*vars(config.model).values(), *vars(config.objective).values()]
+    if any(isinstance(part, OwnPart) and part.is_instance for part in parts):
+        yield config
+        return
     groups = [{name: lower(value) for name, value in vars(group).items()} for group in (config.model, config.objective)]
     model, objective = replace(config.model, **groups[0]), replace(config.objective, **groups[1])
     model = replace(model, embedding=min(model.embedding, EMBEDDING), label_size=min(model.label_size, LABELS))
@@ -57,7 +64,7 @@ def shrink(config: Config) -> Iterator[Config]:
 
 
 def lower(value: Any) -> Any:
-    """The part with none of its sizes above `SMALL`; a value that is no part as it is."""
+    """Return the part with none of its sizes above `SMALL`; a value that is no part as it is."""
     if not isinstance(value, dict):
         return value
     sizes = {name: size for name, size in value.items() if name in SMALL and isinstance(size, int)}
@@ -67,7 +74,7 @@ def lower(value: Any) -> Any:
 def check_together(
     config: Config, build: Callable[[Config], Parts], others: Callable[[Config], Iterable[tuple[str, str, Config]]]
 ) -> None:
-    """Make a dry update of the parts of `config`.
+    """Make a dry step of the parts of `config`.
 
     Args:
         config: resolved.
@@ -77,59 +84,59 @@ def check_together(
     Raises:
         ConfigError: if it fails, with the parts to blame: those that it does not fail without.
     """
-    error = attempt(config, build)
+    error = try_step(config, build)
     if isinstance(error, SeqVAEError):
         raise error
     if error is None:
         return
     mended: dict[str, list[str]] = {}
     for place, words, other in others(config):
-        if (place not in mended or ".name " not in words) and attempt(other, build) is None:
+        if (place not in mended or ".name " not in words) and try_step(other, build) is None:
             mended.setdefault(place, []).append(words)
     if not mended:
         raise error  # by whichever parts: a fault of the program
-    blamed = " with ".join(f"{place} = {named(config, place)}" for place in mended)
+    blamed = " with ".join(f"{place} = {get_name(config, place)}" for place in mended)
     remedies = ", or ".join(words for found in mended.values() for words in found)
-    raise ConfigError(f"{blamed} cannot be trained ({reason(error)}): write {remedies}") from error
+    raise ConfigError(f"{blamed} cannot be trained ({shorten_error(error)}): write {remedies}") from error
 
 
-def named(config: Config, place: str) -> str:
-    """The name of the part at a place such as `model.prior`."""
+def get_name(config: Config, place: str) -> str:
+    """Return the name of the part at a place such as `model.prior`."""
     group, field = place.split(".")
     return str(getattr(getattr(config, group), field)["name"])
 
 
-def reason(error: Exception) -> str:
-    """The first line of an error, not too long."""
+def shorten_error(error: Exception) -> str:
+    """Return the first line of an error, not too long."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:120].rstrip(". ")
 
 
-def attempt(config: Config, build: Callable[[Config], Parts]) -> Exception | None:
-    """What is wrong with a dry update of `config`; None if nothing is."""
+def try_step(config: Config, build: Callable[[Config], Parts]) -> Exception | None:
+    """Return the error of a dry step of `config`; None if it succeeds."""
     try:
-        with untouched():
-            update(*build(config), config)
-    except TrainingError:  # not finite: which says nothing of the real sizes and the real sentences
+        with preserve_process():
+            make_steps(*build(config), config)
+    except TrainingError:  # not finite, which need not be so at the real sizes and sentences
         return None
     except Exception as error:  # of torch and of parts that others have written, a dozen kinds
         return error
     return None
 
 
-def update(model: SequenceVAE, objective: Objective, rule: Update, config: Config) -> None:
-    """Make an update of tiny parts where the divergence weighs most, and one in each stage of a rule with stages."""
-    weight, first = objective.weight, rule.before
+def make_steps(model: SequenceVAE, objective: Objective, rule: Update, config: Config) -> None:
+    """Make a step of tiny parts where the divergence weighs most, and one in each stage of an update with stages."""
+    weight, first = objective.weight, rule.schedule_delay
     pair = Pair(series=config.model.observation["name"] == "frames", labels=model.condition is not None)
     trainer = DryTrainer(model, objective, cast(Batches, pair), config.training, cast(Accelerator, Alone()), rule)
-    heaviest = first + max((0, weight.settled), key=lambda number: abs(weight(number)))
-    for number in sorted({0, first, heaviest} if first else {heaviest}):
-        trainer.step = number
+    heaviest = first + max((0, weight.annealing_steps), key=lambda step: abs(weight(step)))
+    for step in sorted({0, first, heaviest} if first else {heaviest}):
+        trainer.step = step
         rule(trainer, pair.batch)
 
 
 @contextmanager
-def untouched() -> Iterator[None]:
-    """Put the random numbers and the warnings of the process back when done, and compute on the processor."""
+def preserve_process() -> Iterator[None]:
+    """Restore the random numbers and the warnings of the process when done, and compute on the CPU."""
     processor = nullcontext() if torch.empty(0).device.type == "cpu" else torch.device("cpu")
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), processor, torch.enable_grad():
         warnings.simplefilter("ignore")
@@ -141,8 +148,8 @@ class Pair:
     """The only batch of a training: two sentences of unequal length, in which each token occurs, or two series.
 
     Args:
-        series: whether they are series.
-        labels: whether each has a label.
+        series: two series in place of sentences.
+        labels: with a label each.
     """
 
     steps = 1
@@ -154,29 +161,29 @@ class Pair:
         self.batch = replace(batch, labels=torch.arange(LABELS)) if labels else batch
 
     def extra(self, start: int = 0) -> Iterator[Batch]:
-        """The batch, again and again."""
+        """Yield the batch again and again."""
         return repeat(self.batch)
 
 
 class Alone:
-    """What a trainer asks of accelerate, for one process in single precision; accelerate's own has global state."""
+    """What a trainer needs of accelerate, for one process in single precision; accelerate's own has global state."""
 
     device, num_processes, process_index, is_main_process = torch.device("cpu"), 1, 0, True
 
     def prepare(self, *objects: Any) -> Any:
-        """The objects as they are, one by itself."""
+        """Return the objects as they are, a single one by itself."""
         return objects if len(objects) > 1 else objects[0]
 
     def prepare_model(self, model: nn.Module, **options: Any) -> nn.Module:
-        """The model as it is."""
+        """Return the model as it is."""
         return model
 
     def backward(self, loss: Tensor, inputs: list[Tensor] | None = None) -> None:
-        """Go backward from `loss` ()."""
+        """Compute the gradients of `loss` ()."""
         loss.backward(inputs=inputs)
 
     def clip_grad_norm_(self, parameters: Iterable[Tensor], most: float) -> Tensor:
-        """Scale gradients of a larger norm down to `most`; the norm () before."""
+        """Scale gradients of a larger norm down to `most`, and return the norm () before."""
         return nn.utils.clip_grad_norm_(parameters, most)
 
 
@@ -184,13 +191,13 @@ class DryTrainer(Trainer):
     """A trainer with a plain optimizer: the first of torch's own in a process imports its compiler, for a second."""
 
     @staticmethod
-    def optimizer_of(module: nn.Module, training: Training) -> Any:
-        """Gradient descent."""
+    def make_optimizer(module: nn.Module, training: Training) -> Any:
+        """Return gradient descent."""
         return Descent(list(module.parameters()))
 
 
 class Descent:
-    """What a trainer and its rules ask of an optimizer."""
+    """What a trainer and its updates need of an optimizer."""
 
     def __init__(self, parameters: list[nn.Parameter]) -> None:
         self.param_groups: list[dict[str, Any]] = [{"params": parameters, "lr": 1e-3}]
@@ -203,7 +210,7 @@ class Descent:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Go down the gradients."""
+        """Make a step of gradient descent."""
         for parameter in self.param_groups[0]["params"]:
             if parameter.grad is not None:
                 parameter -= self.param_groups[0]["lr"] * parameter.grad

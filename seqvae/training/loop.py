@@ -1,11 +1,17 @@
-"""The loop around the trainer: validate, keep the best model, log, save; all in sight and none of it printed.
+"""The training loop: step, validate, keep the best model, log, save. It prints nothing.
 
-`fit` is a generator too: it yields each `Step` and each `Validation`, and whoever iterates shows them, or does not.
+`fit` is a generator of `Step`s and `Validation`s. Progress bars, notebooks and loggers iterate it:
+
+    run = Run(config, corpus, folder)
+    for event in fit(run):
+        if isinstance(event, Validation):
+            print(event.step, event.elbo)
 """
 
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -15,33 +21,70 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from seqvae.config import Config, met, miss
-from seqvae.data.batching import Batches, ordered
-from seqvae.data.series.corpus import SeriesCorpus, SeriesSplit
-from seqvae.data.text.corpus import Corpus, Split
+from seqvae.config import Config, describe_miss, meets_target
+from seqvae.data.batching import Batches, iterate_by_length
+from seqvae.data.corpus import Corpus
 from seqvae.errors import CheckpointError, ConfigError, CorpusError, TrainingError
-from seqvae.evaluation.latent_space import Vitals, vitals
-from seqvae.evaluation.likelihood import Bound, validate
-from seqvae.model.observations import Frames
+from seqvae.evaluation import likelihood
+from seqvae.evaluation.latent_space import LatentUsage, measure_latent_usage
 from seqvae.training.build import build_model, build_objective, build_update
-from seqvae.training.checkpoint import METRICS, STATE, Checkpoint, append, load_state, save_state, write
-from seqvae.training.runtime import agreed, interruption
-from seqvae.training.sharing import follow_main
+from seqvae.training.checkpoint import METRICS, STATE, Checkpoint, append, load_state, save_state
+from seqvae.training.distributed import any_process, broadcast_state
+from seqvae.training.own_parts import get_own_parts
+from seqvae.training.runs import truncate_metrics
+from seqvae.training.runtime import catch_interrupt
 from seqvae.training.trainer import HALVINGS, Step, Trainer
+
+LOG_INTERVAL = 50  # steps between two lines of metrics.jsonl
+MIN_INTERVAL, MAX_INTERVAL = 50, 2000  # steps between two validations, if the options do not set them
+VALIDATED = 5000  # sentences of a validation, at most
+PROBED = 1000  # of these, sentences on which the use of z is measured, at most
+
+
+def fit(run: "Run") -> Iterator["Step | Validation"]:
+    """Train until the limits, the patience or Ctrl-C; `run.model` then has the best weights.
+
+    Raises:
+        TrainingError: when training cannot continue; the best model so far is in the folder.
+    """
+    trainer, speed, validated = run.trainer, Speed(run.trainer), run.trainer.step
+    with catch_interrupt() as interrupt:
+        for step in _save_if_diverged(run):
+            speed.tokens += step.report.tokens
+            if step.step % LOG_INTERVAL == 0:
+                run.log("train", flatten(step))
+            yield step
+            if step.step % run.interval == 0:
+                validated = step.step
+                with speed.pause():
+                    yield validate(run, step, speed.tokens_per_second)
+                    run.halve_learning_rate()
+                    run.save_state()
+                if run.out_of_patience:
+                    break
+            if any_process(run.accelerator, interrupt.is_set()):
+                run.interrupted = True
+                run.save_state()
+                break
+        if validated != trainer.step and not (run.interrupted and run.best.step):
+            yield validate(run, step, speed.tokens_per_second)
+            if not run.interrupted:  # else a resumed run continues from before this validation
+                run.save_state()
+    run.restore_best()
 
 
 @dataclass(frozen=True)
 class Validation:
-    """The true bound (weight 1, raw KL) on validation sentences, in nats per sentence.
+    """The true bound (weight 1, raw KL) on the validation sentences, nats per sentence.
 
     Attributes:
-        step: after how many steps.
-        reconstruction, kl: its two parts.
-        kept: whether the model of this moment is the best so far and stands in the folder.
+        step: the number of steps before it.
+        reconstruction, kl: the two parts of the bound.
+        kept: whether this model is the best so far, and so the one in the folder.
         weight, learning_rate: of the last step.
-        seconds: that the training has taken, validations included, over all resumed parts.
-        tokens_per_second: of the training since the run began or went on, validations not counted.
-        vitals: whether z is used; None for a model without z, and for a single validation sentence.
+        seconds: of the training so far, validations included, over all resumed parts.
+        tokens_per_second: of the training since it began or was resumed, validations excluded.
+        usage: whether z is used; None for a model without z, and for a single validation sentence.
     """
 
     step: int
@@ -52,7 +95,7 @@ class Validation:
     learning_rate: float
     seconds: float
     tokens_per_second: float
-    vitals: Vitals | None
+    usage: LatentUsage | None
 
     @property
     def elbo(self) -> float:
@@ -60,57 +103,108 @@ class Validation:
         return -(self.reconstruction + self.kl)
 
 
+def validate(run: "Run", step: Step, tokens_per_second: float) -> Validation:
+    """Measure the bound and the use of z on the validation sentences, keep the model if it is the best, and log."""
+    trainer, objective = run.trainer, run.objective
+    bound = measure_bound(run)
+    reconstruction, kl = bound.reconstruction / bound.sentences, bound.kl / bound.sentences
+    broadcast_state(run.accelerator, run.model, objective, trainer.rule)
+    objective.observe(kl)
+    kept = run.best.offer(run.score(bound), trainer.step, run.find_tier(kl), kl)
+    if kept:
+        run.keep()
+    usage = measure_usage(run)
+    trainer.rule.observe(usage)
+    validation = Validation(
+        step=trainer.step,
+        reconstruction=reconstruction,
+        kl=kl,
+        kept=kept,
+        weight=step.report.weight,
+        learning_rate=step.learning_rate,
+        seconds=trainer.seconds,
+        tokens_per_second=tokens_per_second,
+        usage=usage,
+    )
+    run.log("valid", flatten(validation) | {"elbo": validation.elbo} | (vars(usage) if usage else {}))
+    return validation
+
+
+def measure_bound(run: "Run") -> likelihood.Bound:
+    """Sum the bound over the validation sentences, each process measuring some of the batches."""
+    rank, world = run.accelerator.process_index, run.accelerator.num_processes
+    batches = islice(iterate_by_length(run.valid.at_most(VALIDATED), batch_size=128), rank, None, world)
+    sums = likelihood.validate(run.model, batches, seed=run.config.training.seed).tensor()
+    return likelihood.Bound.of(run.accelerator.reduce(sums.to(run.accelerator.device), reduction="sum"))
+
+
+def measure_usage(run: "Run") -> LatentUsage | None:
+    """Measure the use of z on the validation sentences in the main process; all processes get the result, or error."""
+    sentences = run.valid.at_most(PROBED)
+    found: list[LatentUsage | TrainingError | None] = [None]
+    if run.accelerator.is_main_process and len(sentences) > 1:
+        try:
+            found = [
+                measure_latent_usage(
+                    run.model, iterate_by_length(sentences, batch_size=128), seed=run.config.training.seed
+                )
+            ]
+        except TrainingError as error:
+            found = [error]
+    (usage,) = broadcast_object_list(found)
+    if isinstance(usage, TrainingError):
+        raise usage
+    return usage
+
+
 @dataclass
 class Best:
     """The best validation so far.
 
-    One counts only once the schedule has reached its full weight, the divergence its rate if it has one, and steps
-    are made as they will be to the end. Before, the latest model is the best, since one that has not been asked to
-    compress, or not yet to use z, would win with a bound that means little; after, none from a time at which the rate
-    had left its target again. If the KL has a target, one that meets it is better than any that does not.
+    A model counts once the schedule has reached its full weight, the divergence its rate if it has one, and steps are
+    made as they will be until the end. Before that the latest model is the best: the bound of a model that need not
+    compress or use z yet means little. Afterwards no model counts while the rate is off its target again. If the
+    KL has a target, a model that meets it is better than any that does not.
 
     Attributes:
         value: the true bound (for an autoencoder, which has none, -reconstruction), nats per sentence.
-        settled: 0 before, 1 after, 2 where the KL meets its target too.
+        tier: 0 while objective or steps still change, 1 afterwards, 2 if the KL also meets its target.
+        step: of this validation.
+        since_best: the number of validations since.
         kl: nats per sentence.
     """
 
     value: float = -float("inf")
-    settled: int = 0
+    tier: int = 0
     step: int = 0
-    waited: int = 0  # validations since then
+    since_best: int = 0
     kl: float = float("nan")
 
-    def offer(self, value: float, step: int, settled: int, kl: float = float("nan")) -> bool:
-        """Whether this one is better; if so it takes the place."""
-        if settled < self.settled or (settled == self.settled > 0 and value <= self.value):
-            self.waited += 1
+    def offer(self, value: float, step: int, tier: int, kl: float = float("nan")) -> bool:
+        """Take this validation if it is better; return whether it is."""
+        if tier < self.tier or (tier == self.tier > 0 and value <= self.value):
+            self.since_best += 1
             return False
-        self.value, self.settled, self.step, self.waited, self.kl = value, settled, step, 0, kl
+        self.value, self.tier, self.step, self.since_best, self.kl = value, tier, step, 0, kl
         return True
-
-
-LOG_EVERY = 50  # steps between two lines of metrics.jsonl
-SHORTEST, LONGEST = 50, 2000  # steps between two validations, unless the user says otherwise
-VALIDATED = 5000  # sentences that a validation looks at, at most
-WATCHED = 1000  # sentences of these whose use of z is looked at
 
 
 @dataclass
 class Run:
-    """One training: what goes in, and where the results go.
+    """A training: its inputs, and where the results go.
 
     Attributes:
         config: all options.
         corpus: with a train and a valid split.
-        folder: where the model goes; None keeps the best weights in memory alone.
-        resume: go on from the state in `folder`.
-        accelerator: made from the options if not given.
-        interrupted: whether the user stopped it.
+        folder: of the model; None keeps the best weights in memory only.
+        resume: continue from the state in `folder`.
+        accelerator: device, precision and other processes; default: fp32 on the device that accelerate finds.
+        best: the best validation so far.
+        interrupted: whether Ctrl-C ended the training.
     """
 
     config: Config
-    corpus: Corpus | SeriesCorpus
+    corpus: Corpus
     folder: Path | None = None
     resume: bool = False
     accelerator: Accelerator = field(default_factory=lambda: Accelerator(mixed_precision="no"))
@@ -118,23 +212,31 @@ class Run:
     interrupted: bool = False
 
     def __post_init__(self) -> None:
-        train: Split | SeriesSplit | None = self.corpus.train
-        valid: Split | SeriesSplit | None = self.corpus.valid
-        training = self.config.training
-        if train is None or valid is None:
-            raise CorpusError(f"{self.corpus.name} has no training or no validation sentences")
+        if self.corpus.train is None or self.corpus.valid is None:
+            raise CorpusError(f"{self.corpus.name} has no training or no validation {self.corpus.units}")
         if bool(self.corpus.labels) != (self.config.data.label_column is not None):
-            asked = f"label_column = {self.config.data.label_column!r}"
-            raise ConfigError(f"{asked}, but {self.corpus.name} was read with another: expected the same in both")
-        self.valid = valid
+            given = f"label_column = {self.config.data.label_column!r}"
+            raise ConfigError(f"{given}, but {self.corpus.name} was read with another: expected the same in both")
+        self.valid = self.corpus.valid
+        self.trainer = self._build_trainer(self.corpus.train)
+        self.model, self.objective = self.trainer.model, self.trainer.objective
+        self.interval = self.config.training.validate_every or set_interval(self.trainer.batches.steps)
+        self.best_weights: dict[str, torch.Tensor] = {}  # if there is no folder
+        if self.resume:
+            self._load_state()
+        elif self.folder is not None and self.accelerator.is_main_process:
+            truncate_metrics(self.folder / METRICS, 0)  # of a run that was killed before it saved anything
+
+    def _build_trainer(self, train: Any) -> Trainer:
+        """Build model, objective and batches, the weights from the seed of the options."""
+        training, corpus = self.config.training, self.corpus
         torch.manual_seed(training.seed)
-        self.model = build_model(self.config, self.corpus.size, len(self.corpus.labels))
-        if isinstance(self.corpus, SeriesCorpus) != isinstance(self.model.observation, Frames):
-            kind = "tokens, as this is text" if isinstance(self.corpus, Corpus) else "frames, as these are series"
-            raise ConfigError(f"model.observation.name = {self.config.model.observation['name']}: expected {kind}")
-        if isinstance(self.corpus, SeriesCorpus) and isinstance(self.model.observation, Frames):
-            self.model.observation.scaler.fit(*map(torch.from_numpy, self.corpus.moments))
-        self.objective = build_objective(self.config, vocabulary=self.corpus.size, sentences=len(train))
+        model = build_model(self.config, corpus.size, len(corpus.labels))
+        if model.observation.kind != corpus.observation:
+            given = f"model.observation.name = {self.config.model.observation['name']}"
+            raise ConfigError(f"{given}: expected {corpus.observation}, as {corpus.name} is made of {corpus.units}")
+        model.observation.fit_scale(corpus.moments)
+        objective = build_objective(self.config, vocabulary=corpus.size, sentences=len(train))
         batches = Batches(
             train,
             batch_size=training.batch_size,
@@ -142,32 +244,97 @@ class Run:
             exact_length=training.exact_length,
             max_tokens=training.tokens_per_batch,
         )
-        rule = build_update(self.config)
-        self.trainer = Trainer(self.model, self.objective, batches, training, self.accelerator, rule)
-        if self.resume:
-            self._load()
-        elif self.folder is not None and self.accelerator.is_main_process:
-            keep_lines(self.folder / METRICS, 0)  # of a run that was killed before it saved anything
+        return Trainer(model, objective, batches, training, self.accelerator, build_update(self.config))
+
+    # -- the best model -----------------------------------------------------------------------------------------------
+
+    def score(self, bound: likelihood.Bound) -> float:
+        """Return what the best model has most of, nats per sentence: the ELBO; of an autoencoder -reconstruction."""
+        return -bound.reconstruction / bound.sentences if self.config.kind == "ae" else -bound.nll
+
+    def find_tier(self, kl: float) -> int:
+        """Return the `Best.tier` of the model as it is now, whose validation sentences have this mean KL."""
+        full_weight = self.trainer.schedule_step > self.objective.weight.annealing_steps  # at the last step
+        stationary = full_weight and self.objective.stationary and self.trainer.rule.stationary
+        return stationary * (1 + meets_target(kl, self.config.kl_target))
+
+    def keep(self) -> None:
+        """Keep the model as it is now as the best: in the folder, or else in memory."""
+        if self.folder is None:
+            self.best_weights = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+        elif self.accelerator.is_main_process:
+            self.checkpoint.save(self.folder)
+
+    def restore_best(self) -> None:
+        """Put the best weights back into the model, on the CPU and without accelerate's wrapper."""
+        self.accelerator.unwrap_model(self.trainer.wrapped, keep_fp32_wrapper=False)
+        self.model.to("cpu")
+        if self.folder is None:
+            self.model.load_state_dict(self.best_weights or self.model.state_dict())
+            return
+        self.accelerator.wait_for_everyone()
+        self.model.load_state_dict(Checkpoint.load(self.folder, get_own_parts(self.config)).model.state_dict())
 
     @property
     def checkpoint(self) -> Checkpoint:
         """The model as it is now."""
-        corpus, step = self.corpus, self.trainer.step
-        known = {"fingerprint": corpus.fingerprint, "content": corpus.content}
-        facts = {"corpus": corpus.name, "notes": corpus.notes} | known | {"step": step}
-        return Checkpoint(self.config, self.model, self.corpus.tokenizer, facts, corpus.labels)
+        corpus = self.corpus
+        facts = {
+            "corpus": corpus.name,
+            "notes": corpus.notes,
+            "fingerprint": corpus.fingerprint,
+            "content": corpus.content,
+            "step": self.trainer.step,
+        }
+        return Checkpoint(self.config, self.model, corpus.tokenizer, facts, corpus.labels)
 
     @property
-    def missed(self) -> str | None:
-        """What to say of a kept model that has not the KL that was asked for; None where it has, or none was."""
-        target, kl = self.config.held_kl, self.best.kl
-        if target is None or self.best.settled > 1:
+    def target_warning(self) -> str | None:
+        """A warning if the KL of the kept model misses its target; None if it meets it, or there is none."""
+        target, kl = self.config.kl_target, self.best.kl
+        if target is None or self.best.tier > 1:
             return None
-        if met(kl, target):
+        if meets_target(kl, target):
             return f"the KL of the kept model is {kl:.2f}, but it had not stayed at its target {target:g}: train longer"
-        return f"{miss(kl, target)}, on the validation sentences: train longer, or ask for another"
+        return (
+            f"{describe_miss(kl, target)}, on the validation {self.corpus.units}: train longer, or set another target"
+        )
 
-    def _load(self) -> None:
+    # -- patience -----------------------------------------------------------------------------------------------------
+
+    def halve_learning_rate(self) -> None:
+        """Halve the learning rate after every `learning_rate_patience` validations without a better one."""
+        patience, waited = self.config.training.learning_rate_patience, self.best.since_best
+        if patience and waited and waited % patience == 0:
+            self.trainer.halvings += 1
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether validations without a better one end the training."""
+        patience = self.config.training.patience
+        return self.trainer.halvings > HALVINGS or bool(patience and self.best.since_best >= patience)
+
+    # -- files --------------------------------------------------------------------------------------------------------
+
+    def log(self, kind: str, values: dict[str, Any]) -> None:
+        """Add a line to metrics.jsonl and pass its numbers to the trackers, in the main process."""
+        if self.folder is not None and self.accelerator.is_main_process:
+            append(self.folder / METRICS, json.dumps({"kind": kind} | values) + "\n")
+        numbers = {f"{kind}/{name}": value for name, value in values.items() if name != "step"}
+        self.accelerator.log(numbers, step=values["step"])
+
+    def save_state(self) -> None:
+        """Write what `resume` needs, in the main process."""
+        if self.folder is not None and self.accelerator.is_main_process:
+            save_state(self.folder, self.trainer.state() | {"best": vars(self.best), "corpus": self.corpus.fingerprint})
+
+    def _load_state(self) -> None:
+        """Continue from the state in the folder.
+
+        Raises:
+            CheckpointError: if it is missing, damaged or of another run, or if the corpus has changed.
+            ConfigError: if there is no folder.
+        """
         if self.folder is None:
             raise ConfigError("resume = True without a folder: name the folder of the run to go on with")
         state = load_state(self.folder)
@@ -181,157 +348,51 @@ class Run:
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):
             raise CheckpointError(f"{self.folder / STATE} is not of this run: it cannot be resumed") from None
         if self.accelerator.is_main_process:
-            keep_lines(self.folder / METRICS, self.trainer.step)
-
-    def save_state(self) -> None:
-        """Write what `resume` needs, in the main process."""
-        if self.folder is not None and self.accelerator.is_main_process:
-            save_state(self.folder, self.trainer.state() | {"best": vars(self.best), "corpus": self.corpus.fingerprint})
-
-    def log(self, **values: Any) -> None:
-        """Add a line to metrics.jsonl and pass its numbers on to the trackers, in the main process."""
-        if self.folder is not None and self.accelerator.is_main_process:
-            append(self.folder / METRICS, json.dumps(values) + "\n")
-        kind, step = values.pop("kind"), values.pop("step")
-        self.accelerator.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
+            truncate_metrics(self.folder / METRICS, self.trainer.step)
 
 
-def fit(run: Run) -> Iterator[Step | Validation]:
-    """Train until the options, the patience or the user (Ctrl-C) say stop; the best model is then in `run.model`.
+class Speed:
+    """Tokens per second of a training since it began or was resumed, pauses excluded."""
 
-    Raises:
-        TrainingError: when training cannot go on; the best model so far stands in the folder.
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer, self.tokens, self.excluded = trainer, 0, trainer.seconds
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of the steps so far."""
+        return self.tokens / max(self.trainer.seconds - self.excluded, 1e-9)
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Exclude the time until the end of the block."""
+        begin = time.perf_counter()
+        yield
+        self.excluded += time.perf_counter() - begin
+
+
+def set_interval(steps: int) -> int:
+    """Return the steps between validations for epochs of `steps`: whole epochs, of `MIN_INTERVAL` steps together.
+
+    A validation may cost as much as several short epochs.
+
+    >>> set_interval(700), set_interval(50), set_interval(20), set_interval(1), set_interval(9000)
+    (700, 50, 60, 50, 2000)
     """
-    training, trainer = run.config.training, run.trainer
-    every = training.validate_every or min(LONGEST, count_between(trainer.batches.steps))
-    kept: dict[str, torch.Tensor] = {}
-    validated, tokens, idle = trainer.step, 0, trainer.seconds
-    with interruption() as asked:
-        for step in _steps(run):
-            tokens += step.report.tokens
-            speed = tokens / max(trainer.seconds - idle, 1e-9)
-            if step.step % LOG_EVERY == 0:
-                run.log(kind="train", **plain(step))
-            yield step
-            if step.step % every == 0:
-                validated, begin = step.step, time.perf_counter()
-                yield _validate(run, kept, step, speed)
-                if (
-                    training.learning_rate_patience
-                    and run.best.waited
-                    and run.best.waited % training.learning_rate_patience == 0
-                ):
-                    trainer.halvings += 1
-                run.save_state()
-                idle += time.perf_counter() - begin
-                if trainer.halvings > HALVINGS or (training.patience and run.best.waited >= training.patience):
-                    break
-            if agreed(run.accelerator, asked.is_set()):
-                run.interrupted = True
-                run.save_state()
-                if run.best.step:  # else what follows sees to it that a model is kept
-                    validated = step.step
-                break
-        if validated != trainer.step:
-            yield _validate(run, kept, step, speed)
-            if not asked.is_set():
-                run.save_state()
-    _restore(run, kept)
+    return min(MAX_INTERVAL, steps * -(-MIN_INTERVAL // steps))
 
 
-def count_between(steps: int) -> int:
-    """Count the steps of as few epochs as have `SHORTEST` together: a validation may cost as much as several of them.
-
-    >>> count_between(700), count_between(50), count_between(20), count_between(1)
-    (700, 50, 60, 50)
-    """
-    return steps * -(-SHORTEST // steps)
+def flatten(event: Step | Validation) -> dict[str, Any]:
+    """Return the numbers of an event by name, those of a step's report among them."""
+    values = dict(vars(event))
+    values.pop("usage", None)
+    return values | vars(values.pop("report")) if "report" in values else values
 
 
-def _steps(run: Run) -> Iterator[Step]:
-    """The trainer's; if they break down before the first validation, the weights of the last good step are saved."""
+def _save_if_diverged(run: Run) -> Iterator[Step]:
+    """Yield the trainer's steps; if one fails before the first validation, save the weights of the last good step."""
     try:
         yield from run.trainer.steps()
     except TrainingError:
         if run.folder is not None and run.trainer.step > run.best.step == 0 and run.accelerator.is_main_process:
             run.checkpoint.save(run.folder)
         raise
-
-
-def _validate(run: Run, kept: dict[str, torch.Tensor], step: Step, speed: float) -> Validation:
-    number = run.trainer.step
-    bound = bound_of(run)
-    said, cost = bound.reconstruction / bound.sentences, bound.kl / bound.sentences
-    value = -said if run.config.kind == "ae" else -bound.nll
-    follow_main(run.accelerator, run.model, run.objective, run.trainer.rule)
-    run.objective.observe(cost)
-    full = run.trainer.scheduled > run.objective.weight.settled  # the last step was one before that
-    settled = full and run.objective.settled and run.trainer.rule.settled
-    better = run.best.offer(value, number, settled * (1 + met(cost, run.config.held_kl)), cost)
-    if better:
-        if run.folder is None:
-            kept.update({name: tensor.detach().clone() for name, tensor in run.model.state_dict().items()})
-        elif run.accelerator.is_main_process:
-            run.checkpoint.save(run.folder)
-    seen = vitals_of(run)
-    run.trainer.rule.observe(seen)
-    weight, rate, seconds = step.report.weight, step.learning_rate, run.trainer.seconds
-    validation = Validation(number, said, cost, better, weight, rate, seconds, speed, seen)
-    values = dict(vars(validation), elbo=validation.elbo)
-    del values["vitals"]
-    run.log(kind="valid", **values, **(vars(seen) if seen else {}))
-    return validation
-
-
-def bound_of(run: Run) -> Bound:
-    """The bound on the validation sentences, each process measuring its share of the batches."""
-    rank, world = run.accelerator.process_index, run.accelerator.num_processes
-    batches = islice(ordered(run.valid.at_most(VALIDATED), batch_size=128), rank, None, world)
-    sums = validate(run.model, batches, seed=run.config.training.seed).tensor()
-    return Bound.of(run.accelerator.reduce(sums.to(run.accelerator.device), reduction="sum"))
-
-
-def vitals_of(run: Run) -> Vitals | None:
-    """Whether z is used on the validation sentences: measured in the main process, known to all, errors too."""
-    watched = run.valid.at_most(WATCHED)
-    seen: list[Vitals | TrainingError | None] = [None]
-    if run.accelerator.is_main_process and len(watched) > 1:
-        try:
-            seen = [vitals(run.model, ordered(watched, batch_size=128), seed=run.config.training.seed)]
-        except TrainingError as error:
-            seen = [error]
-    (found,) = broadcast_object_list(seen)
-    if isinstance(found, TrainingError):
-        raise found
-    return found
-
-
-def _restore(run: Run, kept: dict[str, torch.Tensor]) -> None:
-    """Put the best weights back into the model, and take accelerate's wrapping off it."""
-    run.accelerator.unwrap_model(run.trainer.prepared, keep_fp32_wrapper=False)
-    run.model.to("cpu")
-    if run.folder is None:
-        run.model.load_state_dict(kept or run.model.state_dict())
-        return
-    run.accelerator.wait_for_everyone()
-    run.model.load_state_dict(Checkpoint.load(run.folder).model.state_dict())
-
-
-def plain(step: Step) -> dict[str, Any]:
-    """A step as one flat line of numbers."""
-    values = dict(vars(step))
-    return values | vars(values.pop("report"))
-
-
-def keep_lines(path: Path, step: int) -> None:
-    """Drop the lines of metrics.jsonl that a killed run wrote after its last saved state."""
-    if not path.is_file():
-        return
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                lines.append(line)
-        except ValueError:  # the line that the kill cut short
-            break
-    write(path, lambda beside: beside.write_text("".join(line + "\n" for line in lines), encoding="utf-8"))

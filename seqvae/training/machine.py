@@ -1,4 +1,4 @@
-"""How this process uses the machine; nothing here changes a result, and nothing here imports torch."""
+"""How this process uses cores and memory. Nothing here changes a result, and nothing here imports torch."""
 
 import ctypes
 import os
@@ -6,20 +6,20 @@ import sys
 
 
 def share_cores() -> None:
-    """Let a thread that waits for the others spin only briefly before it sleeps, unless the environment says otherwise.
+    """Let a waiting thread of OpenMP spin only briefly before it sleeps, unless the environment sets how it waits.
 
-    To be called before torch is imported. Long spinning is meant for a machine that nobody else uses: with one other
-    busy process on two cores, training was more than ten times as slow with it as without (docs/log.md).
+    Call it before torch is imported. Long spinning suits a machine with no other work: with one other busy process on
+    two cores it made training more than ten times as slow (docs/log.md).
     """
-    if "OMP_WAIT_POLICY" not in os.environ and "torch" not in sys.modules:  # which has read it by then
+    if "OMP_WAIT_POLICY" not in os.environ and "torch" not in sys.modules:  # torch reads it when it is imported
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed blocks for the next step rather than hand them back to the kernel.
+    """Let glibc keep freed blocks for the next step rather than return them to the kernel.
 
-    A step frees and asks again for the same tens of megabytes (logits above all), and by default each time the kernel
-    has to map and clear every page anew, which costs about as much as the arithmetic. No effect outside Linux/glibc.
+    Each step frees and allocates the same tens of megabytes (logits above all), and by default the kernel maps and
+    clears every page again, which costs about as much as the arithmetic. No effect outside Linux with glibc.
     """
     if sys.platform != "linux":
         return
@@ -34,10 +34,10 @@ def keep_freed_memory() -> None:
 
 
 def limit_primitives(count: int) -> None:
-    """Let oneDNN keep so many of the programs that it builds for shapes, unless the environment says otherwise.
+    """Let oneDNN cache at most `count` primitives (programs for one shape), unless the environment sets a number.
 
-    To be called before the first of them is built; no effect afterwards. Of the usual 1,024 each holds up to a megabyte
-    or more, and those that lie between the tensors of a step keep glibc from using that memory again: with sentences of
-    2 to 80 words a training in fp32 held twice as much after 100 steps as after 10 (docs/log.md).
+    Call it before the first one is built; it has no effect afterwards. Each of the default 1,024 holds about a
+    megabyte, and those between the tensors of a step keep glibc from reusing memory: with sentences of 2 to 80 words a
+    training in fp32 held twice as much after 100 steps as after 10 (docs/log.md).
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(count))

@@ -1,4 +1,4 @@
-"""Where trainings live: `runs/NAME-1`, `runs/NAME-2`, ...; none is ever overwritten."""
+"""Folders of runs: `runs/NAME-1`, `runs/NAME-2`, ... None is ever overwritten."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from seqvae.config import Config, to_toml
 from seqvae.data.series.sources import ARRAYS
-from seqvae.data.text.files import FORMATS, bare
+from seqvae.data.text.files import FORMATS, strip_compression
 from seqvae.errors import CheckpointError, ConfigError
 from seqvae.training.checkpoint import CONFIG, METRICS, STATE, write
 
@@ -18,11 +18,11 @@ RECIPE = "recipe.toml"
 RESOLVED = Path("resume") / "config.json"
 
 
-def fresh(folder: Path) -> Path:
-    """The folder, if a model can go there without overwriting anything.
+def check_output(folder: Path) -> Path:
+    """Return the folder if a model can be written there without overwriting anything.
 
     Raises:
-        ConfigError: if something stands there already.
+        ConfigError: if it is a file, or is not empty.
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--output {folder} is a file: name a folder that does not exist yet")
@@ -31,17 +31,17 @@ def fresh(folder: Path) -> Path:
     return folder
 
 
-def new(corpus: str, within: Path = RUNS) -> Path:
-    """The next free `runs/NAME-N` for a corpus."""
-    name = bare(Path(corpus).name)
+def name_folder(corpus: str, within: Path = RUNS) -> Path:
+    """Return the next free `runs/NAME-N` for a corpus."""
+    name = strip_compression(Path(corpus).name)
     name = Path(name).stem if Path(name).suffix.lower() in (*FORMATS, *ARRAYS) else name
     name = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "corpus"
-    taken = [int(m[1]) for p in within.glob(f"{name}-*") if (m := re.fullmatch(rf"{re.escape(name)}-(\d+)", p.name))]
-    return within / f"{name}-{max(taken, default=0) + 1}"
+    numbers = [int(m[1]) for p in within.glob(f"{name}-*") if (m := re.fullmatch(rf"{re.escape(name)}-(\d+)", p.name))]
+    return within / f"{name}-{max(numbers, default=0) + 1}"
 
 
-def newest() -> Path:
-    """The run below `runs` that was started last.
+def find_newest() -> Path:
+    """Return the folder of the run below `runs` that was started last.
 
     Raises:
         CheckpointError: if there is none.
@@ -53,48 +53,48 @@ def newest() -> Path:
 
 
 @contextmanager
-def claimed(folder: Path, config: Config) -> Iterator[None]:
-    """Make the folder of a run and write its options there; leave none where what follows fails with nothing to keep.
+def claim(folder: Path, config: Config) -> Iterator[None]:
+    """Create the folder of a run and write its options; remove it if the run fails before there is anything to keep.
 
     Raises:
-        ConfigError: if something stands there already, or the folder cannot be made.
+        ConfigError: if the folder is not empty, or cannot be created.
     """
     try:
-        made = [path for path in (fresh(folder), *folder.parents) if not path.exists()]  # the innermost first
+        created = [path for path in (check_output(folder), *folder.parents) if not path.exists()]  # the innermost first
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"--output {folder} cannot be made ({error.strerror}): name a folder in a place that can be written"
+            f"--output {folder} cannot be created ({error.strerror}): name a folder in a place that is writable"
         ) from None
     try:
-        begin(folder, config)
+        write_options(folder, config)
         yield
     except BaseException:
         if not any((folder / name).exists() for name in (CONFIG, STATE, METRICS)):
-            clear(folder, made)
+            remove(folder, created)
         raise
 
 
-def clear(folder: Path, made: Iterable[Path]) -> None:
-    """Remove all that stands in a folder that was empty, then the folders that were made for it."""
+def remove(folder: Path, created: Iterable[Path]) -> None:
+    """Remove the content of a folder that was empty before the run, then the folders that the run created."""
     with suppress(OSError):
         for path in folder.iterdir():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        for path in made:
+        for path in created:
             path.rmdir()
 
 
-def begin(folder: Path, config: Config) -> None:
-    """Write down the options of a run before it starts."""
+def write_options(folder: Path, config: Config) -> None:
+    """Write the options of a run, before it starts: as a recipe to read, and for `--resume`."""
     write(folder / RECIPE, lambda path: path.write_text(to_toml(config), encoding="utf-8"))
     write(folder / RESOLVED, lambda path: path.write_text(json.dumps(config.to_dict()), encoding="utf-8"))
 
 
-def options_of(folder: Path) -> Config:
-    """The options that the run in `folder` was started with.
+def read_options(folder: Path) -> Config:
+    """Return the options that the run in `folder` was started with.
 
     Raises:
-        CheckpointError: if no run was started there, or its notes are damaged.
+        CheckpointError: if no run was started there, or the file is damaged.
     """
     try:
         return Config.from_dict(json.loads((folder / RESOLVED).read_text(encoding="utf-8")))
@@ -107,5 +107,19 @@ def options_of(folder: Path) -> Config:
 
 
 def has_state(folder: Path) -> bool:
-    """Whether the run got as far as its first saved state."""
+    """Return whether the run reached its first saved state."""
     return (folder / STATE).is_file() and (folder / CONFIG).is_file()
+
+
+def truncate_metrics(path: Path, step: int) -> None:
+    """Drop the lines of metrics.jsonl that a killed run wrote after `step`, that of its last saved state."""
+    if not path.is_file():
+        return
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                lines.append(line)
+        except ValueError:  # an incomplete line, of the moment of the kill
+            break
+    write(path, lambda beside: beside.write_text("".join(line + "\n" for line in lines), encoding="utf-8"))

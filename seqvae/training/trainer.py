@@ -1,4 +1,4 @@
-"""Trainer: a generator that makes one step, yields its report, and makes the next; and the learning rate of each."""
+"""Trainer: a generator that makes a step and yields its report; the optimizer and the learning rate of each step."""
 
 import math
 import time
@@ -16,59 +16,57 @@ from seqvae.config import Training
 from seqvae.data.batch import Batch
 from seqvae.data.batching import Batches
 from seqvae.errors import TrainingError
-from seqvae.evaluation.latent_space import Vitals
+from seqvae.evaluation.latent_space import LatentUsage
 from seqvae.model.vae import Refinement, SequenceVAE, Trace
 from seqvae.objective.objective import Objective, Report
-from seqvae.training.sharing import average_gradients, share_of
+from seqvae.training.distributed import average_gradients, make_row_map
 
-# Where the user names neither epochs nor minutes. Few sentences need many passes before z is used at all.
-EPOCHS, UPDATES, MINUTES = 20, 3000, 5.0
+# If neither epochs nor minutes are given. A small corpus needs many passes before z is used at all.
+EPOCHS, STEPS, MINUTES = 20, 3000, 5.0
 HALVINGS = 5  # of the learning rate, at most
+COUNTERS = ("step", "epoch", "index", "halvings", "seconds")  # that a resumed run continues from
 
 
-def length(training: Training, steps: int) -> tuple[int, float | None]:
-    """Epochs and minutes, whichever ends first, of `steps` steps each: what was asked, or else the defaults."""
-    epochs = training.max_epochs or max(EPOCHS, math.ceil(UPDATES / steps))
+def set_limits(training: Training, steps: int) -> tuple[int, float | None]:
+    """Return the most epochs, of `steps` steps each, and the most minutes: those of the options, or the defaults."""
+    epochs = training.max_epochs or max(EPOCHS, math.ceil(STEPS / steps))
     minutes = MINUTES if training.max_epochs is None and training.max_minutes is None else training.max_minutes
     return epochs, minutes
 
 
 def learning_rate(training: Training, step: int, progress: float, halvings: int = 0) -> float:
-    """Rises over `warmup` steps, stays but for the halvings, and falls to 0 over the last `decay`."""
-    rise = min(1.0, (step + 1) / (training.warmup + 1))
-    fall = min(1.0, (1 - progress) / training.decay) if training.decay else 1.0
-    return training.learning_rate * rise * fall * 0.5**halvings
+    """Rise over `warmup` steps, stay constant but for the halvings, and fall to 0 over the last fraction `decay`."""
+    warmup = min(1.0, (step + 1) / (training.warmup + 1))
+    decay = min(1.0, (1 - progress) / training.decay) if training.decay else 1.0
+    return training.learning_rate * warmup * decay * 0.5**halvings
 
 
-def optimizer_of(module: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """The optimizer of all parameters; its learning rate is set at each step."""
-    groups = parameter_groups(module, training.weight_decay)
+def make_optimizer(module: nn.Module, training: Training) -> torch.optim.Optimizer:
+    """Make the optimizer of all parameters; its learning rate is set at each step."""
+    groups = group_parameters(module, training.weight_decay)
     if training.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=training.learning_rate, fused=True)
     return torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; biases, and whatever else has one axis, do not."""
+def group_parameters(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Give weight decay to matrices; biases, and all else that has one axis, have none."""
     matrices: list[Tensor] = [p for p in model.parameters() if p.dim() >= 2]
     others: list[Tensor] = [p for p in model.parameters() if p.dim() < 2]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
-COUNTERS = ("step", "epoch", "index", "halvings", "seconds")  # that a resumed run goes on from
-
-
 @dataclass(frozen=True)
 class Step:
-    """One step.
+    """A step of the optimizer.
 
     Attributes:
-        report: what the objective says of its batch, the sentences of all processes together.
-        step: how many steps have been made, this one included.
+        report: the objective's report of the batch, with the sentences of all processes.
+        step: the number of steps so far, this one included.
         epoch: the pass over the training split that it belongs to, from 0.
         learning_rate: of this step.
         gradient_norm: before clipping.
-        progress: share of the training that is over after it, by steps or by minutes, whichever is further.
+        progress: the fraction of the training that is over, by steps or by minutes, whichever is larger.
     """
 
     report: Report
@@ -80,39 +78,39 @@ class Step:
 
 
 class Update(nn.Module, ABC):
-    """How a step is made; its buffers are what a resumed run has to know of it."""
+    """An update rule: how a step is made. A resumed run restores its buffers."""
 
     @property
-    def before(self) -> int:
-        """Updates that it makes before the schedule of the objective begins."""
+    def schedule_delay(self) -> int:
+        """The number of steps before the schedule of the objective begins."""
         return 0
 
     @property
-    def settled(self) -> bool:
-        """Whether steps are what they will be to the end; the best model is one from after that."""
+    def stationary(self) -> bool:
+        """Whether steps are made as they will be until the end; the best model is one from after that."""
         return True
 
-    def observe(self, vitals: Vitals | None) -> None:
-        """Hear what a validation has seen of the use of z: the same in all processes; None where nothing could be."""
+    def observe(self, usage: LatentUsage | None) -> None:
+        """Take note of the use of z at a validation, the same in all processes; None if it cannot be measured."""
 
     @abstractmethod
     def forward(self, trainer: "Trainer", batch: Batch) -> tuple[Report, float]:
-        """Make one step of the trainer; the report of `batch`, and the norm of the gradient before clipping."""
+        """Make one step; return the report of `batch`, and the norm of the gradient before clipping."""
 
 
 class Trainer:
-    """An optimizer with warmup and decay on an objective; everything that a resumed run needs is in `state`.
+    """Makes steps of an optimizer on an objective. Its `state` is all that a resumed run needs.
 
     Args:
         model: trained in place.
-        objective: gives the loss of a `Trace`; its parameters, if it has any, are trained too.
-        batches: the training split, the same in all processes, which share the work on each batch.
+        objective: the loss of a `Trace`; its parameters, if any, are trained too.
+        batches: of the training split, the same in all processes.
         training: the options.
-        accelerator: the device, the precision and the other processes.
+        accelerator: device, precision and other processes.
         rule: how a step is made.
     """
 
-    optimizer_of = staticmethod(optimizer_of)
+    make_optimizer = staticmethod(make_optimizer)
 
     def __init__(
         self,
@@ -124,23 +122,23 @@ class Trainer:
         rule: Update,
     ) -> None:
         objective.to(accelerator.device)
-        optimizer = self.optimizer_of(nn.ModuleList([model, objective]), training)
+        optimizer = self.make_optimizer(nn.ModuleList([model, objective]), training)
         self.model = model
-        # What accelerate returns computes in the chosen precision. Gradients are averaged in `seqvae.training.sharing`.
-        self.prepared = accelerator.prepare_model(model, evaluation_mode=True)
+        # The wrapped model computes in the chosen precision. `seqvae.training.distributed` averages the gradients.
+        self.wrapped = accelerator.prepare_model(model, evaluation_mode=True)
         self.optimizer = accelerator.prepare(optimizer)
-        self.share = share_of(accelerator, training.seed)
+        self.map_rows = make_row_map(accelerator, training.seed)
         self.objective = objective
         self.batches = batches
         self.training = training
-        self.epochs, self.minutes = length(training, batches.steps)
+        self.epochs, self.minutes = set_limits(training, batches.steps)
         self.accelerator = accelerator
         self.rule = rule
         self.step = self.epoch = self.index = self.halvings = 0
-        self.seconds = 0.0  # by the wall clock, what the caller does between steps included, over all resumed parts
+        self.seconds = 0.0  # of wall-clock time, with the caller's work between steps, over all resumed parts
 
     def steps(self) -> Iterator[Step]:
-        """Train until `max_epochs` or `max_minutes`, yielding after each step.
+        """Make steps until `max_epochs` or `max_minutes`; yield each.
 
         Raises:
             TrainingError: when loss or gradient is no longer finite; the weights are those of the last good step.
@@ -167,47 +165,49 @@ class Trainer:
         return Step(report, self.step, self.epoch, rate, norm, progress)
 
     @property
-    def scheduled(self) -> int:
-        """The step by the schedule of the objective: below 0 before that begins."""
-        return self.step - self.rule.before
+    def schedule_step(self) -> int:
+        """The step that the schedule of the objective is evaluated at; below 0 before it begins."""
+        return self.step - self.rule.schedule_delay
 
-    def trace(self, batch: Batch, draws: int = 1, refine: Refinement | None = None) -> Trace:
-        """A pass of the batch through the model, as it is trained."""
-        self.prepared.train()
-        return self.prepared(batch.to(self.accelerator.device), draws, refine, self.share)
+    def trace(self, batch: Batch, samples: int = 1, refine: Refinement | None = None) -> Trace:
+        """Pass the batch through the model in training mode, with `samples` of z for each sentence."""
+        self.wrapped.train()
+        return self.wrapped(batch.to(self.accelerator.device), samples, refine, self.map_rows)
 
     def descend(self, loss: Tensor, report: Report, only: Collection[nn.Parameter] | None = None) -> float:
-        """One step of the optimizer down the gradient of `loss` (), of which the norm before clipping is returned.
+        """Make a step of the optimizer down the gradient of `loss` (); return the norm of the gradient before clipping.
 
-        Parameters that are not among `only` stay as they are, and so does what the optimizer knows of them.
+        Parameters that are not in `only` keep their values and their state of the optimizer.
 
         Raises:
-            TrainingError: when the gradient is not finite; no weight has then moved.
+            TrainingError: when the gradient is not finite; no weight has changed then.
         """
         self.optimizer.zero_grad()
         self.accelerator.backward(loss, inputs=None if only is None else list(only))
-        trained = [*self.prepared.parameters(), *self.objective.parameters()]
+        trained = [*self.wrapped.parameters(), *self.objective.parameters()]
         average_gradients(self.accelerator, trained)
         norm = float(self.accelerator.clip_grad_norm_(trained, self.training.clip))
         if not math.isfinite(norm):  # the norm is the same in every process, so that all of them stop
-            raise TrainingError(self._cause(report, norm))
+            raise TrainingError(self._describe_divergence(report, norm))
         self.optimizer.step()
         return norm
 
     def _progress(self) -> float:
-        """In [0, 1]. Minutes count only where they bite, so that a run that ends by epochs is reproducible.
+        """Return the fraction of the training that is over, in [0, 1]: the larger of that of steps and of minutes.
 
-        While the learning rate is flat nothing depends on the progress; the clock can only start the decay.
+        A run that ends by epochs is reproducible: the clock matters only where it is further than the steps, and while
+        the learning rate is constant nothing depends on the progress.
         """
         by_steps = (self.epoch + self.index / self.batches.steps) / self.epochs
         if self.minutes is None:
             return by_steps
         by_minutes = torch.tensor(self.seconds / 60 / self.minutes, dtype=torch.float64)
-        if self.accelerator.num_processes > 1:  # one clock for all, or their learning rates part
+        if self.accelerator.num_processes > 1:  # one clock for all, or their learning rates differ
             by_minutes = broadcast(by_minutes.to(self.accelerator.device))
         return max(by_steps, float(by_minutes))
 
-    def _cause(self, report: Report, norm: float) -> str:
+    def _describe_divergence(self, report: Report, norm: float) -> str:
+        """Describe what is not finite, at which learning rate, and what to try."""
         rate = self.optimizer.param_groups[0]["lr"]
         terms = {"reconstruction": report.reconstruction, "KL": report.kl}
         bad = [f"{name} = {value}" for name, value in terms.items() if not math.isfinite(value)]
@@ -221,7 +221,7 @@ class Trainer:
         )
 
     def state(self) -> dict[str, Any]:
-        """All that `load_state` needs to go on as if nothing had happened: tensors and plain values only."""
+        """Return all that `load_state` needs to continue exactly: tensors and plain values only."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -232,7 +232,7 @@ class Trainer:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from `state()`, bit for bit on a CPU in fp32."""
+        """Continue from `state()`, bit for bit on a CPU in fp32."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.objective.load_state_dict(state["objective"])

@@ -12,7 +12,7 @@ import pytest
 
 from seqvae.cli import app, main
 from seqvae.config import Data, Model, Objective, Training
-from seqvae.training.build import CATALOGUES, options
+from seqvae.training.build import CATALOGUES, find_options
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
@@ -44,7 +44,7 @@ def shown(capsys):
 
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
-    """The options with which a command line trains, as its model folder tells them."""
+    """The options with which a command line trains, as its model folder has them."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "corpus.txt").write_text("".join(f"the {n} sat {place} .\n" for n in "abcd" for place in "uvwxyz"))
 
@@ -97,7 +97,7 @@ def test_help_of_train_documents_every_part_and_its_options(shown, place):
     section = text[text.index(f" {place} ") :]
     for name, cls in CATALOGUES[place].items():
         part = section[section.index(f" {name}: ") :]
-        for option, parameter in options(cls).items():
+        for option, parameter in find_options(cls).items():
             assert f".{option} = {parameter.default}" in part, (name, option)
 
 

@@ -1,4 +1,4 @@
-"""`seqvae compare`: trains recipes, goes on after an interruption, and puts runs side by side."""
+"""`seqvae compare`: trains recipes, continues after an interruption, and puts runs side by side."""
 
 import itertools
 import json
@@ -8,8 +8,7 @@ import sys
 import pytest
 
 from seqvae.cli import main
-from seqvae.commands import comparing
-from seqvae.commands.comparing import different, named
+from seqvae.reports.comparison.run import OUTCOME, find_differences, name_folders
 
 RECIPES = """
 max_epochs = 1
@@ -75,14 +74,14 @@ def test_what_is_whole_is_not_done_again(whole, corpus, recipes, capsys):
     assert (whole / "table.csv").read_text() == table and "begins" not in capsys.readouterr().err
 
 
-def test_a_comparison_that_was_killed_goes_on_where_it_was(whole, corpus, recipes, tmp_path, capsys):
+def test_a_comparison_that_was_killed_continues_where_it_was(whole, corpus, recipes, tmp_path, capsys):
     folder = tmp_path / "copy"
     shutil.copytree(whole, folder)
-    (folder / "vae" / "seed-1" / comparing.OUTCOME).unlink()  # trained, not scored
+    (folder / "vae" / "seed-1" / OUTCOME).unlink()  # trained, not scored
     shutil.rmtree(folder / "vae" / "seed-0")  # not begun
     again(recipes, corpus, folder)
     err = capsys.readouterr().err
-    assert err.count("begins") == 1 and err.count("goes on") == 1
+    assert err.count("begins") == 1 and err.count("continues") == 1
     ours, theirs = (json.loads((f / "table.json").read_text())["rows"] for f in (whole, folder))
     for one, other in zip(ours, theirs, strict=True):
         assert one["nll"] == pytest.approx(other["nll"], rel=1e-6)
@@ -149,16 +148,16 @@ def test_arguments_that_make_no_comparison_are_refused(recipes, corpus, whole, t
     assert not (tmp_path / "x").exists()
 
 
-def test_a_missing_package_is_told_before_any_training(recipes, corpus, tmp_path, refused, monkeypatch):
+def test_a_missing_package_is_named_before_any_training(recipes, corpus, tmp_path, refused, monkeypatch):
     monkeypatch.setitem(sys.modules, "sacrebleu", None)
     assert "seqvae[eval]" in refused("compare", recipes, corpus, "--text", "--output", tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
 def test_folders_of_one_name_keep_their_paths():
-    assert named(["a/seed-0", "b/seed-0", "c"]) == ["a/seed-0", "b/seed-0", "c"]
-    assert named(["runs/a", "runs/b"]) == ["a", "b"]
+    assert name_folders(["a/seed-0", "b/seed-0", "c"]) == ["a/seed-0", "b/seed-0", "c"]
+    assert name_folders(["runs/a", "runs/b"]) == ["a", "b"]
 
 
 def test_differences_are_named_by_their_place():
-    assert different({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 4}}) == {"a.c", "d"}
+    assert find_differences({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 4}}) == {"a.c", "d"}

@@ -1,4 +1,4 @@
-"""The main job from end to end, through the commands: train, be killed, go on, measure, generate."""
+"""The main job from end to end, through the commands: train, be killed, resume, evaluate, generate."""
 
 import itertools
 import json
@@ -60,7 +60,7 @@ def wait_for(process, holds, seconds=120):
 
 
 def lines(folder):
-    """The lines of metrics.jsonl without what the clock says."""
+    """The lines of metrics.jsonl without times."""
     path = folder / "metrics.jsonl"
     found = map(json.loads, path.read_text().split("\n")[:-1] if path.exists() else [])  # not one that is being written
     return [{k: v for k, v in line.items() if k not in ("seconds", "tokens_per_second")} for line in found]
@@ -88,7 +88,7 @@ def model(corpus, tmp_path_factory):
 
 
 @pytest.fixture
-def say(capsys):
+def seqvae(capsys):
     """Run a command in this process; what it printed, as lines. Nothing but progress may go to standard error."""
 
     def run(*arguments):
@@ -120,7 +120,7 @@ def test_a_killed_run_that_is_resumed_equals_the_uninterrupted_one_bit_for_bit(c
     assert "validation" not in out and f"model folder: {folder}" in out
 
 
-def test_ctrl_c_ends_cleanly_and_the_best_model_can_be_used(corpus, tmp_path, say):
+def test_ctrl_c_ends_cleanly_and_the_best_model_can_be_used(corpus, tmp_path, seqvae):
     folder = tmp_path / "stopped"
     stopped = start(TRAIN, corpus, *SMALL, "--max-minutes", 5, "--patience", 0, "--output", folder)
     wait_for(stopped, (folder / "resume" / "state.pt").exists)
@@ -131,7 +131,7 @@ def test_ctrl_c_ends_cleanly_and_the_best_model_can_be_used(corpus, tmp_path, sa
     assert "Held-out scores" in out
     last = lines(folder)[-1]
     assert last["kind"] == "valid" and last["step"] < 216
-    assert len(say("sample", folder, "-n", 2)) == 2
+    assert len(seqvae("sample", folder, "-n", 2)) == 2
 
 
 def test_a_training_ends_with_what_the_model_can_do_and_a_second_one_does_not_overwrite_it(
@@ -146,9 +146,9 @@ def test_a_training_ends_with_what_the_model_can_do_and_a_second_one_does_not_ov
     assert [title.split("(")[0].split(":")[0].strip() for title in titles] == 2 * [
         "Held-out scores",
         "diagnosis",
-        "Five sentences from the prior",
-        "Three held-out sentences and their reconstructions",
-        "From the first of them to the last in 7 steps",
+        "Five samples from the prior",
+        "Reconstructions of 3 held-out sentences",
+        "Interpolation from the first to the last in 7 steps",
         "model folder",
     ]
     assert err.count("134 train, 8 valid, 8 test sentences") == 2
@@ -174,11 +174,11 @@ def test_a_run_does_not_write_into_a_folder_that_holds_something(corpus, model, 
     assert {path: path.stat().st_mtime_ns for path in model.rglob("*")} == before
 
 
-def test_evaluate_writes_exactly_the_promised_scores(model, tmp_path, say):
-    shown = say("evaluate", model, "--samples", 10, "--json", tmp_path / "scores.json")
+def test_evaluate_writes_exactly_the_documented_scores(model, tmp_path, seqvae):
+    shown = seqvae("evaluate", model, "--samples", 10, "--output", tmp_path / "scores.json")
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert set(KEYS) <= scores.keys() and all(math.isfinite(scores[name]) for name in KEYS)
-    assert set(scores["floors"]) == {"unigram", "5-gram"} and scores["diagnosis"]["state"]
+    assert set(scores["baselines"]) == {"unigram", "5-gram"} and scores["diagnosis"]["state"]
     assert shown[-1].startswith(f"diagnosis: {scores['diagnosis']['state']}: ")
     assert scores["sentences"] == 8 and scores["samples"] == 10
     assert scores["elbo"] == pytest.approx(-scores["reconstruction"] - scores["kl"])
@@ -186,94 +186,101 @@ def test_evaluate_writes_exactly_the_promised_scores(model, tmp_path, say):
     assert [name for name in names if name in KEYS] == [name for name in KEYS if not name.endswith("_standard_error")]
 
 
-def test_evaluate_scores_a_file_of_the_user_whole(model, tmp_path, say):
+def test_evaluate_prints_the_same_scores_as_one_json_object(model, tmp_path, seqvae):
+    (line,) = seqvae("evaluate", model, "--samples", 2, "--refine", 0, "--json", "--output", tmp_path / "scores.json")
+    assert json.loads(line) == json.loads((tmp_path / "scores.json").read_text())
+
+
+def test_evaluate_scores_a_file_of_the_user_whole(model, tmp_path, seqvae):
     (tmp_path / "mine.txt").write_text("here sat the cat .\nhere sat the cat .\nby the sea sang my aunt .\n")
-    say("evaluate", model, tmp_path / "mine.txt", "--samples", 3, "--json", tmp_path / "scores.json")
+    seqvae("evaluate", model, tmp_path / "mine.txt", "--samples", 3, "--output", tmp_path / "scores.json")
     assert json.loads((tmp_path / "scores.json").read_text())["sentences"] == 3
 
 
-def test_the_training_corpus_is_divided_as_for_training_by_any_name(corpus, model, tmp_path, say, monkeypatch):
+def test_the_training_corpus_is_divided_as_for_training_by_any_name(corpus, model, tmp_path, seqvae, monkeypatch):
     monkeypatch.chdir(corpus.parent)
     for name in (corpus, corpus.name):
-        say("evaluate", model, name, "--samples", 2, "--json", tmp_path / "scores.json")
+        seqvae("evaluate", model, name, "--samples", 2, "--output", tmp_path / "scores.json")
         assert json.loads((tmp_path / "scores.json").read_text())["sentences"] == 8
 
 
-def test_evaluate_of_other_splits_and_of_a_part_says_so_in_its_count(model, tmp_path, say):
+def test_evaluate_of_other_splits_and_of_a_part_counts_what_it_scored(model, tmp_path, seqvae):
     for options, sentences in ((["--split", "valid"], 8), (["--split", "train", "--limit", 20], 20)):
-        say("evaluate", model, *options, "--samples", 2, "--json", tmp_path / "scores.json")
+        seqvae("evaluate", model, *options, "--samples", 2, "--output", tmp_path / "scores.json")
         assert json.loads((tmp_path / "scores.json").read_text())["sentences"] == sentences
 
 
-def test_samples_repeat_with_their_seed_and_differ_without(model, say):
-    first = say("sample", model, "-n", 3, "--seed", 1)
+def test_samples_repeat_with_their_seed_and_differ_without(model, seqvae):
+    first = seqvae("sample", model, "-n", 3, "--seed", 1)
     assert len(first) == 3 and all(first)
-    assert say("sample", model, "-n", 3, "--seed", 1) == first
-    assert say("sample", model, "-n", 3, "--seed", 2) != first
-    assert say("sample", model, "-n", 20) != say("sample", model, "-n", 20)
+    assert seqvae("sample", model, "-n", 3, "--seed", 1) == first
+    assert seqvae("sample", model, "-n", 3, "--seed", 2) != first
+    assert seqvae("sample", model, "-n", 20) != seqvae("sample", model, "-n", 20)
 
 
-def test_json_has_text_log_prob_and_tokens_on_each_line(model, say):
-    plain = say("sample", model, "-n", 3, "--seed", 1, "--temperature", 0.5)
-    said = [json.loads(line) for line in say("sample", model, "-n", 3, "--seed", 1, "--temperature", 0.5, "--json")]
-    assert [list(sentence) for sentence in said] == 3 * [["text", "log_prob", "tokens"]]
-    assert [sentence["text"] for sentence in said] == plain
-    assert all(sentence["log_prob"] < 0 and sentence["tokens"] > 1 for sentence in said)
+def test_json_has_text_log_prob_and_tokens_on_each_line(model, seqvae):
+    plain = seqvae("sample", model, "-n", 3, "--seed", 1, "--temperature", 0.5)
+    generated = [
+        json.loads(line) for line in seqvae("sample", model, "-n", 3, "--seed", 1, "--temperature", 0.5, "--json")
+    ]
+    assert [list(sentence) for sentence in generated] == 3 * [["text", "log_prob", "tokens"]]
+    assert [sentence["text"] for sentence in generated] == plain
+    assert all(sentence["log_prob"] < 0 and sentence["tokens"] > 1 for sentence in generated)
 
 
 @pytest.mark.parametrize("option", ["--temperature=0", "--top-k=1", "--top-p=1e-6", "--min-p=1", "--beam=1"])
-def test_options_that_leave_one_word_say_what_greedy_says(model, say, option):
-    z = TextVAE.from_pretrained(model)
-    greedy = z.decode(z.prior_draws(4, seed=3))
-    assert say("sample", model, "-n", 4, "--seed", 3, option) == greedy
+def test_options_that_leave_one_word_are_greedy(model, seqvae, option):
+    vae = TextVAE.from_pretrained(model)
+    greedy = vae.decode(vae.sample_prior(4, seed=3))
+    assert seqvae("sample", model, "-n", 4, "--seed", 3, option) == greedy
 
 
-def test_reconstructions_come_from_a_file_and_from_standard_input(corpus, model, say, monkeypatch):
-    from_file = say("reconstruct", model, corpus)
+def test_reconstructions_come_from_a_file_and_from_standard_input(corpus, model, seqvae, monkeypatch):
+    from_file = seqvae("reconstruct", model, corpus)
     assert len(from_file) == 150 and len(set(from_file)) > 5
     with open(corpus) as stream:
         monkeypatch.setattr(sys, "stdin", stream)
-        assert say("reconstruct", model) == from_file
+        assert seqvae("reconstruct", model) == from_file
     with open(corpus) as stream:
         monkeypatch.setattr(sys, "stdin", stream)
-        said = [json.loads(line) for line in say("reconstruct", model, "-", "--json")]
-    assert [sentence["text"] for sentence in said] == from_file
-    assert [sentence["original"] for sentence in said] == corpus.read_text().splitlines()
+        generated = [json.loads(line) for line in seqvae("reconstruct", model, "-", "--json")]
+    assert [sentence["text"] for sentence in generated] == from_file
+    assert [sentence["original"] for sentence in generated] == corpus.read_text().splitlines()
 
 
-def test_an_interpolation_begins_and_ends_with_the_reconstructions(model, say):
+def test_an_interpolation_begins_and_ends_with_the_reconstructions(model, seqvae):
     ends = ["the cat sat here .", "my aunt sang by the sea ."]
-    walk = say("interpolate", model, *ends)
-    assert len(walk) == 7
+    path = seqvae("interpolate", model, *ends)
+    assert len(path) == 7
     again = TextVAE.from_pretrained(model).reconstruct(ends)
     assert again[0] != again[1]
-    assert [walk[0], walk[-1]] == again
-    assert len(say("interpolate", model, *ends, "--steps", 3, "--path", "slerp")) == 3
+    assert [path[0], path[-1]] == again
+    assert len(seqvae("interpolate", model, *ends, "--steps", 3, "--path", "slerp")) == 3
 
 
-def test_an_interpolation_without_sentences_walks_between_draws_of_the_prior(model, say):
-    walk = say("interpolate", model, "--seed", 5)
-    z = TextVAE.from_pretrained(model)
-    assert [walk[0], walk[-1]] == z.decode(z.prior_draws(2, seed=5))
-    assert len(walk) == 7 and say("interpolate", model, "--seed", 5) == walk
-    assert [json.loads(line)["text"] for line in say("interpolate", model, "--seed", 5, "--json")] == walk
+def test_an_interpolation_without_sentences_is_between_samples_of_the_prior(model, seqvae):
+    path = seqvae("interpolate", model, "--seed", 5)
+    vae = TextVAE.from_pretrained(model)
+    assert [path[0], path[-1]] == vae.decode(vae.sample_prior(2, seed=5))
+    assert len(path) == 7 and seqvae("interpolate", model, "--seed", 5) == path
+    assert [json.loads(line)["text"] for line in seqvae("interpolate", model, "--seed", 5, "--json")] == path
 
 
-def test_decoding_what_was_encoded_is_reconstructing(corpus, model, say, tmp_path):
-    assert say("encode", model, corpus, "--output", tmp_path / "z.npy") == []
+def test_decoding_what_was_encoded_is_reconstructing(corpus, model, seqvae, tmp_path):
+    assert seqvae("encode", model, corpus, "--output", tmp_path / "z.npy") == []
     z = np.load(tmp_path / "z.npy")
     assert z.shape == (150, 6) and z.dtype == np.float32
-    assert say("decode", model, tmp_path / "z.npy") == say("reconstruct", model, corpus)
+    assert seqvae("decode", model, tmp_path / "z.npy") == seqvae("reconstruct", model, corpus)
 
 
-def test_scales_are_positive_and_smaller_than_those_of_the_prior(corpus, model, say, tmp_path):
-    say("encode", model, corpus, "--output", tmp_path / "scale.npy", "--scale")
+def test_scales_are_positive_and_smaller_than_those_of_the_prior(corpus, model, seqvae, tmp_path):
+    seqvae("encode", model, corpus, "--output", tmp_path / "scale.npy", "--scale")
     scale = np.load(tmp_path / "scale.npy")
     assert scale.shape == (150, 6) and (scale > 0).all() and scale.mean() < 1
 
 
-def test_describe_tells_size_corpus_parts_and_scores(model, say):
-    text = "\n".join(say("describe", model))
+def test_describe_prints_size_corpus_parts_and_scores(model, seqvae):
+    text = "\n".join(seqvae("describe", model))
     parameters = sum(p.numel() for p in TextVAE.from_pretrained(model).model.parameters())
     for fact in (
         "small.txt",
@@ -293,10 +300,10 @@ def test_the_card_shows_corpus_scores_and_samples(model):
         assert fact in card, fact
 
 
-def test_a_model_folder_can_be_moved_and_nothing_in_it_but_the_resume_state_is_needed(model, tmp_path, say):
+def test_a_model_folder_can_be_moved_and_nothing_in_it_but_the_resume_state_is_needed(model, tmp_path, seqvae):
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         shutil.copy(model / name, tmp_path / name)
-    assert say("sample", tmp_path, "--seed", 0) == say("sample", model, "--seed", 0)
+    assert seqvae("sample", tmp_path, "--seed", 0) == seqvae("sample", model, "--seed", 0)
 
 
 def test_output_that_nobody_reads_any_more_is_no_error(model):
@@ -332,29 +339,31 @@ def labelled(corpus, tmp_path_factory):
     return path
 
 
-def test_evaluate_probes_the_labels_of_a_column(model, labelled, tmp_path, say):
-    shown = say("evaluate", model, labelled, "--samples", 2, "--label-column", "noise", "--json", tmp_path / "s.json")
+def test_evaluate_probes_the_labels_of_a_column(model, labelled, tmp_path, seqvae):
+    shown = seqvae(
+        "evaluate", model, labelled, "--samples", 2, "--label-column", "noise", "--output", tmp_path / "s.json"
+    )
     assert any(line.split()[:1] == ["noise"] for line in shown)
     (probe,) = json.loads((tmp_path / "s.json").read_text())["probes"]
     assert probe["label"] == "noise" and probe["classes"] == 2 and probe["majority"] == pytest.approx(0.8, abs=0.01)
     assert probe["bag_of_words"] == 1
 
 
-def test_labels_that_cannot_be_told_are_refused_before_any_work(model, labelled, refused):
+def test_labels_that_cannot_be_predicted_are_refused_before_any_work(model, labelled, refused):
     assert "noise" in refused("evaluate", model, labelled, "--label-column", "topic")  # names what there is
     assert "1 different values" in refused("evaluate", model, labelled, "--label-column", "same")
 
 
-def test_evaluate_scores_texts_on_request(model, tmp_path, say):
-    shown = say("evaluate", model, "--samples", 2, "--text", "--json", tmp_path / "scores.json")
-    told = json.loads((tmp_path / "scores.json").read_text())["text"]
-    assert 0 <= told["exact_match_mean"] <= 1 and told["forward_perplexity"] > 1 and told["samples"] == 1000
+def test_evaluate_scores_texts_on_request(model, tmp_path, seqvae):
+    shown = seqvae("evaluate", model, "--samples", 2, "--text", "--output", tmp_path / "scores.json")
+    scores = json.loads((tmp_path / "scores.json").read_text())["text"]
+    assert 0 <= scores["exact_match_mean"] <= 1 and scores["forward_perplexity"] > 1 and scores["samples"] == 1000
     assert any(line.split()[:1] == ["self_bleu_4"] for line in shown)
 
 
-def test_diagnose_names_the_state_with_its_evidence(model, say):
-    text = say("diagnose", model)
-    found = json.loads("\n".join(say("diagnose", model, "--json")))
+def test_diagnose_names_the_state_with_its_evidence(model, seqvae):
+    text = seqvae("diagnose", model)
+    found = json.loads("\n".join(seqvae("diagnose", model, "--json")))
     assert text[0] == found["state"] and [line for line in text if line.startswith("  - ")] == [
         f"  - {line}" for line in found["evidence"]
     ]
@@ -362,7 +371,7 @@ def test_diagnose_names_the_state_with_its_evidence(model, say):
         assert found["command"] in "\n".join(text) and str(model / "recipe.toml") in found["command"]
 
 
-def test_a_training_that_is_driven_to_the_prior_is_warned_of(corpus, tmp_path, capsys):
+def test_a_training_that_collapses_is_warned_of(corpus, tmp_path, capsys):
     heavy = [word.replace("0.1", "50") for word in SIZE]
     drive = ["--objective.weight.name", "constant", "--max-epochs", "4", "--learning-rate", "0.02"]
     main(["train", str(corpus), *heavy, *drive, "--output", str(tmp_path / "x")])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqvae.data.batch import Batch
-from seqvae.data.batching import Batches, ordered
+from seqvae.data.batching import Batches, iterate_by_length
 from seqvae.data.text.corpus import load
 from seqvae.errors import ConfigError
 
@@ -76,7 +76,7 @@ def test_no_batch_has_more_tokens_than_asked_unless_it_is_one_sentence(lengths, 
         assert len(indices) == 1 or len(indices) * max(lengths[i] for i in indices) <= tokens
 
 
-def test_a_limit_of_tokens_cuts_no_more_than_it_has_to():
+def test_a_limit_of_tokens_divides_no_more_than_needed():
     plan = Batches(Lengths([1] * 10 + [4] * 5 + [9]), batch_size=8, max_tokens=8).plan(0)
     assert sorted(map(len, plan)) == [1, 1, 2, 2, 2, 8]
 
@@ -131,7 +131,7 @@ def test_a_batch_is_that_of_its_sequences(split):
 @pytest.mark.parametrize("max_tokens", [None, 1, 30])
 def test_evaluation_sees_each_sentence_once_in_order_of_length(split, max_tokens):
     seen, last = [], 0
-    for indices, batch in ordered(split, batch_size=16, max_tokens=max_tokens):
+    for indices, batch in iterate_by_length(split, batch_size=16, max_tokens=max_tokens):
         assert len(batch) <= 16 and batch.lengths.tolist() == split.lengths[indices].tolist()
         assert max_tokens is None or len(batch) == 1 or batch.targets.numel() <= max_tokens
         assert last <= batch.lengths.min()

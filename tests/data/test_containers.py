@@ -1,4 +1,4 @@
-"""Sentences in whatever a user of pandas, polars, datasets, NumPy or plain Python hands over."""
+"""Sentences in whatever a user of pandas, polars, datasets, NumPy or plain Python gives."""
 
 import re
 from pathlib import Path
@@ -9,8 +9,8 @@ import pandas
 import pyarrow
 import pytest
 
+from seqvae.data.containers import read_sentences
 from seqvae.data.series.corpus import load_series
-from seqvae.data.text.containers import sentences
 from seqvae.data.text.corpus import load
 from seqvae.data.text.tokenizer import Tokenizer
 from seqvae.errors import SeqVAEError
@@ -29,7 +29,7 @@ PARTS = {"train": LINES[:30], "validation": LINES[30:35], "test": LINES[35:]}
 
 
 class Stream:
-    """A table that can do nothing but hand itself over, as polars and others do."""
+    """A table that offers nothing but the interface of Arrow, as polars and others do."""
 
     columns = tuple(COLUMNS)
 
@@ -77,7 +77,7 @@ ONES = {
 
 @pytest.mark.parametrize("make", ONES.values(), ids=ONES)
 def test_a_container_of_sentences_is_taken_as_meant_and_in_its_order(make):
-    assert sentences(make()) == LINES
+    assert read_sentences(make()) == LINES
     assert load(make(), whole=True).test.texts() == LINES
 
 
@@ -96,7 +96,7 @@ DIVIDED = {
 
 
 @pytest.mark.parametrize("make", DIVIDED.values(), ids=DIVIDED)
-def test_splits_are_told_by_their_names(make):
+def test_splits_are_recognized_by_their_names(make):
     corpus = load(make())
     assert [split.texts() for split in corpus.splits.values()] == list(PARTS.values())
 
@@ -111,7 +111,7 @@ def test_a_table_in_memory_has_its_column_of_text_and_its_labels():
     frame = pandas.DataFrame({"title": ["a b"] * 40, "body": LINES, "mood": pandas.Categorical(["sad", "glad"] * 20)})
     corpus = load(frame, column="body", label_column="mood")
     assert sorted(corpus.labels) == ["glad", "sad"] and set(corpus.train.texts()) < set(LINES)
-    assert corpus.train.column("mood") == [corpus.train.labelled.names[i] for i in corpus.train.labels]
+    assert corpus.train.column("mood") == [corpus.train.label_column.names[i] for i in corpus.train.labels]
     assert load(COLUMNS, label_column="mood").labels.keys() == {"0", "1"}
 
 
@@ -151,8 +151,8 @@ TWO = pandas.DataFrame({"title": LINES, "body": LINES})
     ids=lambda value: type(value).__name__ if not isinstance(value, list) else "",
 )
 def test_what_is_no_container_of_sentences_is_refused_in_one_line(given, words):
-    told = refusal(lambda: load(given))
-    assert all(word in told for word in words), told
+    message = refusal(lambda: load(given))
+    assert all(word in message for word in words), message
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), pandas.NA])
@@ -206,14 +206,14 @@ def test_a_model_reads_tables_and_series_wherever_it_reads_sentences(model):
     ],
     ids=lambda given: type(given).__name__,
 )
-def test_labels_of_whole_numbers_are_given_as_they_stand_in_the_table(model, given):
-    assert model.numbers(given, 2).tolist() == [0, 1]
+def test_labels_of_whole_numbers_are_given_as_they_are_in_the_table(model, given):
+    assert model.number_labels(given, 2).tolist() == [0, 1]
     assert model.encode(LINES[:2], labels=given).mean.shape == (2, 2)
 
 
 def test_one_label_of_any_kind_goes_for_all(model):
     for given in (1, np.int64(1), np.array(1), "1", np.str_("1")):
-        assert model.numbers(given, 3).tolist() == [1, 1, 1]
+        assert model.number_labels(given, 3).tolist() == [1, 1, 1]
         assert model.sample(2, label=given, seed=1, max_length=3) == model.sample(2, label="1", seed=1, max_length=3)
     assert len(model.interpolate(LINES[0], LINES[1], label=0, steps=3, max_length=3)) == 3
     for wrong in (2, True, 0.5, [0], b"0", {"mood": [0, 1]}, {0, 1}, [0, None]):
@@ -223,8 +223,8 @@ def test_one_label_of_any_kind_goes_for_all(model):
 def test_labels_of_truth_values_are_given_as_they_are():
     model = TextVAE.fit(FRAME.assign(asks=[True, False] * 20), label_column="asks", column="text", **SMALL)
     assert model.labels == ("False", "True")
-    assert model.numbers([True, np.bool_(False)], 2).tolist() == [1, 0]
-    assert model.numbers(pandas.Series([True, False]), 2).tolist() == [1, 0]
+    assert model.number_labels([True, np.bool_(False)], 2).tolist() == [1, 0]
+    assert model.number_labels(pandas.Series([True, False]), 2).tolist() == [1, 0]
 
 
 def test_a_leading_tilde_is_the_home_folder_in_every_path(model, tmp_path, monkeypatch):
@@ -271,7 +271,7 @@ def test_series_are_taken_from_tables_and_arrays_as_meant(given):
     assert all(map(np.array_equal, load_series(given, whole=True).test.series(), WAVES))
 
 
-def test_the_splits_of_series_are_told_by_their_names():
+def test_the_splits_of_series_are_recognized_by_their_names():
     corpus = load_series({"train": WAVES[:20], "val": WAVES[20:25], "test": WAVES[25:]})
     assert [len(split) for split in corpus.splits.values()] == [20, 5, 5]
     assert np.array_equal(corpus.test[0], WAVES[25])
@@ -291,5 +291,5 @@ def test_the_splits_of_series_are_told_by_their_names():
     ],
 )
 def test_what_is_no_container_of_series_is_refused_in_one_line(given, words):
-    told = refusal(lambda: load_series(given))
-    assert all(word in told for word in words), told
+    message = refusal(lambda: load_series(given))
+    assert all(word in message for word in words), message

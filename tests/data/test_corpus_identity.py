@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 
 from seqvae.cli import main
-from seqvae.commands import comparing
-from seqvae.commands.reading import Held
-from seqvae.commands.training import trained
+from seqvae.cli.inputs import Selection
+from seqvae.cli.train import run_training
 from seqvae.data.text import corpus, files, splits
 from seqvae.data.text.corpus import load
 from seqvae.errors import ConfigError, CorpusError
-from seqvae.pretrained import config_of
+from seqvae.pretrained import build_config
+from seqvae.reports.comparison import run as comparison
 from seqvae.series_vae import SeriesVAE
 from seqvae.text_vae import TextVAE
 from seqvae.training.build import resolve_all
-from seqvae.training.runs import options_of
+from seqvae.training.runs import read_options
 
 OLD, NEW = ([f"{word} sentence number {i // 10} {i % 10} ." for i in range(40)] for word in ("old", "new"))
 SMALL = {"latent": 2, "encoder": {"hidden": 4}, "decoder": {"hidden": 4}, "max_epochs": 1}
@@ -95,9 +95,9 @@ def load_at(path, time):
 
 def test_a_cache_of_which_a_part_is_gone_is_made_anew(tmp_path):
     first = load_at(tmp_path / "a.txt", 1e9)
-    for kept in files.cache_folder().glob("file-*/**/*.arrow"):
+    for kept in files.get_cache_folder().glob("file-*/**/*.arrow"):
         kept.unlink()
-    for kept in files.cache_folder().glob("ids-*"):
+    for kept in files.get_cache_folder().glob("ids-*"):
         kept.unlink()
     assert load_at(tmp_path / "a.txt", 1e9).fingerprint == first.fingerprint
 
@@ -128,7 +128,7 @@ def home(tmp_path_factory):
     """A folder with a corpus, and a run on it that is not at its end."""
     home = tmp_path_factory.mktemp("home")
     (home / "a.txt").write_bytes(lines(OLD))
-    trained(resolve_all(replace(config_of(SMALL), corpus=str(home / "a.txt"))), home / "m", resume=False)
+    run_training(resolve_all(replace(build_config(SMALL), corpus=str(home / "a.txt"))), home / "m", resume=False)
     return home
 
 
@@ -154,7 +154,7 @@ def test_the_training_corpus_under_another_path_is_scored_on_its_held_out_senten
     own, moved = (say("evaluate", place / "m", *corpus, *FAST) for corpus in ([], ["b.txt"]))
     assert own.out == moved.out
     assert own.err == "" and "b.txt is the corpus of the training: its test sentences are scored" in moved.err
-    split, train, _ = Held("b.txt", "test", None, None).read(TextVAE.from_pretrained(place / "m"))
+    split, train, _ = Selection("b.txt", "test", None, None).read(TextVAE.from_pretrained(place / "m"))
     assert not set(split.texts()) & set(train.texts()) and len(train) == 36
 
 
@@ -167,12 +167,12 @@ def test_standard_input_is_recognized_too(place, say, monkeypatch):
 
 
 @pytest.mark.parametrize("trained_on", [0, 5, 36])
-def test_a_file_with_sentences_of_the_training_tells_how_many(place, say, trained_on):
+def test_sentences_of_a_file_that_were_trained_on_are_counted(place, say, trained_on):
     train = load(place / "a.txt").train.texts()
     Path("c.txt").write_bytes(lines([*NEW, *(text.upper() for text in train[:trained_on])]))
     err = say("evaluate", place / "m", "c.txt", *FAST).err
-    told = f"{trained_on} of the {40 + trained_on} sentences that are scored were trained on"
-    assert told in err if trained_on else err == ""
+    message = f"{trained_on} of the {40 + trained_on} sentences that are scored were trained on"
+    assert message in err if trained_on else err == ""
 
 
 def test_where_the_training_sentences_are_gone_nothing_is_claimed_of_them(home, place, say, refused):
@@ -191,7 +191,7 @@ def test_a_run_goes_on_with_its_corpus_under_another_name_and_with_no_other(plac
     say("train", "b.txt", "--resume", "--output", place / "m", "--max-epochs", "2")
     model = TextVAE.from_pretrained(place / "m")
     assert Path(model.config.corpus).name == "b.txt" and model.config.training.max_epochs == 2
-    assert Path(options_of(place / "m").corpus).name == "b.txt"  # where the run looks from now on
+    assert Path(read_options(place / "m").corpus).name == "b.txt"  # where the run looks from now on
 
 
 def at(folder, corpus):
@@ -200,31 +200,31 @@ def at(folder, corpus):
     return TextVAE(replace(checkpoint, config=replace(checkpoint.config, corpus=str(corpus))))
 
 
-TERMS = comparing.Terms(samples=2, limit=2, text=False)
+SCORING = comparison.Scoring(samples=2, limit=2, text=False)
 
 
 def test_models_of_one_corpus_under_two_names_are_compared(place):
     gone, moved = at(place / "m", "gone.txt"), at(place / "m", "b.txt")
-    comparing.alike([gone, moved])
-    bench = comparing.Bench(TERMS, ["b.txt"])
-    assert bench.corpus(gone) is bench.corpus(moved)
+    comparison.check_same_text([gone, moved])
+    ours = comparison.Comparison(SCORING, places=["b.txt"])
+    assert ours.load_corpus(gone) is ours.load_corpus(moved)
     with pytest.raises(CorpusError, match=r"gone\.txt"):
-        comparing.Bench(TERMS).corpus(gone)
+        comparison.Comparison(SCORING).load_corpus(gone)
     Path("c.txt").write_bytes(lines(NEW))
     with pytest.raises(CorpusError, match="has changed"):
-        comparing.Bench(TERMS).corpus(at(place / "m", "c.txt"))
+        comparison.Comparison(SCORING).load_corpus(at(place / "m", "c.txt"))
 
 
 def test_models_of_other_content_are_not_compared(place):
     other = TextVAE.fit(NEW, **SMALL)
     with pytest.raises(ConfigError, match="different text"):
-        comparing.alike([at(place / "m", "b.txt"), other])
+        comparison.check_same_text([at(place / "m", "b.txt"), other])
 
 
 def test_a_comparison_takes_the_file_of_a_corpus_that_has_moved(place, monkeypatch, refused):
     seen = []
-    monkeypatch.setattr(comparing.Bench, "score", lambda bench, folder, name: seen.append((name, bench.places[0])))
-    monkeypatch.setattr(comparing, "publish", lambda *rest: None)
+    monkeypatch.setattr(comparison.Comparison, "score", lambda ours, folder, name: seen.append((name, ours.places[0])))
+    monkeypatch.setattr(comparison.Comparison, "publish", lambda *rest: "")
     shutil.copytree(place / "m", "other")
     main(["compare", str(place / "m"), "b.txt", "other"])
     assert seen == [("m", str(Path("b.txt").resolve())), ("other", str(Path("b.txt").resolve()))]
@@ -232,11 +232,13 @@ def test_a_comparison_takes_the_file_of_a_corpus_that_has_moved(place, monkeypat
 
 
 def test_recipes_go_on_with_their_corpus_under_another_name(place):
-    config = options_of(place / "m")
-    assert comparing.begun(place / "m", config) and comparing.begun(place / "m", replace(config, corpus="b.txt"))
+    config = read_options(place / "m")
+    assert comparison.check_begun(place / "m", config) and comparison.check_begun(
+        place / "m", replace(config, corpus="b.txt")
+    )
     Path("c.txt").write_bytes(lines(NEW))
     with pytest.raises(ConfigError, match="another corpus"):
-        comparing.begun(place / "m", replace(config, corpus="c.txt"))
+        comparison.check_begun(place / "m", replace(config, corpus="c.txt"))
 
 
 def test_series_are_recognized_by_their_content(tmp_path):
@@ -245,7 +247,7 @@ def test_series_are_recognized_by_their_content(tmp_path):
     for name, some in (("a", series), ("b", series), ("c", [*series[:4], *(one + 1 for one in series)])):
         np.savez(names[name], values=np.concatenate(some), lengths=np.array([len(one) for one in some]))
     model = SeriesVAE.fit(names["a"], **SMALL)
-    own, moved, other = (Held(names[name], "test", None, None).read_series(model) for name in names)
+    own, moved, other = (Selection(names[name], "test", None, None).read(model) for name in names)
     assert own[0].series()[0].tolist() == moved[0].series()[0].tolist() and len(moved[0]) == 2 and len(moved[1]) == 36
     assert len(other[0]) == 44 and other[1] is None
 

@@ -13,8 +13,8 @@ import pytest
 
 from seqvae.data.text import dialects
 from seqvae.data.text.corpus import load
-from seqvae.data.text.files import cache_folder, load_file
-from seqvae.data.text.splits import read
+from seqvae.data.text.files import get_cache_folder, load_file
+from seqvae.data.text.splits import read_splits
 from seqvae.errors import CorpusError
 
 PLAIN = [["a tree sees one dog .", "0"], ["this queen hears a man .", "1"], ["the king eats .", ""], ["no one .", "2"]]
@@ -60,7 +60,7 @@ def rows_of(path, column=None):
 
 def refusal(path, column=None):
     with pytest.raises(CorpusError) as caught:
-        read(path, column=column)
+        read_splits(path, column=column)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -116,7 +116,7 @@ def test_commas_within_a_cell_of_several_lines_make_no_rows_of_it(file):
     rows = [["Dear all,\nI write, as I said", "1"], ["so, bye,\nyours", "0"], ["Well, yes\nfine by me", "1"]]
     path = file("table.csv", written([["text", "n"], *rows], ","))
     assert rows_of(path)[1] == rows
-    assert "3 of its cells hold several lines, each read as one sentence" in read(path, whole=True).notes
+    assert "3 of its cells hold several lines, each read as one sentence" in read_splits(path, whole=True).notes
 
 
 def test_backslashes_of_a_text_are_kept(file):
@@ -131,7 +131,7 @@ def test_a_fault_below_a_head_with_quotes_around_cells_leaves_no_quotes_in_the_t
     assert "a double quote in line 51 closes within a cell" in refusal(file("table.csv", "text,n\n" + "".join(lines)))
 
 
-def test_a_tab_stands_before_commas_that_are_in_each_row(file):
+def test_a_tab_is_preferred_to_commas_that_are_in_each_row(file):
     rows = [["well, yes", "0"], ["oh, no", "1"], ["a, b", "1"]]
     assert rows_of(file("table.csv", raw(rows, "\t")))[1] == rows
 
@@ -169,7 +169,7 @@ FIRST_ROWS = {
 
 
 @pytest.mark.parametrize("name", FIRST_ROWS)
-def test_a_first_row_is_names_or_a_row_by_what_stands_below(file, name):
+def test_a_first_row_is_names_or_a_row_by_the_rows_below(file, name):
     content, names = FIRST_ROWS[name]
     path = file("table.csv", content)
     if name in ("a missing number", "a label that is also a common name"):
@@ -178,7 +178,7 @@ def test_a_first_row_is_names_or_a_row_by_what_stands_below(file, name):
         assert rows_of(path)[0] == (names or content.split("\n")[0].split(","))
 
 
-def test_where_it_cannot_be_told_the_column_that_is_asked_for_tells_it(file):
+def test_where_a_header_is_in_doubt_the_column_asked_for_decides(file):
     path = file("table.csv", "cats\ndogs\nbirds\n")
     message = refusal(path)
     assert message.endswith("if names, its columns are: cats; if a row, they are: column_1")
@@ -189,7 +189,7 @@ def test_where_it_cannot_be_told_the_column_that_is_asked_for_tells_it(file):
 
 def test_a_column_may_be_given_by_its_number(file):
     path = file("table.csv", "a great film .,he left .\nwhat a bore .,she came .\nso it is .,we went .\n")
-    assert list(read(path, column="2", whole=True).splits["test"]) == ["he left .", "she came .", "we went ."]
+    assert list(read_splits(path, column="2", whole=True).splits["test"]) == ["he left .", "she came .", "we went ."]
     assert "needs --column" in refusal(path) and "has no column '3'" in refusal(path, "3")
 
 
@@ -220,7 +220,7 @@ def test_a_fault_far_below_the_head_is_refused_with_the_line_and_leaves_nothing_
     lines = [f"sentence {i} .,1\n" for i in range(60)]
     lines[49] = "one, two,1\n"
     assert "line 51 has 3 cells where the first has 2" in refusal(file("table.csv", "text,n\n" + "".join(lines)))
-    assert not list(cache_folder().iterdir())
+    assert not list(get_cache_folder().iterdir())
 
 
 def test_the_same_content_is_read_once_and_another_under_the_same_time_anew(file, monkeypatch):
@@ -231,7 +231,7 @@ def test_the_same_content_is_read_once_and_another_under_the_same_time_anew(file
     with monkeypatch.context() as patch:
         patch.setattr("seqvae.data.text.files._write_table", lambda *given: pytest.fail("read again"))
         assert rows_of(path)[1] == first
-    (kept,) = cache_folder().glob("table-*.arrow")
+    (kept,) = get_cache_folder().glob("table-*.arrow")
     kept.write_bytes(kept.read_bytes()[:99])
     assert rows_of(path)[1] == first
     os.utime(file("table.csv", "text\nsix\nten\n"), times)
@@ -265,7 +265,7 @@ RECORDS = {
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_records_give_their_texts(file, name):
-    texts = read(file(name, RECORDS[name]), whole=True)
+    texts = read_splits(file(name, RECORDS[name]), whole=True)
     assert list(texts.splits["test"])[:3] == TEXTS
 
 

@@ -1,10 +1,10 @@
-"""Folders of a corpus: which file is which split, shards, what `datasets` saved, and what is told of others."""
+"""Folders of a corpus: which file is which split, shards, what `datasets` saved, and the notes on others."""
 
 import re
 
 import pytest
 
-from seqvae.data.text.splits import read
+from seqvae.data.text.splits import read_splits
 from seqvae.errors import CorpusError
 
 TEXTS = {split: [f"{split} {word} ." for word in ("one", "two", "three")] for split in ("train", "valid", "test")}
@@ -26,13 +26,13 @@ def table(split, part=slice(None)):
 
 
 def found(folder, **options):
-    texts = read(folder, **options)
+    texts = read_splits(folder, **options)
     return {split: list(rows) for split, rows in texts.splits.items()}, texts.notes
 
 
 def refusal(folder, **options):
     with pytest.raises(CorpusError) as caught:
-        read(folder, **options)
+        read_splits(folder, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -54,13 +54,13 @@ def test_the_name_of_a_split_is_the_name_of_a_file_or_a_part_of_it(file, tmp_pat
     assert splits == TEXTS and not any("not read" in note for note in notes)
 
 
-def test_a_whole_name_goes_before_a_part_and_what_is_not_read_is_told(file, tmp_path):
+def test_a_whole_name_goes_before_a_part_and_what_is_not_read_is_noted(file, tmp_path):
     for name in ("train.txt", "train.lemmas.txt", "vali.txt", "train_test.txt", "notes.jsonl", "README.md"):
         file(f"c/{name}", lines("train"))
     splits, notes = found(tmp_path / "c")
     assert sum(map(len, splits.values())) == 3
-    told = "not read, as their names say no split: notes.jsonl, train.lemmas.txt, train_test.txt, vali.txt"
-    assert told in notes
+    message = "not read, as their names are not of splits: notes.jsonl, train.lemmas.txt, train_test.txt, vali.txt"
+    assert message in notes
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_saved_folder_without_a_train_split_or_damaged_is_refused(tmp_path):
     assert "cannot be read as a folder saved by datasets" in refusal(tmp_path / "c")
 
 
-def test_the_column_of_each_split_is_told_where_it_is_another(file, tmp_path):
+def test_the_column_of_each_split_is_noted_where_it_is_another(file, tmp_path):
     file("c/train.csv", "n,text\n1,a b\n2,c d\n")
     file("c/dev.csv", "n,sentence\n1,e f\n2,g h\n")
     file("c/test.csv", "n,text\n1,i j\n2,k l\n")

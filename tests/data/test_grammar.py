@@ -9,7 +9,7 @@ import pytest
 from seqvae.data.text import grammar
 from seqvae.data.text.grammar import INTRANSITIVE, PEOPLE, THINGS, TRANSITIVE
 
-DRAWS = grammar.sample(20_000, seed=7)
+SAMPLES = grammar.sample(20_000, seed=7)
 
 
 def _reduced(keep=2):
@@ -47,37 +47,37 @@ def test_no_two_derivations_give_the_same_sentence_by_enumeration_of_a_reduced_f
 def test_the_probabilities_of_all_sentences_sum_to_one_and_their_entropy_is_that_of_the_rules(monkeypatch):
     rules = _reduced()
     monkeypatch.setattr(grammar, "RULES", rules)
-    grammar._entropy.cache_clear()
+    grammar._compute_entropy.cache_clear()
     logs = [log for log, _ in _expand(rules, "sentence")]
     assert math.isclose(math.fsum(map(math.exp, logs)), 1.0, abs_tol=1e-9)
     assert math.isclose(-math.fsum(math.exp(log) * log for log in logs), grammar.entropy(), abs_tol=1e-9)
-    grammar._entropy.cache_clear()
+    grammar._compute_entropy.cache_clear()
 
 
-def test_each_sentence_drawn_has_one_derivation_whose_probability_it_carries():
-    for sentence in DRAWS[:500]:
+def test_each_sample_has_one_derivation_whose_probability_it_carries():
+    for sentence in SAMPLES[:500]:
         words = tuple("a" if word == "an" else word for word in sentence.text.split())
-        assert grammar.derivations(words) == pytest.approx([sentence.log_prob], abs=1e-9)
+        assert grammar.find_derivations(words) == pytest.approx([sentence.log_prob], abs=1e-9)
         assert grammar.log_prob(sentence.text) == pytest.approx(sentence.log_prob, abs=1e-9)
 
 
 def test_the_mean_of_minus_log_prob_is_the_entropy():
-    values = [-sentence.log_prob for sentence in DRAWS]
+    values = [-sentence.log_prob for sentence in SAMPLES]
     mean = sum(values) / len(values)
     error = math.sqrt(sum((value - mean) ** 2 for value in values) / len(values) / (len(values) - 1))
     assert abs(mean - grammar.entropy()) < 5 * error  # false alarm: odds of 6e-7, and the seed is fixed
 
 
-def test_the_entropy_is_what_the_documents_say_and_duplicates_are_rare():
+def test_the_entropy_is_the_documented_one_and_duplicates_are_rare():
     assert 15 < grammar.entropy() < 25
-    assert len({sentence.text for sentence in DRAWS}) > 0.998 * len(DRAWS)
+    assert len({sentence.text for sentence in SAMPLES}) > 0.998 * len(SAMPLES)
 
 
 @pytest.mark.parametrize("one", grammar.FACTORS)
 def test_the_factors_have_their_probabilities_and_are_independent_of_each_other(one):
-    n = len(DRAWS)
+    n = len(SAMPLES)
     for other in grammar.FACTORS:
-        counts = Counter((draw.factors[one], draw.factors[other]) for draw in DRAWS)
+        counts = Counter((sample.factors[one], sample.factors[other]) for sample in SAMPLES)
         for (a, p), (b, q) in product(grammar.FACTORS[one].items(), grammar.FACTORS[other].items()):
             expected = p * q if one != other else p * (a == b)
             error = math.sqrt(max(expected * (1 - expected), 1e-12) / n)
@@ -85,8 +85,8 @@ def test_the_factors_have_their_probabilities_and_are_independent_of_each_other(
 
 
 def test_the_factors_are_seen_in_the_sentence():
-    for draw in DRAWS[:2000]:
-        factors, words = draw.factors, draw.text.split()
+    for sample in SAMPLES[:2000]:
+        factors, words = sample.factors, sample.text.split()
         assert (words[-1] == "?") == (factors["question"] == "yes")
         assert ("not" in words) == (factors["negation"] == "yes")
         assert ("will" in words) == (factors["tense"] == "future")
@@ -99,18 +99,18 @@ def test_the_factors_are_seen_in_the_sentence():
 def test_subject_and_verb_agree():
     third = {forms[1] for forms in TRANSITIVE + INTRANSITIVE} | {"does"}
     base = {forms[0] for forms in TRANSITIVE + INTRANSITIVE}
-    for draw in DRAWS[:2000]:
-        words = draw.text.split()
+    for sample in SAMPLES[:2000]:
+        words = sample.text.split()
         number = next(column for forms in PEOPLE for column in (0, 1) if forms[column] in words)
-        assert (number == 0) == (draw.factors["number"] == "singular")
-        if draw.factors["tense"] == "present":
+        assert (number == 0) == (sample.factors["number"] == "singular")
+        if sample.factors["tense"] == "present":
             assert bool(third & set(words)) == (number == 0)
             assert "do" in words or number == 0 or base & set(words)
 
 
-def test_a_stands_before_consonants_and_an_before_vowels():
-    for draw in DRAWS:
-        words = draw.text.split()
+def test_a_is_before_consonants_and_an_before_vowels():
+    for sample in SAMPLES:
+        words = sample.text.split()
         for word, following in pairwise(words):
             assert word not in ("a", "an") or (word == "an") == (following[0] in "aeiou")
 
@@ -140,21 +140,23 @@ def test_a_text_outside_the_grammar_has_probability_zero(text):
 
 
 def test_the_same_seed_gives_the_same_sentences_and_another_gives_others():
-    assert grammar.sample(50, seed=7) == DRAWS[:50]
-    assert grammar.sample(50, seed=8) != DRAWS[:50]
+    assert grammar.sample(50, seed=7) == SAMPLES[:50]
+    assert grammar.sample(50, seed=8) != SAMPLES[:50]
 
 
 def test_the_built_in_corpus_has_no_sentence_in_two_splits_and_drops_no_draw():
-    splits = grammar.splits()
+    splits = grammar.build_splits()
     texts = {name: set(columns["text"]) for name, columns in splits.items()}
     assert sum(len(columns["text"]) for columns in splits.values()) == grammar.SIZE
     assert not any(texts[a] & texts[b] for a, b in [("train", "valid"), ("train", "test"), ("valid", "test")])
     held_out = [log for name in ("valid", "test") for log in splits[name]["log_prob"]]
     mean = -sum(held_out) / len(held_out)
-    assert abs(mean - grammar.entropy()) < 5 * 3.5 / math.sqrt(len(held_out))  # -log p has a deviation near 3.5
+    assert abs(mean - grammar.entropy()) < 5 * 3.5 / math.sqrt(
+        len(held_out)
+    )  # -log p has a standard deviation near 3.5
 
 
-def test_knowing_the_training_sentences_lowers_the_floor_by_less_than_is_said():
-    train = grammar.splits()["train"]
+def test_knowing_the_training_sentences_lowers_the_bound_by_less_than_documented():
+    train = grammar.build_splits()["train"]
     mass = math.fsum(math.exp(log) for log in dict(zip(train["text"], train["log_prob"], strict=True)).values())
     assert -math.log1p(-mass) < 0.002

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqvae.data.batching import Batches, ordered
+from seqvae.data.batching import Batches, iterate_by_length
 from seqvae.data.text.corpus import load
 from seqvae.data.text.labels import MOST
 from seqvae.errors import CorpusError
@@ -41,8 +41,8 @@ def test_labels_are_texts_numbers_or_truth_values_in_sorted_order(file, values, 
     corpus = read(file, rows(values))
     assert list(corpus.labels) == names and sum(corpus.labels.values()) == len(corpus.train)
     for split in corpus.splits.values():
-        said = [" ".join(str(value).split()) for value in split.column("mood")]
-        assert [names[number] for number in split.labels] == said and split.labels.dtype == np.int64
+        expected = [" ".join(str(value).split()) for value in split.column("mood")]
+        assert [names[number] for number in split.labels] == expected and split.labels.dtype == np.int64
 
 
 def test_labels_follow_their_sentences_into_selections_and_batches(file):
@@ -51,7 +51,7 @@ def test_labels_follow_their_sentences_into_selections_and_batches(file):
     some = split.select([5, 2, 9])
     assert some.labels.tolist() == split.labels[[5, 2, 9]].tolist()
     assert len(split.at_most(7).labels) == 7
-    for indices, batch in ordered(split, batch_size=16):
+    for indices, batch in iterate_by_length(split, batch_size=16):
         assert batch.labels.tolist() == split.labels[indices].tolist() and batch.labels.dtype == torch.int64
     batches = Batches(split, batch_size=16, seed=3)
     for indices, batch in zip(batches.plan(1), batches.epoch(1), strict=True):
@@ -61,7 +61,7 @@ def test_labels_follow_their_sentences_into_selections_and_batches(file):
 def test_without_a_label_column_there_are_no_labels(file):
     corpus = load(table(file, rows(["a", "b"])))
     assert corpus.labels == {} and corpus.train.labels is None
-    assert all(batch.labels is None for _, batch in ordered(corpus.train))
+    assert all(batch.labels is None for _, batch in iterate_by_length(corpus.train))
 
 
 def test_the_labels_are_those_of_train_and_others_are_refused_by_name(file):

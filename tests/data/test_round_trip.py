@@ -8,7 +8,7 @@ import tokenizers
 
 from seqvae.data.batch import UNKNOWN
 from seqvae.data.text.spacing import Spacing
-from seqvae.data.text.tokenizer import RESERVED, Tokenizer, spread
+from seqvae.data.text.tokenizer import RESERVED, Tokenizer, keep_some
 from seqvae.errors import CheckpointError
 
 PEOPLE = [
@@ -102,7 +102,7 @@ def test_numbers_have_habits_of_their_own():
 
 @pytest.mark.parametrize("corpus", [PEOPLE, TREEBANK, TEXTS], ids=["people", "treebank", "all"])
 def test_any_sequence_of_ids_is_written_so_that_it_is_read_again(corpus):
-    """Words that no text had side by side too: what a model draws is what it is scored for."""
+    """Words that no text had side by side too: what a model samples is what it is scored for."""
     tokenizer, chance = Tokenizer.train(corpus), random.Random(0)
     for _ in range(300):
         ids = chance.choices(range(UNKNOWN, len(tokenizer)), k=chance.randint(0, 12))
@@ -142,7 +142,7 @@ def test_a_foreign_decoder_is_refused(decoder, tmp_path):
         Tokenizer.load(path)
 
 
-def test_pairs_of_marks_are_stored_only_where_they_differ_from_what_words_tell():
+def test_pairs_of_marks_are_stored_only_where_they_differ_from_words():
     sentences = [[["a", ".", ")"], ["b", ","], ["(", "c", ")", "."]]] * 3
     assert set(Spacing.learn(sentences, ".,()").habits) == {
         (r"\w", r"\."),
@@ -154,5 +154,5 @@ def test_pairs_of_marks_are_stored_only_where_they_differ_from_what_words_tell()
 
 def test_sentences_are_taken_evenly_from_all_of_the_corpus():
     kept = []
-    assert list(spread(map(str, range(1000)), kept, most=10)) == list(map(str, range(1000)))
+    assert list(keep_some(map(str, range(1000)), kept, most=10)) == list(map(str, range(1000)))
     assert kept == [str(i) for i in range(0, 1000, 64)] and len(kept) == 16

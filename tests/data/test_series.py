@@ -1,4 +1,4 @@
-"""Series: read from files and arrays, checked, divided, cut; the built-in curves; the floors."""
+"""Series: read from files and arrays, checked, divided, truncated; the built-in curves; the baselines."""
 
 import math
 from itertools import chain
@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from seqvae.data.batching import Batches, ordered
+from seqvae.data.batching import Batches, iterate_by_length
 from seqvae.data.series import curves
 from seqvae.data.series.corpus import SeriesSplit, load_series
 from seqvae.data.series.sources import is_series, open_series
 from seqvae.errors import ConfigError, CorpusError
-from seqvae.evaluation.baselines import Linear, floors
+from seqvae.evaluation.baselines import LinearAutoregression, score_series_baselines
 
 LENGTHS = (3, 1, 4, 2) * 6
 
@@ -147,10 +147,10 @@ def test_ragged_lists_are_refused(tmp_path):
 # -- dividing, cutting, batching --------------------------------------------------------------------------------------
 
 
-def test_missing_splits_are_drawn_from_train_and_share_no_series():
+def test_missing_splits_are_drawn_from_train_and_have_no_series_in_common():
     corpus = load_series([np.full((3, 1), float(i)) for i in range(60)])
-    drawn = [sorted(one[0, 0] for one in split.series()) for split in corpus.splits.values()]
-    assert [len(split) for split in drawn] == [54, 3, 3] and sorted(chain(*drawn)) == list(range(60))
+    samples = [sorted(one[0, 0] for one in split.series()) for split in corpus.splits.values()]
+    assert [len(split) for split in samples] == [54, 3, 3] and sorted(chain(*samples)) == list(range(60))
     again, other = (load_series([np.full((3, 1), float(i)) for i in range(60)], seed=seed) for seed in (0, 1))
     assert again.fingerprint == corpus.fingerprint != other.fingerprint
 
@@ -161,7 +161,7 @@ def test_too_few_series_are_refused(count):
         load_series([np.zeros((2, 1))] * count)
 
 
-def test_long_series_are_cut_and_then_have_no_end():
+def test_long_series_are_truncated_and_then_have_no_end():
     split = load_series(some(lengths=(5, 4, 3, 8)), max_length=5, whole=True).test
     assert split.lengths.tolist() == [5, 5, 4, 5] and split.complete.tolist() == [False, True, True, False]
     batch = split.batch([0, 1, 2, 3])
@@ -175,7 +175,7 @@ def test_batches_hold_each_series_once_an_epoch():
     split = load_series([np.full((n, 1), float(i)) for i, n in enumerate(LENGTHS)], whole=True).test
     found = [batch.targets[:, 0, 1].tolist() for batch in Batches(split, batch_size=5).epoch(0)]
     assert sorted(chain(*found)) == list(range(24))
-    places = [int(place) for index, _ in ordered(split, batch_size=7) for place in index]
+    places = [int(place) for index, _ in iterate_by_length(split, batch_size=7) for place in index]
     assert sorted(places) == list(range(24)) and np.all(np.diff(split.lengths[places]) >= 0)
 
 
@@ -196,16 +196,16 @@ def test_single_precision_stays_and_all_else_is_double():
 
 
 def test_curves_are_their_factors_and_noise():
-    drawn = curves.draw(200, seed=3)
-    ends = np.cumsum(drawn.factors["length"])
+    samples = curves.sample(200, seed=3)
+    ends = np.cumsum(samples.factors["length"])
     rest = []
     for i, end in enumerate(ends):
-        factors = {name: column[i] for name, column in drawn.factors.items()}
-        rest.append(drawn.values[end - factors["length"] : end, 0] - curves.shape(**factors))
+        factors = {name: column[i] for name, column in samples.factors.items()}
+        rest.append(samples.values[end - factors["length"] : end, 0] - curves.compute_curve(**factors))
     noise = np.concatenate(rest)  # 8,400 numbers: the bounds are 5 standard errors, so one false alarm in 10^6
     assert abs(noise.mean()) < 5 * curves.NOISE / len(noise) ** 0.5
     assert abs(noise.std() / curves.NOISE - 1) < 5 / (2 * len(noise)) ** 0.5
-    assert np.array_equal(curves.draw(200, seed=3).values, drawn.values)
+    assert np.array_equal(curves.sample(200, seed=3).values, samples.values)
 
 
 def test_the_entropy_of_the_noise_is_that_of_its_gaussians():
@@ -217,21 +217,21 @@ def test_the_entropy_of_the_noise_is_that_of_its_gaussians():
 # -- floors -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_gaussian_floor_by_hand():
+def test_the_gaussian_baseline_by_hand():
     train = load_series([np.array([[1.0], [3.0]]), np.array([[2.0 + 2**0.5], [2.0 - 2**0.5]])], whole=True).test
     # mean 2, variance 3/2; 2 of 6 steps are ends
     frame = 0.5 * math.log(2 * math.pi * 1.5) - math.log(2 / 3)
     expected = 2 * frame + 0.5 * (1 + 1) / 1.5 - math.log(1 / 3)
-    assert Linear.fit(train, 0).nll(train)[0] == pytest.approx(expected)
+    assert LinearAutoregression.fit(train, 0).nll(train)[0] == pytest.approx(expected)
 
 
 def test_the_autoregression_finds_the_recursion_of_a_sine():
     random = np.random.default_rng(0)
     series = [np.sin(0.3 * np.arange(40) + random.uniform(0, 6))[:, None] for _ in range(20)]
     noisy = load_series([one + 1e-3 * random.normal(size=one.shape) for one in series], whole=True).test
-    model = Linear.fit(noisy, 2)
+    model = LinearAutoregression.fit(noisy, 2)
     np.testing.assert_allclose(model.weights[:, 0], [2 * math.cos(0.3), -1, 0], atol=0.02)
-    found = floors(noisy, noisy)
+    found = score_series_baselines(noisy, noisy)
     assert found["autoregression"]["nll"] < found["gaussian"]["nll"] - 100
     assert found["gaussian"]["nll_per_frame"] == pytest.approx(found["gaussian"]["nll"] / 40)
 
@@ -240,7 +240,7 @@ def test_the_autoregression_finds_the_recursion_of_a_sine():
 def test_floors_count_in_the_units_of_the_data_and_serve_short_series(order):
     split = load_series(some(), whole=True).test
     larger = load_series([10 * one for one in some()], whole=True).test
-    less, more = (Linear.fit(one, order).nll(one) for one in (split, larger))
+    less, more = (LinearAutoregression.fit(one, order).nll(one) for one in (split, larger))
     frames = np.array([len(one) for one in split.series()])
     np.testing.assert_allclose(more - less, 2 * frames * math.log(10), atol=1e-6)
     assert isinstance(split, SeriesSplit) and np.isfinite(less).all()

@@ -104,7 +104,7 @@ def test_a_folder_gives_the_splits_of_its_files(file, tmp_path, valid):
     file("c/test.csv", "text\nz z\n")
     corpus = load(tmp_path / "c")
     assert [split.texts() for split in corpus.splits.values()] == [["a b", "c d", "a b"], ["a b", "x y"], ["z z"]]
-    assert "1 of 2 valid sentences also stand in train" in corpus.notes
+    assert "1 of 2 valid sentences are also in train" in corpus.notes
     assert "1 blank train line skipped" in corpus.notes
     assert corpus.name == "c"
 
@@ -223,8 +223,10 @@ def test_a_length_that_leaves_no_room_for_a_word_is_refused():
     ("number", "message"),
     [(errno.ENOSPC, "no space left on the disk for the cache"), (errno.EACCES, r"cache of .* cannot be written")],
 )
-@pytest.mark.parametrize("where", ["datasets.load_dataset", "datasets.Dataset.map", "seqvae.data.text.splits.settle"])
-def test_a_cache_that_cannot_be_written_is_told_in_one_line(file, monkeypatch, number, message, where):
+@pytest.mark.parametrize(
+    "where", ["datasets.load_dataset", "datasets.Dataset.map", "seqvae.data.text.splits.write_atomically"]
+)
+def test_a_cache_that_cannot_be_written_is_an_error_of_one_line(file, monkeypatch, number, message, where):
     def fail(*given, **options):
         raise OSError(number, "trouble")
 
@@ -235,8 +237,8 @@ def test_a_cache_that_cannot_be_written_is_told_in_one_line(file, monkeypatch, n
 def test_no_sentence_is_hashed_twice_and_a_changed_file_is_divided_anew(file, monkeypatch):
     path = file("corpus.txt", "\n".join(LINES))
     first = load(path)
-    hashing = splits._keys
-    monkeypatch.setattr(splits, "_keys", lambda *given: pytest.fail("hashed again"))
+    hashing = splits._hash_sentences
+    monkeypatch.setattr(splits, "_hash_sentences", lambda *given: pytest.fail("hashed again"))
     assert load(path).fingerprint == first.fingerprint
-    monkeypatch.setattr(splits, "_keys", hashing)
+    monkeypatch.setattr(splits, "_hash_sentences", hashing)
     assert load(file("corpus.txt", "\n".join([*LINES, "one more"]))).fingerprint != first.fingerprint

@@ -10,7 +10,7 @@ from seqvae.config import Config
 from seqvae.data.text.corpus import load
 from seqvae.data.text.tokenizer import Tokenizer
 from seqvae.errors import UnknownWordsWarning
-from seqvae.evaluation.scores import definitions, restored
+from seqvae.evaluation.scores import get_definitions, read_scores
 from seqvae.reports.diagnosis import diagnose
 from seqvae.reports.examine import examine
 from seqvae.reports.remedies import Case
@@ -31,7 +31,7 @@ ENGLISH = [
 
 
 def rare(unknown, words=10, sentences=400):
-    """Sentences of which so many words stand nowhere else."""
+    """Sentences of which N words are nowhere else."""
     alone = [[f"w{i}x{j}" for j in range(unknown)] for i in range(sentences)]
     return [" ".join([*some, *("ab"[i >> j & 1] for j in range(words - unknown))]) for i, some in enumerate(alone)]
 
@@ -41,7 +41,7 @@ def unknown_note(corpus):
 
 
 @pytest.mark.parametrize("sentences", [CHINESE, MOLECULES], ids=["chinese", "molecules"])
-def test_text_without_spaces_is_told_to_be_read_by_characters(sentences):
+def test_for_text_without_spaces_characters_are_advised(sentences):
     (note,) = unknown_note(load(sentences))
     assert "white space does not split the sentences into words" in note and "--tokenizer char" in note
     assert "\n" not in note
@@ -49,13 +49,13 @@ def test_text_without_spaces_is_told_to_be_read_by_characters(sentences):
         assert not unknown_note(load(sentences, tokenizer=kind, vocabulary_size=400))
 
 
-@pytest.mark.parametrize(("unknown", "told"), [(1, False), (2, True), (9, True)])
-def test_a_corpus_of_which_over_a_tenth_is_unknown_is_told_so(unknown, told):
+@pytest.mark.parametrize(("unknown", "warned"), [(1, False), (2, True), (9, True)])
+def test_a_corpus_of_which_over_a_tenth_is_unknown_is_warned_of(unknown, warned):
     corpus = load(rare(unknown), vocabulary_size=200)
-    assert corpus.valid.unknown == pytest.approx(unknown / 10)
+    assert corpus.valid.unknown_rate == pytest.approx(unknown / 10)
     found = unknown_note(corpus)
-    assert bool(found) == told == (corpus.unknown_words is not None)
-    if told:
+    assert bool(found) == warned == (corpus.unknown_words is not None)
+    if warned:
         assert f"{10 * unknown}% of the held-out tokens are <unk>" in found[0]
         assert "write --tokenizer char or bpe, or a --vocabulary-size above 200" in found[0]
 
@@ -64,7 +64,7 @@ def test_a_larger_vocabulary_is_not_advised_where_it_would_not_help():
     assert "--vocabulary-size" not in load(rare(5)).unknown_words  # all words of the training are known
 
 
-def test_a_training_says_it_at_the_start(tmp_path, capsys):
+def test_a_training_warns_of_it_at_the_start(tmp_path, capsys):
     from seqvae.cli import main
 
     path = tmp_path / "text.txt"
@@ -90,12 +90,12 @@ def test_the_scores_of_text_without_words_are_per_token_and_so_are_the_floors(ki
     found = examine(model, corpus.test, corpus.train, samples=2, refined=0)
     assert found.scores.unknown == pytest.approx(unknown)
     assert (found.scores.perplexity, found.scores.perplexity_elbo) == (None, None)
-    for floor in found.floors.values():
-        assert set(floor) == {"nll", "perplexity_token", "bits_per_byte"}
+    for baseline in found.baselines.values():
+        assert set(baseline) == {"nll", "perplexity_token", "bits_per_byte"}
     if kind == "char":  # the end of a sentence counts as a token
         tokens = sum(map(len, corpus.test.sequences(range(len(corpus.test)))))
         assert found.scores.tokens == tokens == sum(map(len, corpus.test.texts())) + len(corpus.test)
-        assert 1 < found.floors["5-gram"]["perplexity_token"] < len(model.tokenizer)
+        assert 1 < found.baselines["5-gram"]["perplexity_token"] < len(model.tokenizer)
     else:
         assert found.diagnosis.state == "unknown words" and "--tokenizer char" in found.diagnosis.command
 
@@ -105,13 +105,13 @@ def test_words_between_spaces_have_their_perplexity():
     corpus = load(ENGLISH, tokenizer=model.tokenizer)
     found = examine(model, corpus.train, corpus.train, samples=2, refined=0)
     assert found.scores.perplexity > found.scores.perplexity_token > 1
-    assert all("perplexity" in floor for floor in found.floors.values())
+    assert all("perplexity" in baseline for baseline in found.baselines.values())
 
 
-def test_the_definitions_say_what_unk_costs_and_why_a_perplexity_is_missing():
-    said = definitions()
-    assert "it costs what one token costs, and the words behind it are free" in said["unknown"]
-    assert "left out where white space does not split the text into words" in said["perplexity"]
+def test_the_definitions_explain_what_unk_costs_and_why_a_perplexity_is_missing():
+    meaning = get_definitions()
+    assert "it costs what one token costs, and the words behind it are free" in meaning["unknown"]
+    assert "left out where white space does not split the text into words" in meaning["perplexity"]
 
 
 COLLAPSED = {"reconstruction": 9.0, "kl": 0.0, "nll": 9.0, "active_units": 0, "permuted_nll_increase": 0.0}
@@ -122,13 +122,13 @@ COLLAPSED = {"reconstruction": 9.0, "kl": 0.0, "nll": 9.0, "active_units": 0, "p
 )
 def test_unknown_words_are_named_before_what_they_make_of_the_scores(unknown, state):
     counts = {"sentences": 10, "tokens": 110, "unknown": unknown * 100 / 110}
-    assert diagnose(Case(restored(COLLAPSED | counts), Config())).state == state
+    assert diagnose(Case(read_scores(COLLAPSED | counts), Config())).state == state
 
 
 def test_the_advice_is_another_tokenizer_than_the_one_there_is():
     figures = COLLAPSED | {"sentences": 10, "tokens": 110, "unknown": 0.5}
     for kind, other in (("word", "char"), ("char", "bpe")):
-        found = diagnose(Case(restored(figures), Config.from_dict({"data": {"tokenizer": kind}})))
+        found = diagnose(Case(read_scores(figures), Config.from_dict({"data": {"tokenizer": kind}})))
         assert found.command.endswith(f" --tokenizer {other}")
 
 
@@ -167,7 +167,7 @@ def test_python_warns_of_unknown_words_by_name_and_goes_on(model, read):
         read(model, "a dog ran there .")
 
 
-def test_a_sentence_without_a_known_word_is_said_to_be_one(model):
+def test_a_sentence_without_a_known_word_is_reported(model):
     with pytest.warns(UnknownWordsWarning, match=r'"zzz" \(the sentence without a known word\)$'):
         model.encode(["zzz"])
     with pytest.warns(UnknownWordsWarning, match=r"\(in 2 of 3 sentences, 1 of them without a known word\)$"):
@@ -190,7 +190,7 @@ def test_many_unknown_words_are_named_in_part_and_quickly(model):
 
 def test_sentences_of_a_corpus_are_counted_and_not_named(model):
     held_out = load(["a zzz sat here .", "the dog ran qqq ."] * 5, tokenizer=model.tokenizer, whole=True).test
-    assert held_out.unknown == pytest.approx(2 / 10)
+    assert held_out.unknown_rate == pytest.approx(2 / 10)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UnknownWordsWarning)
         evaluate_text(model, held_out, number=4, paths=1)
@@ -203,9 +203,9 @@ def test_names_are_short_and_hold_no_control_characters(model):
 
 
 def test_characters_are_named_as_such_and_byte_pairs_know_all():
-    assert Tokenizer.train(["abc"], "char").unknown("abxc") == ["x"]
-    assert Tokenizer.train(["abc"], "bpe", vocabulary_size=300).unknown("abxc\u4e00") == []
-    assert Tokenizer.train(["abc"], split_punctuation=False).unknown("ABC Abx") == ["Abx"]
+    assert Tokenizer.train(["abc"], "char").find_unknown("abxc") == ["x"]
+    assert Tokenizer.train(["abc"], "bpe", vocabulary_size=300).find_unknown("abxc\u4e00") == []
+    assert Tokenizer.train(["abc"], split_punctuation=False).find_unknown("ABC Abx") == ["Abx"]
 
 
 @pytest.mark.parametrize("command", ["interpolate", "reconstruct", "encode", "steer"])
@@ -215,7 +215,7 @@ def test_a_command_names_unknown_words_in_one_line_on_standard_error(command, fo
     sentences, table = tmp_path / "sentences.txt", tmp_path / "table.csv"
     sentences.write_text("zzz qqq\n", encoding="utf-8")
     table.write_text("text,kind\n" + "".join(f"{text},{text.split()[1]}\n" for text in ENGLISH), encoding="utf-8")
-    steer = f"zzz-qqq --column kind --attribute cat --corpus {table} --text-column text"
+    steer = f"zzz-qqq --label-column kind --attribute cat --corpus {table} --column text"
     more = {
         "interpolate": ["zzz qqq", "a cat ."],
         "reconstruct": [str(sentences)],

@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from seqvae.evaluation import latent_space
-from seqvae.evaluation.latent_space import aggregate_log_prob, bracket_information, holes
+from seqvae.evaluation.latent_space import aggregate_log_prob, bound_mutual_information, measure_holes
 
 
 class Opaque(Distribution):
@@ -73,7 +73,7 @@ def test_leaving_out_the_own_component_needs_as_many_points_as_components():
 def test_mutual_information_keeps_its_order_and_its_caps(spread, count):
     q, z = posteriors(count, 4, spread)
     kl = kl_divergence(q, prior(4))
-    found, _ = bracket_information(q, z, kl)
+    found, _ = bound_mutual_information(q, z, kl)
     lower, upper = found.lower, found.upper
     assert 0 <= lower <= upper <= float(kl.mean()) + 1e-12
     assert lower <= math.log(count)
@@ -83,14 +83,14 @@ def test_mutual_information_is_zero_without_information_and_log_n_with_distinct_
     count = 500
     same = normal(torch.zeros(count, 2).double(), torch.ones(count, 2).double())
     z = torch.randn(count, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    found, _ = bracket_information(same, z, torch.zeros(count))
+    found, _ = bound_mutual_information(same, z, torch.zeros(count))
     assert (found.lower, found.upper) == (0.0, 0.0)
     # Far apart, log q_agg(z) = log q(z|x) - log N exactly, and the noise of log q(z|x) - log p(z) is all that is left:
     # 6 standard errors of it are passed by chance in 2 of 10^9 seeds (the seed is fixed).
     apart = normal(torch.arange(count)[:, None].double(), torch.full((count, 1), 1e-3).double())
     z = apart.sample()
     kl = kl_divergence(apart, prior(1))
-    found, _ = bracket_information(apart, z, kl)
+    found, _ = bound_mutual_information(apart, z, kl)
     lower, upper = found.lower, found.upper
     noise = 6 * float((apart.log_prob(z) - prior(1).log_prob(z) - kl).std()) / count**0.5
     assert math.log(count) - noise <= lower <= math.log(count)
@@ -105,7 +105,7 @@ def test_the_bracket_contains_the_mutual_information_of_a_gaussian_channel():
     q = normal(mean, torch.full_like(mean, 0.5))
     z = mean + 0.5 * torch.randn(mean.shape, dtype=torch.float64, generator=g)
     kl = kl_divergence(q, prior(dimensions))
-    found, _ = bracket_information(q, z, kl)
+    found, _ = bound_mutual_information(q, z, kl)
     lower, upper = found.lower, found.upper
     truth = dimensions / 2 * math.log(4)
     assert lower - 0.05 <= truth <= upper + 0.05
@@ -114,7 +114,7 @@ def test_the_bracket_contains_the_mutual_information_of_a_gaussian_channel():
 
 def test_a_single_sentence_has_no_mutual_information():
     q, z = posteriors(1, 2)
-    assert set(vars(bracket_information(q, z, kl_divergence(q, prior(2)))[0]).values()) == {0.0}
+    assert set(vars(bound_mutual_information(q, z, kl_divergence(q, prior(2)))[0]).values()) == {0.0}
 
 
 # Holes
@@ -123,18 +123,18 @@ def test_a_single_sentence_has_no_mutual_information():
 def test_there_are_no_holes_where_the_sentences_together_make_the_prior():
     z = torch.randn(100, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     same = normal(torch.zeros(7, 2).double(), torch.ones(7, 2).double())
-    assert holes(same, prior(2), z).abs().max() < 1e-12
+    assert measure_holes(same, prior(2), z).abs().max() < 1e-12
 
 
 def test_holes_of_one_shifted_sentence_are_half_the_squared_shift():
     # KL(N(0, 1) || N(2, 1)) = 2; log p - log q = 2 - 2z, so 20,000 draws err by 0.07 at 5 standard errors: 6 of 10^7.
     z = torch.randn(20_000, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    depths = holes(normal(torch.full((1, 1), 2.0).double(), torch.ones(1, 1).double()), prior(1), z)
+    depths = measure_holes(normal(torch.full((1, 1), 2.0).double(), torch.ones(1, 1).double()), prior(1), z)
     assert torch.allclose(depths, 2 - 2 * z[:, 0], rtol=0, atol=1e-12)
     assert float(depths.mean()) == pytest.approx(2, abs=5 * 2 / 20_000**0.5)
 
 
 def test_without_dimensions_there_is_no_information_and_no_hole():
     q, p = normal(torch.zeros(5, 0), torch.ones(5, 0)), normal(torch.zeros(0), torch.ones(0))
-    assert set(vars(bracket_information(q, torch.zeros(5, 0), torch.zeros(5))[0]).values()) == {0.0}
-    assert holes(q, p, torch.zeros(3, 0)).abs().max() < 1e-12
+    assert set(vars(bound_mutual_information(q, torch.zeros(5, 0), torch.zeros(5))[0]).values()) == {0.0}
+    assert measure_holes(q, p, torch.zeros(3, 0)).abs().max() < 1e-12

@@ -19,12 +19,12 @@ SEQUENCES = [
 
 
 def probabilities(model, context):
-    """p(w | context) of every id that can be said, by what each adds to the log-probability."""
+    """p(w | context) of every id that can be generated, by what each adds to the log-probability."""
     words = range(END, model.vocabulary)
     return np.exp(model.log_probs([[*context, word] for word in words]) - model.log_prob(context))
 
 
-# Contexts that occurred, the empty one, ones that never did (8 is never said), and ones longer than the order.
+# Contexts that occurred, the empty one, ones that never did (8 never occurs), and ones longer than the order.
 CONTEXTS = [[], [4], [4, 5], SEQUENCES[0][:5], [8], [8, 8, 4], [4, 8], [5] * 9, [END, END]]
 
 
@@ -37,7 +37,7 @@ def test_the_probabilities_of_all_that_can_be_said_sum_to_one(order, discount):
 
 
 def test_a_bigram_model_solved_by_hand():
-    # Two sentences, a b and a a, over the four words that can be said: end, unknown, a, b. D = 3/4.
+    # Two sentences, a b and a a, over the four words that can be generated: EOS, unknown, a, b. D = 3/4.
     # Pairs: start a (twice), a b, b end, a a, a end. Words before a: start, a; before b: a; before the end: b, a.
     # So of 5 pairs 2 are a's, 1 is b's, 2 are the end's; three words occur, and 3/4 * 3/5 * 1/4 = 0.1125 goes to each:
     # p(a) = 1.25/5 + 0.1125 = 0.3625 = p(end), p(b) = 0.25/5 + 0.1125 = 0.1625, p(unknown) = 0.1125.
@@ -88,8 +88,8 @@ def test_three_orders_agree_with_the_recursion_written_out():
 def test_the_estimated_discount_is_that_of_the_counts_of_counts():
     # Of the words 4 and 5 occur once, 6 and the end twice: D = 2 / (2 + 2 * 2). Nothing occurs twice below: 3/4.
     model = NGram.fit([[4, 6, END], [5, 6, END]], order=1, vocabulary=7)
-    assert model.orders[0].discount == pytest.approx(1 / 3)
-    assert NGram.fit([[4, 5, 6]], order=1, vocabulary=7).orders[0].discount == 0.75
+    assert model.tables[0].discount == pytest.approx(1 / 3)
+    assert NGram.fit([[4, 5, 6]], order=1, vocabulary=7).tables[0].discount == 0.75
 
 
 def test_longer_contexts_predict_held_out_sentences_of_the_grammar_better():

@@ -1,6 +1,6 @@
 """Bounds: a small trained model whose log p(x) is known by quadrature, and every estimate beside it.
 
-The corpus stands many times in the set, so that a mean over its copies has a small standard error. Statistical tests
+The corpus is repeated in the set, so that a mean over its copies has a small standard error. Statistical tests
 use fixed seeds; each states what it would take to fail by chance.
 """
 
@@ -16,8 +16,8 @@ from torch import Tensor
 from seqvae.data.batch import END, Batch
 from seqvae.errors import ConfigError
 from seqvae.evaluation.evaluate import evaluate
-from seqvae.evaluation.latent_space import bracket_information
-from seqvae.evaluation.likelihood import draw_prior, measure, mixture_nll, sentence_keys
+from seqvae.evaluation.latent_space import bound_mutual_information
+from seqvae.evaluation.likelihood import draw_prior, estimate_mixture_nll, hash_sentences, measure
 from seqvae.model.decoders import RecurrentDecoder
 from seqvae.model.encoders import RecurrentEncoder
 from seqvae.model.noise import WordDropout
@@ -25,7 +25,7 @@ from seqvae.model.observations import Tokens
 from seqvae.model.posteriors import DiagonalGaussian
 from seqvae.model.priors import StandardNormal
 from seqvae.model.vae import SequenceVAE
-from seqvae.rng import keyed_normal, seeded
+from seqvae.rng import Stream, keyed_normal
 
 CORPUS = [[4, END], [5, 4, END], [6, 6, 6, END], [7, 5, END], [4, 7, 7, 5, END], [6, 4, END], [END], [5, 6, 7]]
 COPIES = 200
@@ -44,7 +44,7 @@ class Exact:
 
 
 def train(latent):
-    with seeded(0):
+    with Stream(0):
         observation = Tokens(vocabulary=8, embedding=8, features=16 + latent)
         encoder = RecurrentEncoder(embed=observation.embedding, embedding=8, hidden=16, dropout=0.0)
         model = SequenceVAE(
@@ -75,12 +75,12 @@ def exact(latent) -> Exact:
     cell = latent * math.log(18 / (points - 1))
     with torch.no_grad():
         q, p = model.encode(Batch.of(CORPUS)), model.prior()
-        said = torch.stack([model.log_prob(Batch.of([ids]).repeat(len(grid)), grid).sum(1) for ids in CORPUS])
+        log_prob = torch.stack([model.log_prob(Batch.of([ids]).repeat(len(grid)), grid).sum(1) for ids in CORPUS])
         log_q = q.log_prob(grid[:, None]).T  # (8, G)
         log_prior = p.log_prob(grid)
-        log_p = (said + log_prior + cell).logsumexp(1)
+        log_p = (log_prob + log_prior + cell).logsumexp(1)
         kl = (log_q.exp() * (log_q - log_prior)).sum(1) * math.exp(cell)
-        reconstruction = (log_q.exp() * said).sum(1) * math.exp(cell)
+        reconstruction = (log_q.exp() * log_prob).sum(1) * math.exp(cell)
         aggregate = log_q.logsumexp(0) - math.log(len(CORPUS))
         information = float((log_q.exp() * (log_q - aggregate)).sum() * math.exp(cell)) / len(CORPUS)
         assert torch.allclose((log_q + cell).logsumexp(1).exp(), torch.ones(8).double(), atol=1e-6)
@@ -148,13 +148,13 @@ def test_one_draw_is_the_elbo_in_expectation(latent):
 
 @pytest.mark.parametrize("latent", DIMENSIONS)
 def test_the_bracket_of_mutual_information_holds_that_of_quadrature(latent):
-    # Each of the 8 posteriors stands 200 times in the mixture, so both ends are close to the truth; tolerance: 5
+    # Each of the 8 posteriors is repeated 200 times in the mixture, so both ends are close to the truth; tolerance: 5
     # standard errors of log q_agg - log p over 1,600 draws, at most 0.1 nats.
     truth = exact(latent)
     table = measure(truth.model, copies(COPIES), samples=1)
     with torch.no_grad():
         q = truth.model.encode(Batch.of(CORPUS * COPIES))
-        found, _ = bracket_information(q, table.z, table.kl)
+        found, _ = bound_mutual_information(q, table.z, table.kl)
     lower, upper = found.lower, found.upper
     assert lower <= upper <= float(truth.kl.mean()) + 1e-6
     assert abs(lower - truth.information) < 0.1
@@ -192,7 +192,7 @@ def test_the_mixture_finds_log_p_even_where_q_misses_it(latent):
     truth = exact(latent)
     poor = misplaced(truth.model, latent)
     for model in (truth.model, poor):
-        error = -mixture_nll(model, copies(20), samples=300).view(20, 8) - truth.log_p
+        error = -estimate_mixture_nll(model, copies(20), samples=300).view(20, 8) - truth.log_p
         assert (error.mean(0).abs() < 6 * error.std(0) / 20**0.5 + 0.05).all()
         assert float(error.std()) < 0.3
     assert float((estimates(poor, 300, 5) - truth.log_p).mean()) < -0.5
@@ -214,14 +214,14 @@ def test_the_gain_of_the_mixture_tells_a_poor_posterior_from_a_good_one(latent):
 @pytest.mark.parametrize("samples", [2, 5])
 def test_each_sentence_of_the_mixture_scores_what_an_explicit_loop_gives(samples):
     model, index = exact(2).model, torch.tensor([3, 1])
-    found = mixture_nll(model, [(index, Batch.of([CORPUS[3], CORPUS[1]]))], samples=samples, seed=4)
+    found = estimate_mixture_nll(model, [(index, Batch.of([CORPUS[3], CORPUS[1]]))], samples=samples, seed=4)
     for row, place in enumerate((1, 3)):  # in the order of the corpus
         batch, near, p = Batch.of([CORPUS[place]]), samples - samples // 2, model.prior()
         with torch.no_grad():
             q = model.encode(batch)
-            noise = keyed_normal(4, sentence_keys(batch), near, 2)[0]
+            noise = keyed_normal(4, hash_sentences(batch), near, 2)[0]
             points = [q.mean + q.stddev * draw for draw in noise]
-            points += draw_prior(p, sentence_keys(batch), samples // 2, 4)[0][:, None].unbind()
+            points += draw_prior(p, hash_sentences(batch), samples // 2, 4)[0][:, None].unbind()
             weights = []
             for z in points:
                 prior, posterior = float(p.log_prob(z).exp()), float(q.log_prob(z).exp())
@@ -232,4 +232,4 @@ def test_each_sentence_of_the_mixture_scores_what_an_explicit_loop_gives(samples
 
 def test_a_mixture_needs_a_draw_of_each():
     with pytest.raises(ConfigError, match="at least 2 samples, got 1"):
-        mixture_nll(exact(1).model, copies(1), samples=1)
+        estimate_mixture_nll(exact(1).model, copies(1), samples=1)

@@ -1,4 +1,4 @@
-"""Evaluation: the scores are what their definitions say, whatever the batches, the mode and the random state."""
+"""Evaluation: the scores agree with their definitions, whatever the batches, the mode and the random state."""
 
 import copy
 import math
@@ -12,8 +12,8 @@ from seqvae.config import Config
 from seqvae.data.batch import END, UNKNOWN, Batch
 from seqvae.errors import ConfigError, CorpusError, TrainingError
 from seqvae.evaluation import latent_space, likelihood
-from seqvae.evaluation.evaluate import evaluate, scored
-from seqvae.evaluation.likelihood import Bound, measure, sentence_keys, validate
+from seqvae.evaluation.evaluate import compute_scores, evaluate
+from seqvae.evaluation.likelihood import Bound, hash_sentences, measure, validate
 from seqvae.model import decoding
 from seqvae.model.decoders import RecurrentDecoder
 from seqvae.model.encoders import RecurrentEncoder
@@ -22,7 +22,7 @@ from seqvae.model.observations import Tokens
 from seqvae.model.posteriors import DiagonalGaussian, Posterior
 from seqvae.model.priors import StandardNormal
 from seqvae.model.vae import SequenceVAE
-from seqvae.rng import keyed_normal, seeded
+from seqvae.rng import Stream, keyed_normal
 from seqvae.training.build import build_model
 
 VOCABULARY, LATENT = 12, 3
@@ -41,7 +41,7 @@ class HeavyTailed(Posterior):
 
 
 def make(posterior=DiagonalGaussian, dropout=0.0, seed=0):
-    with seeded(seed):
+    with Stream(seed):
         observation = Tokens(vocabulary=VOCABULARY, embedding=6, features=10 + LATENT)
         encoder = RecurrentEncoder(embed=observation.embedding, embedding=6, hidden=8, dropout=dropout)
         model = SequenceVAE(
@@ -59,7 +59,7 @@ def make(posterior=DiagonalGaussian, dropout=0.0, seed=0):
 
 
 def sentences(count, seed=0):
-    """Random sentences of 0 to 6 words; every fifth was cut and has no end."""
+    """Random sentences of 0 to 6 words; every fifth was truncated and has no EOS."""
     g = torch.Generator().manual_seed(seed)
     found = []
     for place in range(count):
@@ -91,7 +91,7 @@ def test_scores_agree_with_their_definitions():
     found = scores(make(), given)
     words, ends = sum(len(ids) - (ids[-1] == END) for ids in given), sum(ids[-1] == END for ids in given)
     assert (found.sentences, found.tokens, found.samples) == (23, words + ends, 7)
-    assert ends == 18  # the cut sentences have none to count
+    assert ends == 18  # the truncated sentences have none to count
     assert found.elbo == pytest.approx(-(found.reconstruction + found.kl))
     assert found.perplexity == pytest.approx(math.exp(found.nll * 23 / (words + ends)))
     assert found.perplexity_elbo == pytest.approx(math.exp(-found.elbo * 23 / (words + ends)))
@@ -120,15 +120,15 @@ def test_each_sentence_scores_what_an_explicit_loop_gives():
         batch = Batch.of([ids])
         with torch.no_grad():
             q, p = model.encode(batch), model.prior()
-            said, weights = [], []
+            log_prob, weights = [], []
             for draw in range(samples):
-                noise = keyed_normal(3, sentence_keys(batch), samples, LATENT)[:, draw]
+                noise = keyed_normal(3, hash_sentences(batch), samples, LATENT)[:, draw]
                 z = q.base_dist.loc + q.base_dist.scale * noise
-                said.append(float(model.log_prob(batch, z).sum()))
-                weights.append(said[-1] + float(p.log_prob(z)) - float(q.log_prob(z)))
+                log_prob.append(float(model.log_prob(batch, z).sum()))
+                weights.append(log_prob[-1] + float(p.log_prob(z)) - float(q.log_prob(z)))
             assert float(table.kl[place]) == pytest.approx(float(kl_divergence(q, p)), abs=1e-10)
-        assert float(table.reconstruction[place]) == pytest.approx(-sum(said) / samples, abs=1e-10)
-        assert float(table.first[place]) == pytest.approx(-said[0], abs=1e-10)
+        assert float(table.reconstruction[place]) == pytest.approx(-sum(log_prob) / samples, abs=1e-10)
+        assert float(table.first[place]) == pytest.approx(-log_prob[0], abs=1e-10)
         naive = -math.log(sum(math.exp(weight) for weight in weights) / samples)
         assert float(table.nll[place]) == pytest.approx(naive, abs=1e-10)
 
@@ -145,15 +145,15 @@ def test_limits_of_memory_change_nothing(monkeypatch):
     model, given = make(), sentences(20)
     expected = values(scores(model, given, samples=11))
     for budget, draws in ((1, 10**6), (30, 10**6), (10**6, 1), (20, 40)):
-        monkeypatch.setattr(likelihood, "BUDGET", budget)
-        monkeypatch.setattr(likelihood, "DRAWS", draws)
+        monkeypatch.setattr(likelihood, "MAX_TOKENS", budget)
+        monkeypatch.setattr(likelihood, "MAX_NOISE", draws)
         assert torch.allclose(values(scores(model, given, samples=11)), expected, rtol=0, atol=1e-9)
 
 
 def test_no_call_of_the_decoder_carries_more_steps_than_the_budget(monkeypatch):
     model, seen = make(), []
     log_prob = model.log_prob
-    monkeypatch.setattr(likelihood, "BUDGET", 100)
+    monkeypatch.setattr(likelihood, "MAX_TOKENS", 100)
     model.log_prob = lambda batch, z: seen.append(batch.targets.numel()) or log_prob(batch, z)
     scores(model, sentences(40), size=40, samples=30)
     assert max(seen) <= 100
@@ -238,7 +238,7 @@ def test_mutual_information_of_a_large_set_looks_at_a_random_part_of_it(monkeypa
     model, given = make(), sentences(60)
     model.posterior.linear.weight.data *= 20
     whole = scores(model, given)
-    monkeypatch.setattr(latent_space, "INFORMATION", 5)
+    monkeypatch.setattr(latent_space, "MAX_COMPONENTS", 5)
     part = scores(model, given)
     assert part.mutual_information_lower <= math.log(5) < whole.mutual_information_lower
     assert part.nll == whole.nll
@@ -248,12 +248,12 @@ def test_mutual_information_of_a_large_set_looks_at_a_random_part_of_it(monkeypa
 
 
 @pytest.mark.parametrize("size", [1, 4, 60])
-def test_the_posteriors_points_and_kl_of_that_part_belong_together(size, monkeypatch):
+def test_posteriors_samples_and_kl_of_a_subset_are_of_the_same_sentences(size, monkeypatch):
     model, given, seen = make(), sentences(60), []
-    monkeypatch.setattr(latent_space, "INFORMATION", 20)
-    none = latent_space.Bracket(0.0, 0.0, 0.0, 0.0)
-    monkeypatch.setattr(latent_space, "bracket_information", lambda *given: seen.append(given) or (none, none))
-    # Labels, of which the model knows nothing, give own draws to the sentences that stand there twice.
+    monkeypatch.setattr(latent_space, "MAX_COMPONENTS", 20)
+    none = latent_space.Bounds(0.0, 0.0, 0.0, 0.0)
+    monkeypatch.setattr(latent_space, "bound_mutual_information", lambda *given: seen.append(given) or (none, none))
+    # Labels, which the model ignores, give different noise to equal sentences.
     kept = [(places, replace(batch, labels=torch.tensor(places))) for places, batch in batches(given, size)]
     evaluate(model, kept, samples=1)
     ((q, z, kl),) = seen
@@ -336,14 +336,16 @@ def test_several_seeds_average_their_nll_and_leave_the_rest_to_the_first(posteri
     found = evaluate(model, batches(given, 4), words=30, bytes=90, samples=5, seed=2, seeds=3)
     assert found.seeds == 3
     assert found.nll == pytest.approx(float(three.nll.mean()))
-    assert found.nll_seed_deviation == pytest.approx(float(torch.stack([one.nll.mean() for one in ones]).std()))
-    assert scores(model, given).nll_seed_deviation is None
+    assert found.nll_seed_standard_deviation == pytest.approx(
+        float(torch.stack([one.nll.mean() for one in ones]).std())
+    )
+    assert scores(model, given).nll_seed_standard_deviation is None
 
 
 def test_a_table_that_was_measured_is_scored_as_if_it_were_measured_again():
     model, given = make(), sentences(12)
     table = measure(model, batches(given, 5), samples=4, seed=3)
-    found = scored(model, batches(given, 5), table, words=40, bytes=90, seed=3)
+    found = compute_scores(model, batches(given, 5), table, words=40, bytes=90, seed=3)
     assert found == evaluate(model, batches(given, 5), words=40, bytes=90, samples=4, seed=3)
     assert table.index.tolist() == list(range(12))
     assert found.nll == pytest.approx(float(table.nll.mean()))
@@ -356,7 +358,7 @@ def test_the_effective_sample_size_is_that_of_the_weights_of_each_sentence():
         batch = Batch.of([ids])
         with torch.no_grad():
             q, p = model.encode(batch), model.prior()
-            noise = keyed_normal(3, sentence_keys(batch), samples, LATENT)[0]
+            noise = keyed_normal(3, hash_sentences(batch), samples, LATENT)[0]
             points = [q.mean + q.stddev * draw for draw in noise]
             logs = [float(model.log_prob(batch, z).sum() + p.log_prob(z) - q.log_prob(z)) for z in points]
         weights = [math.exp(log) for log in logs]
@@ -433,7 +435,7 @@ def test_a_decoder_that_knows_nothing_is_unsure_of_every_token():
 
 
 def test_a_decoder_that_is_lost_in_holes_is_unsure_there_alone(monkeypatch):
-    # It is certain of the end beyond 3 and knows nothing below: q lies at 5 +- 0.1, three draws of p hardly ever.
+    # Beyond 3 EOS is certain, below all tokens are equally likely: q is at 5 +- 0.1, three samples of p hardly ever.
     model = make()
     for parameter in model.posterior.parameters():
         parameter.data.zero_()
@@ -441,11 +443,11 @@ def test_a_decoder_that_is_lost_in_holes_is_unsure_there_alone(monkeypatch):
     model.posterior.linear.bias.data[LATENT:] = math.log(0.01)
 
     def logits(features):
-        z, said = features[:, -LATENT:], torch.zeros(len(features), VOCABULARY, dtype=torch.float64)
-        said[:, END] = torch.where((z > 3).all(1), 60.0, 0.0)
-        return said
+        z, log_prob = features[:, -LATENT:], torch.zeros(len(features), VOCABULARY, dtype=torch.float64)
+        log_prob[:, END] = torch.where((z > 3).all(1), 60.0, 0.0)
+        return log_prob
 
-    monkeypatch.setattr(decoding, "UNCHANGED", None)  # so that a draw asks for logits
+    monkeypatch.setattr(decoding, "NO_FILTER", None)  # so that a draw asks for logits
     model.observation.logits = logits
     found = scores(model, sentences(50))
     assert found.decoder_entropy_prior == pytest.approx(math.log(VOCABULARY))
@@ -453,13 +455,14 @@ def test_a_decoder_that_is_lost_in_holes_is_unsure_there_alone(monkeypatch):
     assert found.holes > 100
 
 
-def test_costly_scores_look_at_sentences_spread_over_the_corpus(monkeypatch):
-    assert latent_space.spread(41, 5).tolist() == [0, 10, 20, 30, 40]
-    assert latent_space.spread(3, 5).tolist() == [0, 1, 2]
-    monkeypatch.setattr("seqvae.evaluation.evaluate.spread", lambda count: latent_space.spread(count, 5))
+def test_costly_scores_are_computed_on_evenly_spaced_sentences(monkeypatch):
+    assert latent_space.space_evenly(41, 5).tolist() == [0, 10, 20, 30, 40]
+    assert latent_space.space_evenly(3, 5).tolist() == [0, 1, 2]
+    monkeypatch.setattr("seqvae.evaluation.evaluate.space_evenly", lambda count: latent_space.space_evenly(count, 5))
     model, given, seen = make(), sentences(41), []
     monkeypatch.setattr(
-        "seqvae.evaluation.evaluate.mixture_nll", lambda _, pairs, **options: seen.extend(pairs) or torch.zeros(5)
+        "seqvae.evaluation.evaluate.estimate_mixture_nll",
+        lambda _, pairs, **options: seen.extend(pairs) or torch.zeros(5),
     )
     found = scores(model, given)
     assert sorted(place for index, _ in seen for place in index.tolist()) == [0, 10, 20, 30, 40]
@@ -477,7 +480,7 @@ def test_one_draw_cannot_be_divided_between_two_proposals():
 
 def language_model():
     config = Config.from_dict({"kind": "lm", "model": {"embedding": 6, "decoder": {"hidden": 10}}})
-    with seeded(0):
+    with Stream(0):
         return build_model(config, VOCABULARY).double()
 
 
@@ -495,7 +498,7 @@ def test_a_language_model_is_scored_with_one_draw_and_no_information():
     assert (found.active_units, found.variances) == (0, ())
     missing = ("holes", "mixture_gain", "decoder_entropy_prior", "decoder_entropy_posterior", "marginal_kl_lower")
     assert [getattr(found, name) for name in missing] == [None] * 5
-    assert evaluate(model, batches(given, 8), words=9, bytes=9, seeds=3).nll_seed_deviation == pytest.approx(
+    assert evaluate(model, batches(given, 8), words=9, bytes=9, seeds=3).nll_seed_standard_deviation == pytest.approx(
         0, abs=1e-12
     )
 
@@ -516,8 +519,8 @@ def test_validation_gives_the_sums_of_the_true_bound_with_one_draw():
 def test_shares_of_two_processes_add_up_to_the_whole():
     model, given = make(), sentences(21)
     whole = validate(model, batches(given, 4))
-    shares = [validate(model, batches(given, 4, list(range(rank, 21, 2)))) for rank in (0, 1)]
-    for total in (shares[0] + shares[1], Bound.of(shares[0].tensor() + shares[1].tensor())):
+    bounds = [validate(model, batches(given, 4, list(range(rank, 21, 2)))) for rank in (0, 1)]
+    for total in (bounds[0] + bounds[1], Bound.of(bounds[0].tensor() + bounds[1].tensor())):
         assert (total.sentences, total.tokens) == (whole.sentences, whole.tokens)
         assert total.nll == pytest.approx(whole.nll, abs=1e-9)
     assert Bound().nll == 0
@@ -549,11 +552,11 @@ def test_too_few_sentences_or_draws_are_refused():
 
 
 def test_a_split_of_a_corpus_can_be_scored_as_it_comes():
-    from seqvae.data.batching import ordered
+    from seqvae.data.batching import iterate_by_length
     from seqvae.data.text.corpus import load
 
     split = load(["a b c", "d e", "a", "b c d e f g", "g f"], whole=True).test
-    found = evaluate(make(), ordered(split, batch_size=2), words=split.words, bytes=split.bytes, samples=3)
+    found = evaluate(make(), iterate_by_length(split, batch_size=2), words=split.words, bytes=split.bytes, samples=3)
     assert (found.sentences, found.tokens) == (5, 14 + 5)
     assert found.perplexity == pytest.approx(math.exp(found.nll * 5 / 19))
     assert found.bits_per_byte == pytest.approx(found.nll * 5 / (28 * math.log(2)))  # 23 characters and 5 line feeds

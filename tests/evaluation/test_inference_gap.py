@@ -59,11 +59,11 @@ def quadrature(model, batch):
 
     with torch.no_grad():
         q = model.encode(batch).base_dist
-        said = torch.stack([model.log_prob(batch.select(torch.tensor([n] * len(grid))), grid).sum(1)
+        log_probs = torch.stack([model.log_prob(batch.select(torch.tensor([n] * len(grid))), grid).sum(1)
                             for n in range(len(batch))])  # fmt: skip
     table, divergence = weights(*candidates.T), cost(*candidates.T)
     own, best = [], []
-    for row, mean, scale in zip(said, q.loc, q.scale, strict=True):
+    for row, mean, scale in zip(log_probs, q.loc, q.scale, strict=True):
         if model.latent == 1:
             best.append((table @ row - divergence).max())
             own.append((weights(mean, scale) @ row)[0] - cost(mean, scale).sum())
@@ -81,14 +81,14 @@ def test_refining_a_spoiled_posterior_reaches_the_best_gaussian_and_does_not_pas
     model, batch = spoil(small_model(latent=latent), 1.0), random_batch()
     own, best = quadrature(model, batch)
     assert (best - own).mean() > 0.5
-    gap = inference_gap(model, [(range(5), batch)], steps=100, draws=1_000)
+    gap = inference_gap(model, [(range(5), batch)], steps=100, samples=1_000)
     assert abs(float((gap - (best - own)).mean())) < 0.15
 
 
 def test_twenty_steps_find_most_of_what_two_hundred_do(small_model, random_batch):
-    # Both by the same draws. Over 20 seeds of the model the share lies between 0.72 and 1.08; this one is fixed.
+    # Both by the same samples. Over 20 seeds of the model the fraction is between 0.72 and 1.08; this one is fixed.
     model, batches = spoil(small_model(latent=2, spread=0.8), 1.0), [(range(5), random_batch())]
-    few, many = (float(inference_gap(model, batches, steps=steps, draws=64).mean()) for steps in (20, 200))
+    few, many = (float(inference_gap(model, batches, steps=steps, samples=64).mean()) for steps in (20, 200))
     assert 0.7 * many < few < 1.05 * many
 
 

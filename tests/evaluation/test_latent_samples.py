@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Independent, Laplace, Normal
 
 from seqvae.evaluation.likelihood import draw_prior
-from seqvae.rng import keyed_normal, seeded
+from seqvae.rng import Stream, keyed_normal
 
 
 def test_keyed_noise_depends_on_its_own_keys_alone():
@@ -37,7 +37,7 @@ def test_keyed_noise_is_standard_gaussian_and_uncorrelated_along_every_key(seed)
 
 @pytest.mark.parametrize("family", [Normal, Laplace])
 def test_draws_of_the_prior_depend_on_seed_and_place_alone_and_have_its_moments(family):
-    # The mean and the deviation of 80,000 numbers within 6 standard errors of it: 2 of 10^9 seeds for each.
+    # The mean and the standard deviation of 80,000 numbers within 6 standard errors of it: 2 of 10^9 seeds for each.
     p = Independent(family(torch.tensor([3.0, -1.0], dtype=torch.float64), torch.tensor([2.0, 0.5]).double()), 1)
     places, state = torch.arange(400), torch.get_rng_state()
     z = draw_prior(p, places, 100, 7)
@@ -59,6 +59,6 @@ def test_draws_of_the_prior_are_not_the_noise_of_the_posterior():
 def test_a_stream_starts_where_torch_would_start_it(seed):
     torch.manual_seed(seed)
     expected = torch.rand(5), torch.randn(20)
-    with seeded(seed):
+    with Stream(seed):
         found = torch.rand(5), torch.randn(20)
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))

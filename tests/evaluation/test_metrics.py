@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 from seqvae.evaluation.metrics import LogMeanExp, active_units, bits_per, per_token, perplexity, standard_error
-from seqvae.model.distributions import gaussian
+from seqvae.model.distributions import get_gaussian_parameters
 
 # Perplexity and bits
 
@@ -80,9 +80,9 @@ def test_the_standard_error_per_token_is_the_spread_over_repetitions():
 
 
 def test_only_diagonal_gaussians_take_the_fast_path():
-    assert gaussian(Independent(Normal(torch.zeros(3, 2), torch.ones(3, 2)), 1)) is not None
-    assert gaussian(Normal(torch.zeros(3), torch.ones(3))) is None
-    assert gaussian(MultivariateNormal(torch.zeros(3, 2), torch.eye(2))) is None
+    assert get_gaussian_parameters(Independent(Normal(torch.zeros(3, 2), torch.ones(3, 2)), 1)) is not None
+    assert get_gaussian_parameters(Normal(torch.zeros(3), torch.ones(3))) is None
+    assert get_gaussian_parameters(MultivariateNormal(torch.zeros(3, 2), torch.eye(2))) is None
 
 
 # Running mean of weights
@@ -102,7 +102,7 @@ def test_log_mean_exp_bears_weights_of_zero_and_refuses_to_average_nothing():
     mean.add(torch.tensor([[-torch.inf, -torch.inf]]))
     mean.add(torch.tensor([[0.0, 0.0]]))
     assert mean.value().item() == pytest.approx(math.log(0.5))
-    with pytest.raises(ValueError, match="no draws"):
+    with pytest.raises(ValueError, match="no samples"):
         LogMeanExp().value()
 
 

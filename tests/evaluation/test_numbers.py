@@ -16,10 +16,10 @@ from seqvae.data.batch import Batch
 from seqvae.data.text.corpus import load
 from seqvae.evaluation.evaluate import evaluate
 from seqvae.evaluation.inference_gap import inference_gap
-from seqvae.evaluation.latent_space import bracket_information, vitals
-from seqvae.evaluation.likelihood import draw_prior, measure, sentence_keys
+from seqvae.evaluation.latent_space import bound_mutual_information, measure_latent_usage
+from seqvae.evaluation.likelihood import draw_prior, hash_sentences, measure
 from seqvae.evaluation.metrics import standard_error
-from seqvae.evaluation.scores import definitions, restored, rows
+from seqvae.evaluation.scores import format_rows, get_definitions, read_scores
 from seqvae.reports.comparison.outcomes import Outcome, compare
 from seqvae.reports.comparison.tables import to_text
 from seqvae.reports.text_quality import evaluate_text
@@ -33,24 +33,24 @@ TINY = {"latent": 3, "embedding": 8, "encoder": {"hidden": 6}, "decoder": {"hidd
 
 def test_a_key_is_made_of_the_ids_and_the_label_of_a_sentence_alone(lengthen):
     batch = Batch.of([[4, 5, 2], [5, 4, 2], [4, 5], [2], [4, 5, 2]])
-    keys = sentence_keys(batch)
+    keys = hash_sentences(batch)
     assert keys[0] == keys[4] and keys.unique().numel() == 4
-    assert torch.equal(sentence_keys(lengthen(batch, 3, fill=7)), keys)
-    labels = [sentence_keys(replace(batch, labels=torch.full((5,), label))) for label in (0, 1)]
+    assert torch.equal(hash_sentences(lengthen(batch, 3, fill=7)), keys)
+    labels = [hash_sentences(replace(batch, labels=torch.full((5,), label))) for label in (0, 1)]
     assert (labels[0] != keys).all() and (labels[0] != labels[1]).all()
 
 
 def test_the_key_of_a_series_is_made_of_its_numbers_without_their_unit():
     one, other = np.array([[0.5, -1.0], [0.0, 3.0]]), np.array([[0.5, -1.0], [3.0, 0.0]])
-    keys = sentence_keys(Batch.of_frames([one, other, one[:1], one]))
+    keys = hash_sentences(Batch.of_frames([one, other, one[:1], one]))
     assert keys[0] == keys[3] and keys.unique().numel() == 3
-    assert torch.equal(sentence_keys(Batch.of_frames([one.astype(np.float32)])), keys[:1])
-    assert torch.equal(sentence_keys(Batch.of_frames([-0.0 * one])), sentence_keys(Batch.of_frames([0.0 * one])))
-    assert torch.equal(sentence_keys(Batch.of_frames([2.0**unit * one for unit in (-300, 20)])), keys[[0, 0]])
+    assert torch.equal(hash_sentences(Batch.of_frames([one.astype(np.float32)])), keys[:1])
+    assert torch.equal(hash_sentences(Batch.of_frames([-0.0 * one])), hash_sentences(Batch.of_frames([0.0 * one])))
+    assert torch.equal(hash_sentences(Batch.of_frames([2.0**unit * one for unit in (-300, 20)])), keys[[0, 0]])
 
 
 def test_keys_are_the_same_on_every_machine():
-    assert sentence_keys(Batch.of([[4, 5, 2], [2]])).tolist() == [-7418126026777707809, 630402048426002627]
+    assert hash_sentences(Batch.of([[4, 5, 2], [2]])).tolist() == [-7418126026777707809, 630402048426002627]
 
 
 @pytest.mark.parametrize("posterior", ["gaussian", "vmf"])
@@ -69,9 +69,9 @@ def test_the_scores_of_a_corpus_do_not_depend_on_its_order(small_model, tiny_cor
     given = [[(range(len(split)), split.select(order).batch(range(len(split))))] for order in orders]
     one, other = (measure(model, batches, samples=3).nll for batches in given)
     assert torch.allclose(one[orders[1]], other, rtol=0, atol=1e-9)
-    one, other = (inference_gap(model, batches, steps=3, draws=2) for batches in given)
+    one, other = (inference_gap(model, batches, steps=3, samples=2) for batches in given)
     assert torch.allclose(one[orders[1]], other, rtol=0, atol=1e-9)
-    one, other = (vars(vitals(model, batches)) for batches in given)
+    one, other = (vars(measure_latent_usage(model, batches)) for batches in given)
     assert one == pytest.approx(other, rel=1e-9)
 
 
@@ -80,7 +80,7 @@ def test_reconstructions_from_draws_are_those_of_the_sentences_whatever_their_or
     model = TextVAE.fit(sentences * 3, **TINY)
     splits = [load(given, tokenizer=model.tokenizer, whole=True).test for given in (sentences, sentences[::-1])]
     one, other = (evaluate_text(model, split, number=12, paths=0) for split in splits)
-    for name in ("exact_match_sampled", "token_accuracy_sampled", "edit_distance_sampled"):
+    for name in ("exact_match_sampled", "token_accuracy_sampled", "bleu_sampled"):
         assert getattr(one, name) == pytest.approx(getattr(other, name))
 
 
@@ -97,7 +97,7 @@ def channel(seed, count, dimensions, noise, wide=1.0):
     mean, scale = math.sqrt(1 - noise) * mean, torch.full_like(mean, math.sqrt(noise))
     p = Independent(Normal(torch.zeros(dimensions).double(), torch.full((dimensions,), wide).double()), 1)
     q = Independent(Normal(mean, scale), 1)
-    return bracket_information(q, mean + scale * apart, kl_divergence(q, p))
+    return bound_mutual_information(q, mean + scale * apart, kl_divergence(q, p))
 
 
 def holds(bracket, truth, errors):
@@ -108,7 +108,7 @@ def holds(bracket, truth, errors):
 @pytest.mark.parametrize(("dimensions", "noise", "wide"), [(2, 0.25, 1.0), (2, 0.9, 2.0), (8, 0.7, 2.0)])
 def test_a_bracket_holds_the_truth_with_its_two_standard_errors(dimensions, noise, wide):
     # In 500 other runs of each: 95 to 98 of 100, of KL(q_agg||p) 94 to 99. At 95, fewer than 90 of 100 come by chance
-    # in 1 of 90 sets of runs (the seeds are fixed). Without the noise they held it in 1 to 27.
+    # in 1 of 90 sets of runs (fixed seeds). Without the noise they held it in 1 to 27.
     truth = dimensions / 2 * math.log(1 / noise)
     rest = dimensions * (math.log(wide) + 0.5 / wide**2 - 0.5)
     found = [channel(seed, 150, dimensions, noise, wide) for seed in range(100)]
@@ -118,7 +118,7 @@ def test_a_bracket_holds_the_truth_with_its_two_standard_errors(dimensions, nois
 
 
 def test_the_standard_error_of_an_end_is_the_spread_of_runs():
-    # The deviation of 300 runs errs by 4 %: 0.2 is 5 standard errors of it, 6 of 10^7 by chance (the seeds are fixed).
+    # The standard deviation of 300 runs errs by 4 %: 0.2 is 5 standard errors of it, 6 of 10^7 by chance (fixed seeds).
     found = [channel(seed, 150, 2, 0.25, wide=3.0)[0] for seed in range(300)]
     for end in ("lower", "upper"):
         spread = torch.tensor([getattr(bracket, end) for bracket in found]).std()
@@ -130,11 +130,11 @@ def test_brackets_are_shown_with_their_standard_errors(small_model, tiny_corpus)
     model, split = small_model(vocabulary=len(tiny_corpus.tokenizer)), tiny_corpus.train
     batches = [(range(len(split)), split.batch(range(len(split))))]
     scores = evaluate(model, batches, samples=1)
-    shown = {row.name: row.value for row in rows(scores)}
+    shown = {row.name: row.value for row in format_rows(scores)}
     for name in ("mutual_information", "marginal_kl"):
         for end in ("lower", "upper"):
             assert getattr(scores, f"{name}_{end}_standard_error") > 0 and "±" in shown[f"{name}_{end}"]
-    assert vitals(model, batches).mutual_information_lower_standard_error == pytest.approx(
+    assert measure_latent_usage(model, batches).mutual_information_lower_standard_error == pytest.approx(
         scores.mutual_information_lower_standard_error
     )
 
@@ -191,9 +191,12 @@ def test_the_variance_of_a_flow_is_that_of_its_draws(small_model, random_batch):
 
 
 def test_the_threshold_of_active_units_is_shown_with_them():
-    meaning = definitions()["active_units"]
+    meaning = get_definitions()["active_units"]
     assert "0.01 times that of the prior" in meaning and "0.01 / D on the sphere" in meaning
-    assert any(row.name == "active_units" and row.definition == meaning for row in rows(restored({"active_units": 3})))
+    assert any(
+        row.name == "active_units" and row.definition == meaning
+        for row in format_rows(read_scores({"active_units": 3}))
+    )
 
 
 # -- the inference gap -------------------------------------------------------------------------------------------------

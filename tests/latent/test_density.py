@@ -12,7 +12,7 @@ from torch.distributions import Independent, Normal
 from seqvae import TextVAE
 from seqvae.cli import main
 from seqvae.errors import ConfigError, TrainingError
-from seqvae.latent.density import Aggregate, fit_aggregate, flow_density, mixture
+from seqvae.latent.density import AggregateDensity, fit_aggregate, fit_flow, fit_mixture
 
 SENTENCES = [f"{s} {v} {p} ." for s in ("a cat", "the dog", "one bird") for v in ("sat", "ran") for p in "uvwxyz"]
 SIZE = ["--model.latent", "2", "--model.embedding", "4", "--model.decoder.hidden", "4", "--max-epochs", "2"]
@@ -29,8 +29,8 @@ def points(*centres, each=400, scale=1.0, seed=0):
 
 def aggregate_of(z, **options):
     """An aggregate with the mixture of some points, and others held out."""
-    density = mixture(z, **options)
-    return Aggregate(density, density.log_prob(points([0.0, 0.0], seed=9)).sort().values, 0.0, None, len(z))
+    density = fit_mixture(z, **options)
+    return AggregateDensity(density, density.log_prob(points([0.0, 0.0], seed=9)).sort().values, 0.0, None, len(z))
 
 
 # -- the mixture ------------------------------------------------------------------------------------------------------
@@ -38,7 +38,7 @@ def aggregate_of(z, **options):
 
 def test_one_component_has_the_mean_and_the_covariance_of_the_points():
     z = points([1.0, -2.0, 0.5], scale=3.0)
-    density = mixture(z, 1)
+    density = fit_mixture(z, 1)
     torch.testing.assert_close(density.mean, z.mean(0))
     covariance = density.component_distribution.covariance_matrix[0]
     torch.testing.assert_close(covariance, z.T.cov(correction=0), rtol=1e-7, atol=1e-7)
@@ -47,7 +47,7 @@ def test_one_component_has_the_mean_and_the_covariance_of_the_points():
 @pytest.mark.parametrize("seed", range(5))
 def test_two_clusters_are_found_and_are_likelier_than_under_one_gaussian(seed):
     z, fresh = points([-6.0, 0.0], [6.0, 1.0]), points([-6.0, 0.0], [6.0, 1.0], seed=1)
-    density = mixture(z, 2, seed=seed)
+    density = fit_mixture(z, 2, seed=seed)
     found = density.component_distribution
     order = found.mean[:, 0].argsort()
     # The weights are equal to 800 points' precision; a mean is known to 0.07 in the wider direction, of 400 points.
@@ -55,19 +55,19 @@ def test_two_clusters_are_found_and_are_likelier_than_under_one_gaussian(seed):
     torch.testing.assert_close(found.mean[order], torch.tensor([[-6.0, 0.0], [6.0, 1.0]]).double(), rtol=0, atol=0.4)
     true = torch.tensor([[2.0, 1.0], [1.0, 1.0]]).double()
     torch.testing.assert_close(found.covariance_matrix, true.expand(2, 2, 2), rtol=0, atol=0.8)
-    assert density.log_prob(fresh).mean() > mixture(z, 1).log_prob(fresh).mean() + 0.5
+    assert density.log_prob(fresh).mean() > fit_mixture(z, 1).log_prob(fresh).mean() + 0.5
 
 
-def test_a_round_of_em_more_does_not_change_a_mixture_that_has_come_to_its_end():
-    """With the shares of the fitted density itself the equations of the docstring give its parameters back."""
+def test_another_iteration_does_not_change_a_converged_mixture():
+    """With the responsibilities of the fitted density the equations of the docstring give its parameters back."""
     z = points([-6.0, 0.0], [6.0, 1.0])
-    density = mixture(z, 2)
+    density = fit_mixture(z, 2)
     parts, weights = density.component_distribution, density.mixture_distribution.probs
-    shares = (parts.log_prob(z[:, None]) + weights.log() - density.log_prob(z)[:, None]).exp()
-    counts = shares.sum(0)
-    means = shares.T @ z / counts[:, None]
+    responsibilities = (parts.log_prob(z[:, None]) + weights.log() - density.log_prob(z)[:, None]).exp()
+    counts = responsibilities.sum(0)
+    means = responsibilities.T @ z / counts[:, None]
     apart = z[:, None] - means  # (N, K, D)
-    scatter = torch.einsum("nk,nki,nkj->kij", shares, apart, apart)
+    scatter = torch.einsum("nk,nki,nkj->kij", responsibilities, apart, apart)
     extra = 4 * z.T.cov(correction=0) / 2
     covariances = (scatter + extra) / (counts + 4)[:, None, None]
     torch.testing.assert_close(counts / len(z), weights, rtol=0, atol=1e-3)
@@ -77,7 +77,7 @@ def test_a_round_of_em_more_does_not_change_a_mixture_that_has_come_to_its_end()
 
 @pytest.mark.parametrize("components", [1, 3])
 def test_the_density_integrates_to_one(components):
-    density = mixture(points([-4.0], [1.0], [5.0], scale=0.3), components)
+    density = fit_mixture(points([-4.0], [1.0], [5.0], scale=0.3), components)
     grid = torch.linspace(-30, 30, 60_001, dtype=torch.float64)
     total = torch.trapezoid(density.log_prob(grid[:, None]).exp(), grid)
     assert float(total) == pytest.approx(1.0, abs=1e-9)
@@ -85,14 +85,14 @@ def test_the_density_integrates_to_one(components):
 
 def test_no_component_shrinks_to_a_point_or_fails_where_points_are_equal():
     far = torch.cat([points([0.0, 0.0], each=200), torch.tensor([[50.0, 50.0]]).double()])
-    assert mixture(far, 2).component_distribution.covariance_matrix.diagonal(dim1=1, dim2=2).min() > 0.5
+    assert fit_mixture(far, 2).component_distribution.covariance_matrix.diagonal(dim1=1, dim2=2).min() > 0.5
     for same in (torch.ones(9, 2).double(), torch.ones(9, 2).double().cumsum(0)):  # a point, a line
-        assert mixture(same, 3).log_prob(same).isfinite().all()
+        assert fit_mixture(same, 3).log_prob(same).isfinite().all()
 
 
 def test_the_same_seed_starts_the_same_fit():
     z = points([0.0, 0.0], [1.0, 1.0])
-    first, again, other = (mixture(z, 4, seed=seed).log_prob(z) for seed in (1, 1, 2))
+    first, again, other = (fit_mixture(z, 4, seed=seed).log_prob(z) for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
@@ -101,19 +101,19 @@ def test_the_same_seed_starts_the_same_fit():
 
 @pytest.fixture(scope="module")
 def ring():
-    """A flow fitted to a ring, which no Gaussian is like, with other points of it to judge by."""
+    """A flow fitted to a ring, which no Gaussian is like, with other points of it to evaluate it."""
     angle, noise = (
         torch.rand(1200, generator=torch.Generator().manual_seed(0)).double() * 2 * math.pi,
         points([0.0, 0.0]),
     )
     z = 3 * torch.stack([angle.cos(), 2 * angle.sin()], dim=1) + 0.3 * noise.repeat(3, 1) + 5
-    fitted, watched, fresh = z.split(400)
-    return flow_density(fitted, watched), fitted, fresh
+    fitted, valid, fresh = z.split(400)
+    return fit_flow(fitted, valid), fitted, fresh
 
 
 def test_a_flow_fits_what_no_gaussian_does_and_integrates_to_one(ring):
     density, fitted, fresh = ring
-    assert density.log_prob(fresh).mean() > mixture(fitted, 1).log_prob(fresh).mean() + 0.2
+    assert density.log_prob(fresh).mean() > fit_mixture(fitted, 1).log_prob(fresh).mean() + 0.2
     grid = torch.linspace(-6, 16, 401, dtype=torch.float64)
     mass = density.log_prob(torch.cartesian_prod(grid, grid)).exp().sum() * (grid[1] - grid[0]) ** 2
     assert float(mass) == pytest.approx(1.0, abs=0.01)  # bent sharply by splines, on a grid of steps of 0.055
@@ -130,14 +130,12 @@ def test_draws_of_a_flow_are_where_its_density_is(ring):
     assert float(drawn.mean()) == pytest.approx(exact, abs=5 * float(drawn.std()) / 2_000**0.5)
 
 
-def test_a_flow_is_never_worse_where_it_is_watched_than_the_gaussian_that_it_starts_as():
-    z, watched = points([0.0, 0.0], each=40), points([0.0, 0.0], each=40, seed=1)
+def test_a_flow_is_never_worse_on_validation_points_than_its_initial_gaussian():
+    z, valid = points([0.0, 0.0], each=40), points([0.0, 0.0], each=40, seed=1)
     gaussian = torch.distributions.MultivariateNormal(z.mean(0), z.T.cov(correction=0))
-    found = flow_density(z, watched)
-    assert (
-        found.log_prob(watched).mean() >= gaussian.log_prob(watched).mean() - 1e-4
-    )  # it is fitted in single precision
-    again = flow_density(z, watched)
+    found = fit_flow(z, valid)
+    assert found.log_prob(valid).mean() >= gaussian.log_prob(valid).mean() - 1e-4  # it is fitted in single precision
+    again = fit_flow(z, valid)
     assert torch.equal(found.log_prob(z), again.log_prob(z)) and not found.log_prob(z).requires_grad
 
 
@@ -171,8 +169,8 @@ def test_a_higher_confidence_raises_the_lowest_density():
 
 def test_a_confidence_that_no_draw_reaches_ends_in_an_error():
     found = aggregate_of(points([0.0, 0.0]), components=1)
-    high = Aggregate(found.density, torch.tensor([0.0, 99.0]).double(), 0.0, None, 9)
-    with pytest.raises(ConfigError, match=r"min_confidence 1.0: only 0 of 100,000 draws") as caught:
+    high = AggregateDensity(found.density, torch.tensor([0.0, 99.0]).double(), 0.0, None, 9)
+    with pytest.raises(ConfigError, match=r"min_confidence 1.0: only 0 of 100,000 samples") as caught:
         high.sample(3, seed=0, min_confidence=1.0)
     assert "\n" not in str(caught.value)
 
@@ -195,7 +193,7 @@ def test_the_gain_is_the_closed_form_where_the_posteriors_are_one_gaussian(small
     found = fit_aggregate(model, [random_batch((5,) * 40)], components=1)
     q = Independent(Normal(torch.tensor([1.0, -2.0, 0.0]), torch.tensor([0.0, -0.5, 0.5]).exp()), 1)
     exact = float(torch.distributions.kl_divergence(q, Independent(Normal(torch.zeros(3), torch.ones(3)), 1)))
-    # 1,000 held-out draws, whose log q - log p has a deviation below 4: 6 standard errors (the seed is fixed).
+    # 1,000 held-out draws, whose log q - log p has a standard deviation below 4: 6 standard errors (the seed is fixed).
     assert found.sentences == 36 and found.gain == pytest.approx(exact, abs=6 * 4 / math.sqrt(1000))
     assert len(found.held_out) == 4 * 250
 
@@ -255,34 +253,34 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def say(trained, capsys):
-    def run(*arguments):
+def run(trained, capsys):
+    def run_once(*arguments):
         capsys.readouterr()
         main(["sample", str(trained / "model"), *map(str, arguments)])
         out, err = capsys.readouterr()
         assert err.count("\n") == (1 if "aggregate" in arguments else 0)
         return out.splitlines()
 
-    return run
+    return run_once
 
 
 AGGREGATE = ("--from", "aggregate", "-n", 4, "--seed", 1)
 
 
-def test_sampling_the_aggregate_repeats_with_its_seed_and_is_not_sampling_the_prior(say):
-    first = say(*AGGREGATE)
-    assert len(first) == 4 and say(*AGGREGATE) == first
-    assert say("--from", "prior", "-n", 4, "--seed", 1) == say("-n", 4, "--seed", 1)
+def test_sampling_the_aggregate_repeats_with_its_seed_and_is_not_sampling_the_prior(run):
+    first = run(*AGGREGATE)
+    assert len(first) == 4 and run(*AGGREGATE) == first
+    assert run("--from", "prior", "-n", 4, "--seed", 1) == run("-n", 4, "--seed", 1)
 
 
-def test_json_has_the_confidence_of_each_sentence(say):
+def test_json_has_the_confidence_of_each_sentence(run):
     free, sure = (
-        [json.loads(line) for line in say(*AGGREGATE, "--json", "--min-confidence", c, "--components", 2)]
+        [json.loads(line) for line in run(*AGGREGATE, "--json", "--min-confidence", c, "--components", 2)]
         for c in (0.0, 0.8)
     )
-    assert [one["text"] for one in free] == say(*AGGREGATE, "--components", 2)
+    assert [one["text"] for one in free] == run(*AGGREGATE, "--components", 2)
     assert set(free[0]) == {"text", "log_prob", "tokens", "confidence", "confidence_quantile"}
-    assert min(one["confidence_quantile"] for one in sure) >= 0.75  # the floor lies between two of the held-out draws
+    assert min(one["confidence_quantile"] for one in sure) >= 0.75  # between two held-out samples
     assert min(one["confidence"] for one in sure) > min(one["confidence"] for one in free)
 
 
@@ -300,11 +298,11 @@ def test_a_flow_without_zuko_is_refused_in_one_line(refused, trained, monkeypatc
     assert "seqvae[flows]" in refused("sample", trained / "model", "--from", "aggregate", "--density", "flow")
 
 
-def test_other_sentences_may_be_fitted_to(say, trained):
+def test_other_sentences_may_be_fitted_to(run, trained):
     (trained / "mine.txt").write_text("a cat ran u .\na cat ran v .\nthe dog sat u .\n")
-    own = say(*AGGREGATE, "--json")
-    assert say(*AGGREGATE, "--json", "--corpus", trained / "mine.txt") != own
-    assert say(*AGGREGATE, "--json", "--corpus", trained / "corpus.txt") == own  # its training sentences, as ever
+    own = run(*AGGREGATE, "--json")
+    assert run(*AGGREGATE, "--json", "--corpus", trained / "mine.txt") != own
+    assert run(*AGGREGATE, "--json", "--corpus", trained / "corpus.txt") == own  # its training sentences, as ever
 
 
 @pytest.mark.parametrize(
@@ -330,7 +328,7 @@ def test_what_cannot_be_sampled_is_refused_in_one_line(refused, trained, argumen
 
 
 @pytest.mark.parametrize(("corpus", "reason"), [("moved.txt", "moved.txt"), ("-", "standard input")])
-def test_a_model_whose_corpus_cannot_be_read_asks_for_another(refused, say, trained, tmp_path, corpus, reason):
+def test_a_model_whose_corpus_cannot_be_read_asks_for_another(refused, run, trained, tmp_path, corpus, reason):
     for path in (trained / "model").glob("*.*"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     values = json.loads((tmp_path / "config.json").read_text())

@@ -7,37 +7,35 @@ import torch
 from torch.distributions import Independent, Normal
 
 from seqvae.errors import ConfigError
-from seqvae.latent.paths import PATHS, linear, path, sample_prior, slerp
+from seqvae.latent.paths import PATHS, get_path, linear, sample_prior, slerp
 from seqvae.model.decoding import decode
 from seqvae.model.observations import Tokens
-from seqvae.rng import seeded
+from seqvae.rng import Stream
 
 
-class Said(Tokens):
+class Logits(Tokens):
     """Tokens whose features are logits already."""
 
     def __init__(self):
-        super().__init__(vocabulary=9, embedding=1, features=9)
-
-    def logits(self, features):
-        return features
+        super().__init__(vocabulary=9, embedding=1, features=9, tied=False)
+        torch.nn.init.eye_(self.output.weight)
 
 
 class Shifted(torch.nn.Module):
-    """A stand-in for a model: a prior, and a decoder whose words tell in which of 5 slices z lies."""
+    """A stand-in for a model: a prior, and a decoder whose words depend on which of 5 slices z lies."""
 
-    latent = heard = 2
+    latent = conditioning_size = 2
     condition = None
 
     def __init__(self):
         super().__init__()
         self.scale = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
-        self.observation = Said()
+        self.observation = Logits()
 
     def prior(self):
         return Independent(Normal(torch.tensor([0.0, 10.0]), self.scale), 1)
 
-    def follow(self, tokens, z, state):
+    def decode_step(self, tokens, z, state):
         slices = (z[:, 0].clamp(-2, 2).round() + 2).long()
         place = torch.zeros(len(z), 1) if state is None else state[0]
         word = torch.where(place[:, 0] >= 3, 2, 4 + slices)
@@ -56,51 +54,51 @@ def draw(*shape, seed=0, dtype=torch.float64):
 @pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 1)])
 def test_ends_are_kept_bit_for_bit(name, dtype, shape):
     z0, z1 = draw(*shape, seed=1, dtype=dtype), draw(*shape, seed=2, dtype=dtype)
-    points = path(name)(z0, z1, 4)
+    points = get_path(name)(z0, z1, 4)
     assert points.shape == (4, *shape)
     assert points.dtype == dtype
     assert torch.equal(points[0], z0)
     assert torch.equal(points[-1], z1)
-    assert torch.equal(path(name)(z0, z1, 2), torch.stack([z0, z1]))
+    assert torch.equal(get_path(name)(z0, z1, 2), torch.stack([z0, z1]))
 
 
 @pytest.mark.parametrize("name", PATHS)
 def test_the_way_back_is_the_way_there_reversed(name):
     z0, z1 = draw(6, 4, seed=1), draw(6, 4, seed=2)
-    assert torch.allclose(path(name)(z0, z1, 7), path(name)(z1, z0, 7).flip(0), rtol=0, atol=1e-12)
+    assert torch.allclose(get_path(name)(z0, z1, 7), get_path(name)(z1, z0, 7).flip(0), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", PATHS)
 def test_rows_walk_by_themselves(name):
     z0, z1 = draw(6, 4, seed=1), draw(6, 4, seed=2)
-    alone = torch.stack([path(name)(a, b, 5) for a, b in zip(z0, z1, strict=True)], dim=1)
-    assert torch.allclose(path(name)(z0, z1, 5), alone, rtol=0, atol=1e-14)
+    alone = torch.stack([get_path(name)(a, b, 5) for a, b in zip(z0, z1, strict=True)], dim=1)
+    assert torch.allclose(get_path(name)(z0, z1, 5), alone, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", PATHS)
 def test_ends_of_an_interpolation_are_the_reconstructions(name):
     model, z = Shifted(), torch.tensor([[-2.0, 1.0], [2.0, 1.0]])
-    said = decode(model, path(name)(z[0], z[1], 5), temperature=0).tokens
-    assert [said[0], said[-1]] == decode(model, z, temperature=0).tokens
-    assert [tokens[0] for tokens in said] == sorted({tokens[0] for tokens in said})  # step by step, none repeated
+    generated = decode(model, get_path(name)(z[0], z[1], 5), temperature=0).tokens
+    assert [generated[0], generated[-1]] == decode(model, z, temperature=0).tokens
+    assert [tokens[0] for tokens in generated] == sorted({tokens[0] for tokens in generated})  # none repeated
 
 
 @pytest.mark.parametrize("name", PATHS)
 @pytest.mark.parametrize("steps", [1, 0, -3])
 def test_fewer_than_two_steps_are_refused(name, steps):
     with pytest.raises(ConfigError, match="at least 2"):
-        path(name)(draw(3), draw(3), steps)
+        get_path(name)(draw(3), draw(3), steps)
 
 
 @pytest.mark.parametrize("name", PATHS)
 def test_ends_of_two_shapes_are_refused(name):
     with pytest.raises(ValueError, match="one shape"):
-        path(name)(draw(3), draw(2, 3), 3)
+        get_path(name)(draw(3), draw(2, 3), 3)
 
 
 def test_an_unknown_path_is_refused_with_the_nearest_name():
     with pytest.raises(ConfigError, match="did you mean 'slerp'"):
-        path("slrp")
+        get_path("slrp")
 
 
 # Straight
@@ -178,7 +176,7 @@ def test_prior_draws_follow_the_prior():
 
 def test_points_are_not_made_of_the_random_numbers_that_draw_words_with_the_same_seed():
     model = Shifted()
-    with seeded(7):
+    with Stream(7):
         assert not torch.equal(model.prior().sample((5,)), sample_prior(model, 5, seed=7))
 
 

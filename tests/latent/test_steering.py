@@ -1,4 +1,4 @@
-"""Attribute vectors: directions solved by hand, the judge, the report, and the command."""
+"""Attribute vectors: directions solved by hand, the classifier, the report, and the command."""
 
 import csv
 import json
@@ -12,7 +12,16 @@ from seqvae.cli import main
 from seqvae.data.text.corpus import load
 from seqvae.errors import ConfigError
 from seqvae.latent import steering
-from seqvae.latent.steering import Judge, apart, check, divide, logistic, logistic_direction, mean_direction, steered
+from seqvae.latent.steering import (
+    AttributeClassifier,
+    check_attribute,
+    evaluate_steering,
+    fit_logistic,
+    hold_out,
+    logistic_direction,
+    mean_direction,
+    split_by_attribute,
+)
 
 ROWS = [
     (f"{subject} {verb} {place} .", {"sat": "past", "sits": "present", "sit": ""}[verb])
@@ -26,7 +35,7 @@ SIZE = ["--model.latent", "2", "--model.embedding", "4", "--model.decoder.hidden
 
 
 def test_values_are_compared_as_words_and_missing_ones_are_in_neither_class():
-    assert divide([1, "1 ", 2, None, "  ", True], "1") == ([0, 1], [2, 5])
+    assert split_by_attribute([1, "1 ", 2, None, "  ", True], "1") == ([0, 1], [2, 5])
 
 
 @pytest.mark.parametrize(
@@ -40,18 +49,18 @@ def test_values_are_compared_as_words_and_missing_ones_are_in_neither_class():
         (["past", "past"], ["0 of the sentences", "another value than 'past'"]),
     ],
 )
-def test_what_cannot_be_told_apart_is_refused(values, words):
+def test_classes_that_are_too_small_are_refused(values, words):
     with pytest.raises(ConfigError) as error:
-        check("mood", values, "past")
+        check_attribute("mood", values, "past")
     assert all(word in str(error.value) for word in words), error.value
 
 
 def test_equal_texts_are_on_one_side_of_the_held_out():
     texts = [f"text {n % 50}" for n in range(100)]
-    learnt, held = apart(texts)
-    assert sorted(learnt + held) == list(range(100)) and len(held) == 20
-    assert not {texts[row] for row in learnt} & {texts[row] for row in held}
-    assert apart(texts) == (learnt, held)
+    train, held = hold_out(texts)
+    assert sorted(train + held) == list(range(100)) and len(held) == 20
+    assert not {texts[row] for row in train} & {texts[row] for row in held}
+    assert hold_out(texts) == (train, held)
 
 
 # -- directions -------------------------------------------------------------------------------------------------------
@@ -64,14 +73,14 @@ def test_the_mean_direction_leads_from_one_centre_to_the_other():
 
 def test_logistic_regression_of_two_points_solves_its_equation():
     """At f = 1, y = 1 and f = -1, y = 0 the slope is -2 sigmoid(-w) + l2 w, and b = 0."""
-    weights, bias = logistic(torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 0]), l2=0.5)
+    weights, bias = fit_logistic(torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 0]), l2=0.5)
     w = float(weights)
     assert 2 / (1 + math.exp(w)) == pytest.approx(0.5 * w, abs=1e-6) and w > 0
     assert float(bias) == pytest.approx(0, abs=1e-6)
 
 
 def test_without_features_that_tell_the_bias_is_the_log_odds():
-    weights, bias = logistic(torch.zeros(4, 2), torch.tensor([1, 1, 1, 0]))
+    weights, bias = fit_logistic(torch.zeros(4, 2), torch.tensor([1, 1, 1, 0]))
     assert weights.tolist() == [0, 0] and float(bias) == pytest.approx(math.log(3), abs=1e-5)
 
 
@@ -97,12 +106,15 @@ def test_classes_that_do_not_differ_have_no_direction():
 # -- what it is worth -------------------------------------------------------------------------------------------------
 
 
-def test_the_judge_goes_by_the_words_that_tell():
+def test_the_classifier_uses_the_words_that_predict_the_attribute():
     having, lacking = ["a cat sat.", "a dog sat.", "sat a cow?"], ["a cat sits.", "a dog sits.", "sits a cow?"]
-    judge = Judge.fit(having, lacking)
-    assert judge(["The bird SAT .", "the bird sits", "sits, sits!"]).tolist() == [True, False, False]
-    assert set(Judge.fit(having, lacking, vocabulary=2).place) == {"a", "."}  # those in the most texts
-    assert "dog" not in Judge.fit(["a dog", "a"], ["a", "a"]).place  # in one text only
+    classifier = AttributeClassifier.fit(having, lacking)
+    assert classifier(["The bird SAT .", "the bird sits", "sits, sits!"]).tolist() == [True, False, False]
+    assert set(AttributeClassifier.fit(having, lacking, vocabulary=2).vocabulary) == {
+        "a",
+        ".",
+    }  # those in the most texts
+    assert "dog" not in AttributeClassifier.fit(["a dog", "a"], ["a", "a"]).vocabulary  # in one text only
 
 
 def test_success_and_content_of_sentences_moved_by_hand():
@@ -111,11 +123,11 @@ def test_success_and_content_of_sentences_moved_by_hand():
     def decode(z):
         return [f"{'x' if a >= 1 else 'o'} {'y' if a >= 3 else 'o'} o o" for a, _ in z.tolist()]
 
-    def judge(texts):
+    def classifier(texts):
         return torch.tensor(["x" in text for text in texts])
 
     means = torch.tensor([[0.0, 5.0], [-1.5, 5.0]])
-    steps = steered(decode, means, torch.tensor([2.0, 0.0]).double(), judge, strengths=(0, 1, 1.5))
+    steps = evaluate_steering(decode, means, torch.tensor([2.0, 0.0]).double(), classifier, strengths=(0, 1, 1.5))
     assert [(step.strength, step.success, step.content) for step in steps] == [
         (0, 0, 1),
         (1, 0.5, 0.875),
@@ -141,50 +153,52 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def say(trained, capsys):
-    def run(name, *arguments):
+def run(trained, capsys):
+    def run_once(name, *arguments):
         capsys.readouterr()
         main(["steer", str(trained / name), *map(str, arguments)])
         return capsys.readouterr()
 
-    return run
+    return run_once
 
 
-PAST = ("--column", "tense", "--attribute", "past")
+PAST = ("--label-column", "tense", "--attribute", "past")
 
 
-def test_strength_0_is_the_reconstruction_and_others_decode_the_moved_mean(say, trained):
+def test_strength_0_is_the_reconstruction_and_others_decode_the_moved_mean(run, trained):
     model, given = TextVAE.from_pretrained(trained / "model"), ["a cat sits u .", "the dog sits v ."]
-    assert say("model", *given, *PAST, "--strength", 0).out.splitlines() == model.reconstruct(given)
-    said = [json.loads(line) for line in say("model", *given, *PAST, "--strength", -40, "--json").out.splitlines()]
-    assert [line["original"] for line in said] == given
+    assert run("model", *given, *PAST, "--strength", 0).out.splitlines() == model.reconstruct(given)
+    lines = [json.loads(line) for line in run("model", *given, *PAST, "--strength", -40, "--json").out.splitlines()]
+    assert [line["original"] for line in lines] == given
     train = load(str(trained / "corpus.csv"), tokenizer=model.tokenizer, max_length=128).train
-    having, lacking = (model.encode(train.texts(rows)).mean for rows in divide(train.column("tense"), "past"))
+    having, lacking = (
+        model.encode(train.texts(rows)).mean for rows in split_by_attribute(train.column("tense"), "past")
+    )
     means = model.encode(given).mean - 40 * mean_direction(having, lacking).to(having)
-    assert [line["text"] for line in said] == model.decode(means)
+    assert [line["text"] for line in lines] == model.decode(means)
 
 
 @pytest.mark.parametrize("direction", ["mean", "logistic"])
-def test_it_says_what_the_direction_was_learnt_from(say, direction):
-    out, err = say("model", "a cat sits u .", *PAST, "--direction", direction)
+def test_the_log_names_the_sentences_behind_the_direction(run, direction):
+    out, err = run("model", "a cat sits u .", *PAST, "--direction", direction)
     assert len(out.splitlines()) == 1
     assert err.startswith(f"{direction} direction of tense = past: length ") and err.count("\n") == 1
 
 
-def test_a_model_of_plain_text_learns_from_a_file_with_labels(say, trained):
-    assert say("plain", "a cat sits u .", *PAST, "--corpus", trained / "corpus.csv").out
-    assert "24 sentences with it and 24 others" in say("plain", "a cat", *PAST, "--corpus", trained / "corpus.csv").err
+def test_a_model_of_plain_text_learns_from_a_file_with_labels(run, trained):
+    assert run("plain", "a cat sits u .", *PAST, "--corpus", trained / "corpus.csv").out
+    assert "24 sentences with it and 24 others" in run("plain", "a cat", *PAST, "--corpus", trained / "corpus.csv").err
 
 
-def test_the_report_needs_no_sentence_and_holds_out_what_it_steers(say, trained):
+def test_the_report_needs_no_sentence_and_holds_out_what_it_steers(run, trained):
     pytest.importorskip("rapidfuzz")
-    out, err = say("plain", *PAST, "--corpus", trained / "corpus.csv", "--report", "--json")
+    out, err = run("plain", *PAST, "--corpus", trained / "corpus.csv", "--report", "--json")
     found = json.loads(out)
     assert [step["strength"] for step in found["steps"]] == list(steering.STRENGTHS)
-    assert found["steps"][0]["content"] == 1 and found["judge_having"] == 1 and found["judge_lacking"] == 0
-    learnt = int(err.rpartition("and ")[2].split()[0])
-    assert found["sentences"] == 24 - learnt > 1
-    text = say("plain", "a cat", *PAST, "--corpus", trained / "corpus.csv", "--report").out
+    assert found["steps"][0]["content"] == 1 and found["true_positive_rate"] == 1 and found["false_positive_rate"] == 0
+    train = int(err.rpartition("and ")[2].split()[0])
+    assert found["sentences"] == 24 - train > 1
+    text = run("plain", "a cat", *PAST, "--corpus", trained / "corpus.csv", "--report").out
     assert f"({found['sentences']} held-out sentences without it)" in text and "1.5" in text
 
 
@@ -193,7 +207,7 @@ def test_a_report_without_sentences_to_steer_is_refused(refused, trained, file):
     pytest.importorskip("rapidfuzz")
     verbs = {"sat": "p", "sits": "q"}
     rows = "".join(f"a cat {verb} {place} .,{tense}\n" for verb, tense in verbs.items() for place in "uvw")
-    line = refused("steer", trained / "plain", "--column", "tense", "--attribute", "p", "--report",
+    line = refused("steer", trained / "plain", "--label-column", "tense", "--attribute", "p", "--report",
                    "--corpus", file("few.csv", "text,tense\n" + rows))  # fmt: skip
     assert "--report" in line and "expected 2 or more" in line
 
@@ -201,17 +215,17 @@ def test_a_report_without_sentences_to_steer_is_refused(refused, trained, file):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("lm cat --column tense --attribute past", ["kind lm", "latent"]),
-        ("model --column tense --attribute past", ["no sentence", "--report"]),
-        ("model cat --column tens --attribute past", ["--column tens", "text, tense"]),
-        ("plain cat --column tense --attribute past", ["--column tense", "text", "--corpus FILE"]),
-        ("model cat --column tense --attribute future", ["--attribute future", "past, present"]),
-        ("model cat --column tense --attribute past --strength nan", ["--strength nan", "finite"]),
-        ("model cat --column tense --attribute past --text-column text", ["--text-column", "--corpus FILE"]),
-        ("model cat --column tense --attribute past --corpus nowhere.csv", ["nowhere.csv"]),
-        ("model cat --column tense --attribute past --corpus two.csv", ["two.csv", "needs --text-column"]),
-        ("model cat --column tense --attribute past --direction men", ["men", "mean"]),
-        ("model cat --column tense", ["--attribute"]),
+        ("lm cat --label-column tense --attribute past", ["kind lm", "latent"]),
+        ("model --label-column tense --attribute past", ["no sentence", "--report"]),
+        ("model cat --label-column tens --attribute past", ["--label-column tens", "text, tense"]),
+        ("plain cat --label-column tense --attribute past", ["--label-column tense", "text", "--corpus FILE"]),
+        ("model cat --label-column tense --attribute future", ["--attribute future", "past, present"]),
+        ("model cat --label-column tense --attribute past --strength nan", ["--strength nan", "finite"]),
+        ("model cat --label-column tense --attribute past --column text", ["--column", "--corpus FILE"]),
+        ("model cat --label-column tense --attribute past --corpus nowhere.csv", ["nowhere.csv"]),
+        ("model cat --label-column tense --attribute past --corpus two.csv", ["two.csv", "needs --column"]),
+        ("model cat --label-column tense --attribute past --direction men", ["men", "mean"]),
+        ("model cat --label-column tense", ["--attribute"]),
     ],
 )
 def test_what_cannot_be_steered_is_refused_in_one_line(refused, trained, monkeypatch, arguments, words):

@@ -18,7 +18,7 @@ from seqvae.training.build import build_objective
 SENTENCES = [[a, b, c, END] for a in (4, 5) for b in (6, 7) for c in (8, 9)]
 VARIANTS = {"recurrent": [{"cell": cell, "hidden": 16, "dropout": 0.0} for cell in ("lstm", "gru")]}
 VARIANTS["transformer"] = [{"width": 32, "heads": 4, "hidden": 64, "layers": 1, "dropout": 0.0}]
-# How a tenant is trained to the same ends: the first learning rate, and how many steps in place of one.
+# How an implementation is trained to the same result: the first learning rate, and a factor of the number of steps.
 TRAINING = {"recurrent": (0.04, 1), "transformer": (0.005, 3)}
 
 
@@ -28,7 +28,7 @@ def cases(catalogue):
 
 # Each encoder with some decoder and each decoder with some encoder.
 COUNT = max(len(cases(ENCODERS)), len(cases(DECODERS)))
-CASES = [tuple(cases(room)[i % len(cases(room))] for room in (ENCODERS, DECODERS)) for i in range(COUNT)]
+CASES = [tuple(cases(parts)[i % len(cases(parts))] for parts in (ENCODERS, DECODERS)) for i in range(COUNT)]
 
 
 def names(case):
@@ -66,7 +66,7 @@ def autoencoder(learn):
 
 
 def scores(model):
-    """Reconstruction and KL in nats per sentence, over 64 draws of z."""
+    """Reconstruction and KL in nats per sentence, over 64 samples of z."""
     torch.manual_seed(1)
     with torch.no_grad():
         trace = model(Batch.of(SENTENCES).repeat(64))
@@ -82,7 +82,7 @@ def test_a_huge_weight_leaves_no_divergence_and_the_reconstruction_of_a_language
 def test_no_weight_gives_the_autoencoder(autoencoder):
     reconstruction, kl = scores(autoencoder)
     assert reconstruction < 0.05
-    assert kl > math.log(len(SENTENCES))  # what it takes to tell eight sentences apart
+    assert kl > math.log(len(SENTENCES))  # what it takes to distinguish eight sentences
 
 
 def test_a_tiny_corpus_is_learnt_by_heart(autoencoder):

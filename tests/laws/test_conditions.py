@@ -1,4 +1,4 @@
-"""Laws of conditional models, q(z|x, y), p(x|z, y) and p(z), over the catalogues of the rooms that they are made of."""
+"""Laws of conditional models, q(z|x, y), p(x|z, y) and p(z), over the catalogues of their parts."""
 
 import math
 from copy import deepcopy
@@ -12,8 +12,8 @@ from seqvae.data.batch import Batch
 from seqvae.errors import ConfigError
 from seqvae.evaluation.evaluate import evaluate
 from seqvae.evaluation.inference_gap import inference_gap
-from seqvae.evaluation.latent_space import labels_at
-from seqvae.evaluation.likelihood import log_likelihood, measure, mixture_nll
+from seqvae.evaluation.latent_space import find_labels
+from seqvae.evaluation.likelihood import estimate_mixture_nll, log_likelihood, measure
 from seqvae.model.decoders import DECODERS
 from seqvae.model.decoding import decode
 from seqvae.model.encoders import ENCODERS
@@ -22,8 +22,8 @@ from seqvae.model.posteriors import POSTERIORS, NarrowGaussian
 from seqvae.model.priors import PRIORS
 from seqvae.training.build import build_model, build_objective
 
-ROOMS = {"encoder": ENCODERS, "posterior": POSTERIORS, "prior": PRIORS, "decoder": DECODERS, "noise": NOISES}
-CASES = [{room: {"name": name}} for room, catalogue in ROOMS.items() for name in catalogue] + [{"kind": "lm"}]
+CATALOGUES = {"encoder": ENCODERS, "posterior": POSTERIORS, "prior": PRIORS, "decoder": DECODERS, "noise": NOISES}
+CASES = [{kind: {"name": name}} for kind, catalogue in CATALOGUES.items() for name in catalogue] + [{"kind": "lm"}]
 VOCABULARY = 11
 LABELS = [2, 0, 1, 0, 2]  # of the five sentences of a random batch
 
@@ -68,8 +68,8 @@ def relabelled(batch, row, label):
 def test_a_label_changes_q_and_p_of_its_own_sentence_alone(model, batch):
     other = relabelled(batch, 2, 0)
     changed = torch.tensor([False, False, True, False, False])
-    said = model.log_prob(batch, points(model)), model.log_prob(other, points(model))
-    assert torch.equal((said[0] != said[1]).any(1), changed)
+    found = model.log_prob(batch, points(model)), model.log_prob(other, points(model))
+    assert torch.equal((found[0] != found[1]).any(1), changed)
     if model.latent:
         one, two = model.encode(batch), model.encode(other)
         assert torch.equal((one.mean != two.mean).any(1), changed)
@@ -118,14 +118,14 @@ def test_a_saved_and_loaded_model_gives_the_same(model, batch):
 
 
 def test_what_is_decoded_is_scored_the_same_as_read(model, batch):
-    """Greedy, drawn and by a beam: the log probability of the tokens said is that of the model given z and label."""
+    """Greedy, sampled and by a beam: the log-probability of the tokens is that of the model given z and label."""
     z, labels = points(model), batch.labels
     for options in ({"temperature": 0.0}, {"temperature": 1.0}, {"beam": 3}):
-        said = decode(model, model.conditioned(z, labels), max_length=9, allow_unknown=True, **options)
-        close(log_likelihood(model, replace(Batch.of(said.tokens), labels=labels), z), said.log_prob, 1e-9)
+        found = decode(model, model.append_condition(z, labels), max_length=9, allow_unknown=True, **options)
+        close(log_likelihood(model, replace(Batch.of(found.tokens), labels=labels), z), found.log_prob, 1e-9)
 
 
-def test_without_labels_a_conditional_model_says_what_is_missing(model, random_batch):
+def test_without_labels_a_conditional_model_reports_what_is_missing(model, random_batch):
     for refused in (
         lambda: model.encode(random_batch()),
         lambda: model.log_prob(random_batch(), points(model)),
@@ -140,7 +140,7 @@ def test_without_labels_a_conditional_model_says_what_is_missing(model, random_b
 def test_a_model_without_a_condition_does_not_see_labels(case, small_model, small_config, random_batch):
     model, plain = made(case, small_model, small_config, 0), random_batch()
     labelled, z = replace(plain, labels=torch.tensor(LABELS)), points(model)
-    assert not any("condition" in name for name in model.state_dict()) and model.heard == model.latent
+    assert not any("condition" in name for name in model.state_dict()) and model.conditioning_size == model.latent
     assert torch.equal(model.encode(labelled).mean, model.encode(plain).mean)
     assert torch.equal(model.log_prob(labelled, z), model.log_prob(plain, z))
 
@@ -164,8 +164,8 @@ def test_noise_leaves_labels_alone(name, batch, small_model):
 # -- measures ---------------------------------------------------------------------------------------------------------
 
 
-def test_one_draw_of_the_importance_weighted_bound_is_the_elbo(small_model, batch):
-    """With a mixture prior the KL is estimated by the same draw, so that the two are equal and not only on average."""
+def test_one_sample_of_the_importance_weighted_bound_is_the_elbo(small_model, batch):
+    """With a mixture prior the KL is estimated by the same sample, so that both are equal, not only on average."""
     table = measure(small_model(labels=3, prior={"name": "mixture"}), [(range(5), batch)], samples=1)
     close(table.nll, table.reconstruction + table.kl, 1e-9)
 
@@ -175,12 +175,12 @@ def test_the_likelihood_is_that_of_each_sentence_under_its_own_label(small_model
     model = small_model(labels=3, latent=1, spread=0.2)
     grid = torch.linspace(-8, 8, 4001, dtype=torch.float64)
     with torch.no_grad():
-        said = torch.stack([log_likelihood(model, batch, z.expand(5, 1)) for z in grid[::4]])  # (G, B)
+        found = torch.stack([log_likelihood(model, batch, z.expand(5, 1)) for z in grid[::4]])  # (G, B)
     weight = model.prior().log_prob(grid[::4, None])[:, None] + math.log(float(grid[4] - grid[0]))
-    exact = -(said + weight).logsumexp(0)
+    exact = -(found + weight).logsumexp(0)
     found = measure(model, [(range(5), batch)], samples=4000).nll
     close(found, exact, 0.02)
-    close(mixture_nll(model, [(range(5), batch)], samples=4000), exact, 0.02)
+    close(estimate_mixture_nll(model, [(range(5), batch)], samples=4000), exact, 0.02)
     swapped = measure(model, [(range(5), replace(batch, labels=(batch.labels + 1) % 3))], samples=4000).nll
     assert ((swapped - exact).abs() > 0.05).any()
 
@@ -199,5 +199,5 @@ def test_labels_are_found_by_the_places_of_their_sentences(batch):
         (torch.tensor([7, 3]), batch.select(torch.tensor([0, 1]))),
         (torch.tensor([5]), batch.select(torch.tensor([2]))),
     ]
-    assert labels_at(kept, torch.tensor([3, 5, 7])).tolist() == [0, 1, 2]
-    assert labels_at(kept, torch.tensor([3, 7])).tolist() == [0, 2]
+    assert find_labels(kept, torch.tensor([3, 5, 7])).tolist() == [0, 1, 2]
+    assert find_labels(kept, torch.tensor([3, 7])).tolist() == [0, 2]

@@ -158,7 +158,7 @@ def test_changing_a_word_changes_no_logits_at_or_before_it(part, small_model, ra
         return model.observation.logits(model.decoder(model.observation.embed(inputs), z)[0])
 
     before = logits(batch.inputs)
-    for t in range(6):  # the word said at step t is fed at step t + 1
+    for t in range(6):  # the word generated at step t is the input of step t + 1
         inputs = batch.inputs.clone()
         inputs[:, t + 1] = (inputs[:, t + 1] + 1) % 11
         after = logits(inputs)
@@ -171,7 +171,7 @@ def test_changing_a_word_changes_no_logits_at_or_before_it(part, small_model, ra
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("switches", SWITCHES, ids=lambda s: "".join(str(int(v)) for v in s.values()))
-def test_once_there_is_a_state_z_is_heard_exactly_through_the_routes_of_each_step(cell, switches, small_model):
+def test_once_there_is_a_state_z_matters_exactly_through_the_inputs_of_each_step(cell, switches, small_model):
     decoder = small_model(decoder={"cell": cell, **switches}).decoder
     x, z = fed()
     _, state = decoder(x[:, :1], z)
@@ -197,7 +197,7 @@ def test_skip_hands_z_on_untouched_even_under_dropout(name, small_model):
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_every_layer_hears_the_initial_state(cell, small_model):
+def test_every_layer_depends_on_the_initial_state(cell, small_model):
     decoder = small_model(decoder={"cell": cell, "layers": 3, "every_step": False, "skip": False}).decoder
     for parameter in decoder.rnn.parameters():
         torch.nn.init.zeros_(parameter)  # now each layer only lets its own state fade
@@ -217,7 +217,7 @@ def test_a_transformer_remembers_z_exactly_where_it_is_the_prefix(switches, smal
     assert state[0].shape[2] == 1 + prefix
     same = all(torch.equal(a, b) for a, b in zip(state, other, strict=True))
     assert same is not (prefix or switches["every_step"])
-    # From a given state on, z is heard through the routes of each step alone.
+    # From a given state on, z matters through the inputs of each step only.
     one, two = decoder(x[:, 1:], z, state)[0], decoder(x[:, 1:], -z, state)[0]
     assert torch.equal(one, two) is not any(rest)
 
@@ -244,7 +244,7 @@ def test_dropout_acts_while_training_alone(part, locked, small_model):
 def test_z_stands_beside_the_input_of_every_layer_exactly_if_asked(small_model):
     for every_layer in (True, False):
         decoder = small_model(decoder={"layers": 2, "skip": False, "every_layer": every_layer}).decoder
-        with torch.no_grad():  # the second layer no longer hears the first
+        with torch.no_grad():  # the second layer no longer depends on the first
             second = decoder.rnn[1].weight_ih_l0 if every_layer else decoder.rnn.weight_ih_l1
             second[:, : decoder.hidden] = 0
         x, z = fed()
@@ -277,8 +277,8 @@ def test_weight_dropout_acts_while_training_alone_and_once_for_all_steps(cell, e
     (features**2).sum().backward()
     weights = dict(decoder.rnn.named_parameters())
     # A weight that was dropped has had no gradient, at whatever step: with a mask for each step all would have one.
-    unheard = [float((w.grad == 0).double().mean()) for name, w in weights.items() if "weight_hh" in name]
-    assert all(0.2 < share < 0.8 for share in unheard), unheard
+    unused = [float((w.grad == 0).double().mean()) for name, w in weights.items() if "weight_hh" in name]
+    assert all(0.2 < fraction < 0.8 for fraction in unused), unused
     assert all(w.grad.all() for name, w in weights.items() if "weight_ih" in name)
     decoder.eval()
     assert torch.equal(decoder(x, z)[0], whole(x, z)[0])
@@ -299,5 +299,5 @@ def test_outputs_may_be_dropped_at_another_rate_than_inputs(small_model):
 
 @pytest.mark.parametrize("option", ["dropout", "output_dropout", "weight_dropout"])
 def test_a_dropout_that_leaves_nothing_is_refused(option, small_model):
-    with pytest.raises(ConfigError, match=rf"{option} = 1\.0: expected a share"):
+    with pytest.raises(ConfigError, match=rf"{option} = 1\.0: expected a probability"):
         small_model(decoder={"layers": 2, option: 1.0})

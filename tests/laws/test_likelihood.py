@@ -1,6 +1,6 @@
 """Likelihoods compare: across tokenizers by denominators that know none, and with the entropy of the source below all.
 
-`Known` is a model without a latent space that says a given probability of each sentence, whatever it is made of.
+`Known` is a model without a latent space that gives each sentence a given probability, whatever its tokens are.
 """
 
 import math
@@ -10,30 +10,30 @@ import torch
 from torch.distributions import Independent, Normal
 
 from seqvae.data.batch import END, Batch
-from seqvae.data.batching import ordered
+from seqvae.data.batching import iterate_by_length
 from seqvae.data.text import grammar
 from seqvae.data.text.corpus import load
 from seqvae.errors import CorpusError
-from seqvae.evaluation.evaluate import evaluate, scored
+from seqvae.evaluation.evaluate import compute_scores, evaluate
 from seqvae.evaluation.likelihood import measure
 from seqvae.text_vae import TextVAE
 
-DRAWN = grammar.sample(60, seed=5)
-TEXTS = [sentence.text for sentence in DRAWN]
-TRUTH = [sentence.log_prob for sentence in DRAWN]
+SAMPLED = grammar.sample(60, seed=5)
+TEXTS = [sentence.text for sentence in SAMPLED]
+TRUTH = [sentence.log_prob for sentence in SAMPLED]
 CHARACTERS = [len(text) + 1 for text in TEXTS]
 
 
 class Known(torch.nn.Module):
     """log p(x) looked up by the ids of x, spread evenly over them."""
 
-    latent = 0
+    latent, has_latent = 0, False
 
     def __init__(self, log_prob):
         super().__init__()
         self.known, self.anchor = log_prob, torch.nn.Parameter(torch.zeros(()))
 
-    def hidden(self, batch):
+    def encode_features(self, batch):
         return torch.zeros(len(batch), 0)
 
     def posterior(self, h):
@@ -49,11 +49,11 @@ class Known(torch.nn.Module):
 
 
 def with_tokenizer(kind, log_probs):
-    """The scores of sentences in the ids of that tokenizer under a model that gives them these probabilities."""
+    """Return the scores of sentences in the ids of that tokenizer under a model that gives them these probabilities."""
     split = load(TEXTS, tokenizer=kind, whole=True).test
     known = dict(zip(map(tuple, split.sequences(range(len(split)))), log_probs, strict=True))
     sizes = {"words": split.words, "bytes": split.bytes, "characters": CHARACTERS}
-    return evaluate(Known(known), ordered(split, batch_size=7), **sizes, exact=TRUTH)
+    return evaluate(Known(known), iterate_by_length(split, batch_size=7), **sizes, true_log_probs=TRUTH)
 
 
 def test_tokenizers_of_one_corpus_are_compared_by_what_does_not_know_them():
@@ -70,7 +70,7 @@ def test_a_uniform_model_of_characters_needs_the_logarithm_of_their_number():
     letters = 30
     found = with_tokenizer("char", [-count * math.log(letters) for count in CHARACTERS])
     assert found.bits_per_character == pytest.approx(math.log2(letters))
-    assert found.bits_per_byte == pytest.approx(math.log2(letters))  # the grammar speaks ASCII
+    assert found.bits_per_byte == pytest.approx(math.log2(letters))  # the grammar is ASCII
     assert found.perplexity_token == pytest.approx(letters)
     assert found.nll == pytest.approx(sum(CHARACTERS) / 60 * math.log(letters))
 
@@ -96,9 +96,9 @@ def test_a_trained_model_of_the_grammar_stays_above_its_entropy():
     model = TextVAE.fit(texts, **options, tokenizer="char", max_epochs=4, precision="fp32", learning_rate=0.01)
     split = load(TEXTS, tokenizer=model.tokenizer, whole=True).test
     assert not any(3 in ids for ids in split.sequences(range(60)))  # what is unknown may be anything, at no cost
-    pairs = list(ordered(split))
+    pairs = list(iterate_by_length(split))
     table = measure(model.model, pairs, samples=20)
-    found = scored(model.model, pairs, table, words=split.words, bytes=split.bytes, exact=TRUTH)
+    found = compute_scores(model.model, pairs, table, words=split.words, bytes=split.bytes, true_log_probs=TRUTH)
     assert found.gap_to_entropy > 1  # four epochs are not enough to know the grammar
     assert found.gap_to_entropy + 3 * found.gap_to_entropy_standard_error >= 0
     assert found.gap_to_entropy == pytest.approx(float(table.nll.mean()) - found.entropy)
@@ -111,4 +111,4 @@ def test_a_trained_model_of_the_grammar_stays_above_its_entropy():
 def test_exact_probabilities_that_cannot_be_those_of_the_sentences_are_refused(exact, words):
     model = Known({(4, END): -1.0, (5, END): -2.0})
     with pytest.raises(CorpusError, match=words):
-        evaluate(model, [([0, 1], Batch.of([[4, END], [5, END]]))], words=2, bytes=4, exact=exact)
+        evaluate(model, [([0, 1], Batch.of([[4, END], [5, END]]))], words=2, bytes=4, true_log_probs=exact)

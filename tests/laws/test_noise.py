@@ -19,7 +19,7 @@ VARIANTS = {
         {"delete": 0.0, "shuffle": 3},
         {"delete": 0.2, "blank": 0.3, "substitute": 0.3, "shuffle": 2, "word_dropout": 0.5},
         {"delete": 0.0, "word_dropout": 1.0},
-        {"delete": 0.0, "word_dropout": 0.0, "word_dropout_start": 0.7, "word_dropout_updates": 9},
+        {"delete": 0.0, "word_dropout": 0.0, "word_dropout_start": 0.7, "word_dropout_steps": 9},
     ],
 }
 CASES = [{"name": name, **options} for name in NOISES for options in VARIANTS.get(name, [{}])]
@@ -75,7 +75,7 @@ def test_the_given_batch_is_not_changed_in_place(noise):
     assert torch.equal(batch.inputs, copy.inputs) and torch.equal(batch.source, copy.source)
 
 
-def test_a_sentence_that_was_cut_gets_no_end_and_no_padding(noise):
+def test_a_truncated_sentence_gets_no_eos_and_no_padding(noise):
     batch = Batch.of([[7, 8, 9, 10], [7, END]])  # the first one has no end
     after = noise(batch)
     for words in (after.source[0, : after.reading.lengths[0]], after.inputs[0, 1:4]):
@@ -92,7 +92,7 @@ def test_the_same_seed_gives_the_same_noise(noise):
     assert torch.equal(first.reading.lengths, second.reading.lengths)
 
 
-# Word dropout draws for each place of a batch, padding too: in a wider batch a seed's draws fall on other words.
+# Word dropout samples at each place of a batch, padding too: in a wider batch a seed gives other words.
 OF_ANY_WIDTH = [case for case in CASES if case["name"] != "word-dropout"]
 
 
@@ -121,13 +121,13 @@ def test_word_dropout_hides_words_at_its_rate(rate):
 
 MOVING = [
     {"name": "word-dropout", "rate": 0.2, "start": 0.8, "steps": 10},
-    {"name": "denoising", "word_dropout": 0.2, "word_dropout_start": 0.8, "word_dropout_updates": 10},
+    {"name": "denoising", "word_dropout": 0.2, "word_dropout_start": 0.8, "word_dropout_steps": 10},
 ]
 
 
 @pytest.mark.parametrize(("step", "rate"), [(0, 0.8), (5, 0.5), (10, 0.2), (1000, 0.2)])
 @pytest.mark.parametrize("part", MOVING, ids=lambda part: part["name"])
-def test_word_dropout_moves_in_a_straight_line_of_updates(part, step, rate):
+def test_word_dropout_moves_linearly_over_the_steps(part, step, rate):
     # As above, for each of eight rates.
     torch.manual_seed(0)
     noise, batch = make("model.noise", part).train(), many()
@@ -156,7 +156,7 @@ def test_word_dropout_of_one_hides_every_word_and_of_zero_none():
     assert torch.equal(WordDropout(rate=0.0).train()(batch).inputs, batch.inputs)
 
 
-def test_word_dropout_changes_unhidden_words_in_no_way():
+def test_word_dropout_never_changes_the_other_words():
     batch = many()
     after = WordDropout(rate=0.5).train()(batch).inputs
     seen = after != UNKNOWN
@@ -168,7 +168,7 @@ def test_word_dropout_leaves_what_the_encoder_reads_alone():
     assert torch.equal(WordDropout(rate=1.0).train()(batch).source, batch.source)
 
 
-def test_each_pass_draws_new_noise():
+def test_each_pass_samples_new_noise():
     noise, batch = WordDropout(rate=0.5).train(), many()
     assert not torch.equal(noise(batch).inputs, noise(batch).inputs)
 
@@ -196,7 +196,7 @@ def test_locked_dropout_has_one_mask_for_all_steps_of_a_sentence(locked):
 
 
 @pytest.mark.parametrize("locked", [True, False])
-def test_dropout_keeps_its_share_and_the_expectation(locked):
+def test_dropout_keeps_its_rate_and_the_expectation(locked):
     # 40,000 independent features at 5 standard errors: a false alarm once in 1.7 million seeds.
     torch.manual_seed(0)
     rate, x = 0.3, torch.ones(100, 1, 400, dtype=torch.float64)
@@ -207,6 +207,6 @@ def test_dropout_keeps_its_share_and_the_expectation(locked):
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
-def test_a_share_that_leaves_nothing_is_refused(rate):
+def test_a_rate_that_leaves_nothing_is_refused(rate):
     with pytest.raises(ConfigError, match="dropout"):
         SequenceDropout(rate, locked=True)

@@ -16,8 +16,8 @@ from seqvae.objective.term import Reconstruction
 from seqvae.schedules import SCHEDULES, Constant
 from seqvae.training.build import build_objective
 
-FLOORED = [{"name": "kl", "free_bits": 9.0, "floor": floor} for floor in ("total", "dimension", "batch")]
-DIVERGENCE_CASES = [*({"name": name} for name in DIVERGENCES), *FLOORED]
+FREE_BITS = [{"name": "kl", "free_bits": 9.0, "free_bits_per": per} for per in ("total", "dimension", "batch")]
+DIVERGENCE_CASES = [*({"name": name} for name in DIVERGENCES), *FREE_BITS]
 WEIGHTS = [{"name": name} for name in SCHEDULES]
 SIZES = {"vocabulary": 11, "sentences": 100}
 
@@ -38,8 +38,8 @@ def bound(trace):
     """-ELBO of the batch, term by term: E[-log p(x|z)] and KL from torch's own Gaussian pair."""
     q = Independent(Normal(trace.q.mean, trace.q.stddev), 1)
     p = Independent(Normal(torch.zeros(3).double(), torch.ones(3).double()), 1)
-    said = [-sum(trace.log_prob[row, :n].tolist()) for row, n in enumerate(trace.batch.lengths.tolist())]
-    return sum(said) / len(said), kl_divergence(q, p).mean().item()
+    values = [-sum(trace.log_prob[row, :n].tolist()) for row, n in enumerate(trace.batch.lengths.tolist())]
+    return sum(values) / len(values), kl_divergence(q, p).mean().item()
 
 
 def test_at_weight_one_the_loss_is_the_negative_bound(trace):
@@ -61,7 +61,7 @@ def test_the_report_is_raw_under_every_objective(divergence, trace):
 def test_the_loss_is_the_reconstruction_and_the_weighted_divergence(divergence, trace):
     for weight in WEIGHTS:
         objective = objective_of(divergence, weight).eval()  # while training some divergences move at each call
-        torch.manual_seed(1)  # some draw of the prior
+        torch.manual_seed(1)  # some sample the prior
         loss, report = objective(trace, 700)
         torch.manual_seed(1)
         expected = trace.reconstruction.mean() + objective.weight(700) * objective.divergence(trace).mean()

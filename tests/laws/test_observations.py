@@ -53,8 +53,8 @@ def features(*shape, scale=1.0):
     return scale * torch.randn(*shape, FEATURES, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
-def drawn(observation, rows, steps):
-    """(rows, steps) targets of the observation's kind, ends among them."""
+def sample(observation, rows, steps):
+    """Draw (rows, steps) targets of the observation's kind, some of them EOS."""
     g = torch.Generator().manual_seed(1)
     if isinstance(observation.embedding, torch.nn.Embedding):
         return torch.randint(VOCABULARY, (rows, steps), generator=g)
@@ -64,18 +64,18 @@ def drawn(observation, rows, steps):
 
 
 def everything(rows, steps):
-    """Features of one step and all V targets of it."""
+    """Return features of one step and all V targets of it."""
     return features(rows, 1).expand(-1, VOCABULARY, -1), torch.arange(VOCABULARY).expand(rows, -1)
 
 
 def mass(observation, f):
-    """(R,) the probability of all that can be observed: a sum over tokens; or the end, and a trapezoidal integral."""
+    """Return (N,), the total probability: a sum over tokens; or that of EOS plus a trapezoidal integral."""
     if isinstance(observation.embedding, torch.nn.Embedding):
         x = torch.arange(VOCABULARY).expand(len(f), -1)
         return observation.log_prob(f[:, None].expand(-1, VOCABULARY, -1), x).double().exp().sum(1)
     p = observation.distribution(f)
     at = torch.linspace(-12, 12, 2001, dtype=torch.float64)
-    x = p.mean_frame.double() + p.scale.double() * at  # (R, grid) of one channel
+    x = p.frame_mean.double() + p.scale.double() * at  # (R, grid) of one channel
     grid = torch.stack([torch.zeros_like(x), x], dim=-1)
     density = observation.log_prob(f[:, None].expand(-1, len(at), -1), grid).double().exp()
     end = torch.tensor([[[1.0, 0.0]]], dtype=torch.float64).expand(len(f), 1, 2)
@@ -83,7 +83,7 @@ def mass(observation, f):
 
 
 def test_log_prob_is_that_of_the_distribution(observation):
-    f, x = features(2, 4), drawn(observation, 2, 4)
+    f, x = features(2, 4), sample(observation, 2, 4)
     expected = observation.distribution(f).log_prob(x)
     torch.testing.assert_close(observation.log_prob(f, x), expected, rtol=0, atol=1e-12)
 
@@ -95,34 +95,34 @@ def test_the_probabilities_of_all_that_can_be_observed_sum_to_one(observation):
 
 
 def test_log_prob_stays_finite_where_a_probability_vanishes(observation):
-    assert observation.log_prob(features(3, 5, scale=1e4), drawn(observation, 3, 5)).isfinite().all()
+    assert observation.log_prob(features(3, 5, scale=1e4), sample(observation, 3, 5)).isfinite().all()
 
 
 @pytest.mark.parametrize(("weights", "autocast"), [(torch.float32, True), (torch.bfloat16, False)])
 def test_probabilities_are_normalized_in_single_precision_at_least(weights, autocast, observation):
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         observation = observation.to(weights)
-        assert observation.log_prob(features(3, 2).to(weights), drawn(observation, 3, 2)).dtype.itemsize >= 4
+        assert observation.log_prob(features(3, 2).to(weights), sample(observation, 3, 2)).dtype.itemsize >= 4
         total = mass(observation, features(3).to(weights))
     torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-5)
 
 
 def test_every_parameter_receives_a_finite_gradient(observation):
-    x = drawn(observation, 4, 8)
+    x = sample(observation, 4, 8)
     (observation.log_prob(features(4, 8), x).sum() + observation.embed(x).sum()).backward()
     for name, parameter in observation.named_parameters():
         assert parameter.grad.isfinite().all() and parameter.grad.any(), name
 
 
 def test_embedding_keeps_rows_and_steps(observation):
-    assert observation.embed(drawn(observation, 2, 4)).shape == (2, 4, 6)
+    assert observation.embed(sample(observation, 2, 4)).shape == (2, 4, 6)
 
 
 # -- tokens -----------------------------------------------------------------------------------------------------------
 
 
 def test_padding_is_scored_like_any_token(tokens):
-    # Whoever knows what counts masks; an observation that ignores an id would hide a fault of the batch.
+    # The model masks padding; an observation that ignores an id would hide a fault of the batch.
     f, x = features(1, 2), torch.zeros(1, 2, dtype=torch.long)
     assert (tokens.log_prob(f, x) < 0).all()
 
@@ -144,22 +144,24 @@ def test_the_softmax_follows_the_embedding_exactly_if_tied(tied, small_model):
 
 
 def test_a_word_of_a_cluster_costs_its_cluster_and_its_place_there(small_model):
-    """By hand: all features 0, so that the biases alone speak; 4 words, clusters of 12 and of 6."""
+    """By hand: all features are 0, so that only biases count; a head of 4 words, clusters of 12 and of 6."""
     tokens = small_model(observation={"head_size": 4}, vocabulary=VOCABULARY).observation
     torch.nn.init.zeros_(tokens.project.bias)
-    first = torch.cat([tokens.output.bias[:4], tokens.clusters.bias]).softmax(0)
+    first = torch.cat([tokens.output.bias[:4], tokens.output.clusters.bias]).softmax(0)
     far, last = tokens.output.bias[4:16].softmax(0), tokens.output.bias[16:].softmax(0)
     expected = torch.cat([first[:4], first[4] * far, first[5] * last]).log()
-    said = tokens.log_prob(torch.zeros(1, VOCABULARY, FEATURES, dtype=torch.float64), torch.arange(VOCABULARY)[None])
-    torch.testing.assert_close(said[0], expected, rtol=0, atol=1e-12)
+    log_prob = tokens.log_prob(
+        torch.zeros(1, VOCABULARY, FEATURES, dtype=torch.float64), torch.arange(VOCABULARY)[None]
+    )
+    torch.testing.assert_close(log_prob[0], expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("count", "scale"), [(1, 10.0), (3, 1.0), (7, 0.1), (VOCABULARY + 1, 1.0)])
-def test_the_likeliest_tokens_are_those_of_all_and_none_is_banned(tokens, count, scale):
+def test_topk_is_that_of_all_tokens_and_none_is_banned(tokens, count, scale):
     f, banned = features(60, scale=scale), [0, 2]
     log_p = tokens.logits(f).log_softmax(-1)
     expected, _ = log_p.index_fill(-1, torch.tensor(banned), -torch.inf).sort(dim=-1, descending=True)
-    ids, found = tokens.likeliest(f, count, banned)
+    ids, found = tokens.topk(f, count, banned)
     assert ids.shape == found.shape == (60, min(count, VOCABULARY))
     torch.testing.assert_close(found, expected[:, :count], rtol=0, atol=1e-12)
     certain = found.isfinite()
@@ -168,10 +170,10 @@ def test_the_likeliest_tokens_are_those_of_all_and_none_is_banned(tokens, count,
 
 
 @pytest.mark.parametrize("head_size", [VOCABULARY, VOCABULARY + 1])
-def test_a_shortlist_of_all_words_is_one_softmax(head_size, small_model):
+def test_a_head_of_all_words_is_one_softmax(head_size, small_model):
     one, whole = (small_model(observation={"head_size": n}, vocabulary=VOCABULARY).observation for n in (0, head_size))
     assert one.state_dict().keys() == whole.state_dict().keys()
-    f, x = features(2, 4), drawn(one, 2, 4)
+    f, x = features(2, 4), sample(one, 2, 4)
     assert torch.equal(one.log_prob(f, x), whole.log_prob(f, x))
 
 
@@ -179,21 +181,21 @@ def test_a_shortlist_of_all_words_is_one_softmax(head_size, small_model):
     ("largest_cluster", "edges"),
     [(0, [0, 4, 16, 22]), (12, [0, 4, 16, 22]), (5, [0, 4, 9, 14, 19, 22]), (18, [0, 4, 16, 22])],
 )
-def test_no_cluster_is_wider_than_the_widest(largest_cluster, edges, small_model):
+def test_no_cluster_is_larger_than_the_largest(largest_cluster, edges, small_model):
     tokens = small_model(
         observation={"head_size": 4, "largest_cluster": largest_cluster}, vocabulary=VOCABULARY
     ).observation
-    assert tokens.edges == edges
-    assert tokens.clusters.out_features == len(edges) - 2
+    assert tokens.output.edges == edges
+    assert tokens.output.clusters.out_features == len(edges) - 2
 
 
-def test_a_negative_width_is_refused(small_model):
+def test_a_negative_size_is_refused(small_model):
     with pytest.raises(ConfigError, match="largest_cluster = -1"):
         small_model(observation={"largest_cluster": -1})
 
 
 @pytest.mark.parametrize("head_size", [-1, 3])
-def test_a_shortlist_without_the_reserved_ids_is_refused(head_size, small_model):
+def test_a_head_without_the_reserved_ids_is_refused(head_size, small_model):
     with pytest.raises(ConfigError, match=f"head_size = {head_size}"):
         small_model(observation={"head_size": head_size})
 
@@ -203,17 +205,17 @@ def test_a_shortlist_without_the_reserved_ids_is_refused(head_size, small_model)
 
 def test_with_fixed_variance_a_frame_costs_its_squared_error_and_a_constant(small_model):
     frames = made(small_model, {"name": "frames", "variance": "fixed", "sigma": 0.3}, channels=3)
-    f, x = features(2, 4), drawn(frames, 2, 4)
+    f, x = features(2, 4), sample(frames, 2, 4)
     x[..., 0] = 0
     p = frames.distribution(f)
-    error = (((x[..., 1:] - p.mean_frame) / STD) ** 2).sum(-1)  # of standardized numbers
+    error = (((x[..., 1:] - p.frame_mean) / STD) ** 2).sum(-1)  # of standardized numbers
     rest = -frames.log_prob(f, x) + torch.nn.functional.logsigmoid(-p.stop) - error / (2 * 0.3**2)
     constant = 3 * (math.log(0.3 * STD) + 0.5 * math.log(2 * math.pi))
     torch.testing.assert_close(rest, torch.full_like(rest, constant), rtol=0, atol=1e-10)
 
 
-def test_an_end_costs_minus_log_of_the_stop_probability_whatever_frame_stands_beside_it(frames):
-    f, x = features(2, 4), drawn(frames, 2, 4)
+def test_eos_costs_minus_log_of_the_stop_probability_whatever_its_frame(frames):
+    f, x = features(2, 4), sample(frames, 2, 4)
     x[..., 0] = 1
     expected = frames.distribution(f).stop.sigmoid().log()
     torch.testing.assert_close(frames.log_prob(f, x), expected, rtol=0, atol=1e-12)
@@ -227,8 +229,8 @@ def test_learnt_scales_are_bounded(frames, scale):
 
 
 def test_log_prob_of_frames_counts_in_the_units_of_the_data(frames):
-    """Where the data and the scaler are 10 times as large, each frame costs log 10 more for each channel."""
-    f, x = features(2, 4), drawn(frames, 2, 4)
+    """Where data and scaler are 10 times as large, each frame costs log 10 more for each channel."""
+    f, x = features(2, 4), sample(frames, 2, 4)
     before = frames.log_prob(f, x)
     frames.scaler.fit(10 * frames.scaler.mean, 10 * frames.scaler.std)
     x[..., 1:] *= 10
@@ -247,8 +249,8 @@ def test_small_differences_far_from_zero_are_seen(frames):
     frames.scaler.fit(torch.full((3,), 1e9), torch.full((3,), 0.01))
     x = torch.tensor([[[0, 1e9, 1e9, 1e9], [0, 1e9 + 0.01, 1e9, 1e9]]], dtype=torch.float64)
     one, other = frames.embed(x)[0]
-    moved = frames.embedding.linear.weight[:, 1]
-    torch.testing.assert_close(other - one, moved, rtol=1e-3, atol=1e-3)
+    expected = frames.embedding.linear.weight[:, 1]
+    torch.testing.assert_close(other - one, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("sigma", [0.0, 1e-3, 10.0, math.inf])
@@ -258,7 +260,7 @@ def test_a_sigma_out_of_bounds_is_refused(sigma, small_model):
 
 
 @pytest.mark.parametrize("variance", ["learnt", "per-step"])
-def test_a_learnt_sigma_begins_as_given(variance, small_config):
+def test_a_learnt_sigma_is_initially_as_given(variance, small_config):
     from seqvae.training.build import build_model
 
     config = small_config(observation={"name": "frames", "variance": variance, "sigma": 0.2})

@@ -52,7 +52,7 @@ def test_one_distribution_for_each_sentence(model):
     assert z.shape == (4, 3) and q.log_prob(z).shape == (4,)
 
 
-def test_a_draw_carries_gradient_to_the_sentence_and_to_every_parameter(model):
+def test_a_sample_has_a_gradient_to_the_sentence_and_to_every_parameter(model):
     h = vectors(model).requires_grad_()
     (model.posterior(h).rsample() ** 2).sum().backward()
     for tensor in (h, *model.posterior.parameters()):
@@ -89,7 +89,7 @@ def test_the_density_integrates_to_one_on_the_sphere(name, small_model, sphere):
 
 
 def test_the_divergence_from_the_prior_is_never_negative(model):
-    # A single draw may be negative where there is no closed form, a mean over many is not. No odds for closed forms.
+    # A single estimate may be negative where there is no closed form, a mean of many is not. Closed forms are exact.
     q = model.posterior(vectors(model, rows=200, scale=2.0))
     torch.manual_seed(0)
     divergence = torch.stack([kl(q, model.prior(), q.sample()) for _ in range(50)]).mean(0)
@@ -106,9 +106,9 @@ def test_the_closed_form_lies_within_monte_carlo_error(model):
     torch.manual_seed(0)
     q, p = model.posterior(vectors(model)), model.prior()
     z = q.sample((20_000,))
-    draws = q.log_prob(z) - p.log_prob(z)
-    error = draws.std(0) / len(draws) ** 0.5
-    assert ((kl(q, p, z[0]) - draws.mean(0)).abs() < 5 * error).all()
+    estimates = q.log_prob(z) - p.log_prob(z)
+    error = estimates.std(0) / len(estimates) ** 0.5
+    assert ((kl(q, p, z[0]) - estimates.mean(0)).abs() < 5 * error).all()
 
 
 # With correlations log q(z) is no sum over dimensions, and neither is the divergence.
@@ -126,7 +126,7 @@ def test_the_divergence_of_correlated_dimensions_is_not_split(name, small_model)
         kl_dimensions(model.posterior(vectors(model)), model.prior())
 
 
-def test_mean_and_deviation_are_those_of_the_draws(model):
+def test_mean_and_standard_deviation_are_those_of_the_samples(model):
     # 4 rows of 3 dimensions at 5 standard errors each, twice: a false alarm once in 70,000 seeds; this seed is fixed.
     torch.manual_seed(0)
     q = model.posterior(vectors(model))
@@ -162,7 +162,7 @@ def test_half_precision_around_it_changes_nothing(model):
     assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
 
 
-def test_no_encoder_output_breaks_draws_densities_or_gradients(part, small_model):
+def test_no_encoder_output_breaks_samples_densities_or_gradients(part, small_model):
     for scale, latent, dtype in pairwise([0.0, 1e3, 1e6], [1, 16], [torch.float32, torch.float64]):
         latent = max(latent, 2) if part["name"] in SPHERICAL else latent
         model = small_model(posterior=part, latent=latent).to(dtype)

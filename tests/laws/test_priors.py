@@ -6,7 +6,7 @@ import torch
 from seqvae.config import Config
 from seqvae.model.distributions import kl
 from seqvae.model.priors import PRIORS, Sphere
-from seqvae.rng import seeded
+from seqvae.rng import Stream
 from seqvae.training.build import build_model
 
 VARIANTS: dict[str, list[dict]] = {
@@ -74,7 +74,7 @@ def test_the_density_integrates_to_one_on_the_plane(prior, sphere, digits):
     assert torch.trapezoid(torch.trapezoid(density, z), z) == pytest.approx(1, abs=digits)
 
 
-def test_draws_have_the_moments_of_the_density(prior, circle):
+def test_samples_have_the_moments_of_the_density(prior, circle):
     # Two moments at 5 standard errors: a false alarm once in 900,000 seeds; this seed is fixed.
     torch.manual_seed(0)
     if circular(prior):
@@ -83,19 +83,19 @@ def test_draws_have_the_moments_of_the_density(prior, circle):
     else:
         p, z = prior(1)(), grid()
         density = p.log_prob(z[:, None]).exp() * (z[1] - z[0])
-    draws = p.sample((20_000,))[:, 0]
+    samples = p.sample((20_000,))[:, 0]
     for power in (1, 2):
-        values = draws**power
+        values = samples**power
         exact = (density * z**power).sum()
         assert abs(values.mean() - exact) < 5 * values.std() / len(values) ** 0.5
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_draws_have_the_precision_that_the_module_moved_to(prior, dtype):
+def test_samples_have_the_precision_that_the_module_moved_to(prior, dtype):
     assert prior(2).to(dtype)().sample().dtype == dtype
 
 
-def test_draws_lie_on_the_device_that_the_module_moved_to(prior, request):
+def test_samples_lie_on_the_device_that_the_module_moved_to(prior, request):
     moved = prior(2).to("meta")
     if request.node.callspec.params["prior"]["name"] in NETWORKS:
         assert all(tensor.is_meta for tensor in (*moved.parameters(), *moved.buffers()))
@@ -110,13 +110,13 @@ def test_a_table_of_points_is_scored_point_by_point(prior):
     torch.testing.assert_close(p.log_prob(z), alone.view(4, 5), rtol=1e-12, atol=0)
 
 
-def test_each_call_describes_the_same_density_and_each_seed_the_same_draws(prior):
+def test_each_call_describes_the_same_density_and_each_seed_the_same_samples(prior):
     p, z = prior(2), torch.tensor([0.6, 0.8], dtype=torch.float64)
-    draws = []
+    samples = []
     for _ in range(2):
-        with seeded(3):
-            draws.append(p().sample((4,)))
-    assert torch.equal(p().log_prob(z), p().log_prob(z)) and torch.equal(*draws)
+        with Stream(3):
+            samples.append(p().sample((4,)))
+    assert torch.equal(p().log_prob(z), p().log_prob(z)) and torch.equal(*samples)
 
 
 def test_the_density_carries_gradient_to_the_point_and_to_every_parameter(trained):
@@ -130,7 +130,7 @@ def test_the_density_carries_gradient_to_the_point_and_to_every_parameter(traine
             assert tensor.grad.isfinite().all() and tensor.grad.any()
 
 
-def test_draws_carry_no_gradient(trained):
+def test_samples_have_no_gradient(trained):
     assert not trained(3)().sample((2,)).requires_grad
 
 
@@ -152,13 +152,13 @@ def test_the_latent_space_of_a_language_model_has_one_point_of_log_density_zero(
 
 
 def test_the_divergence_of_a_posterior_is_never_negative_on_average(prior, small_model, random_batch):
-    # 5 means of 4,000 draws each where there is no closed form: all are more than 10 standard errors above 0.
+    # 5 means of 4,000 samples each where there is no closed form: all are more than 10 standard errors above 0.
     posterior = "vmf" if circular(prior) else "gaussian"
     model = small_model(posterior={"name": posterior}).requires_grad_(False)
     q, p = model.encode(random_batch()), prior(3)()
     torch.manual_seed(0)
-    draws = kl(q, p, q.sample((4_000,))).expand(4_000, 5)
-    assert (draws.mean(0) > 0).all()
+    samples = kl(q, p, q.sample((4_000,))).expand(4_000, 5)
+    assert (samples.mean(0) > 0).all()
 
 
 def test_the_normal_prior_is_the_standard_normal(small_model):

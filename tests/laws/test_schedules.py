@@ -30,7 +30,7 @@ GOLDEN = [
     (Linear(end=1.0, steps=10), {0: 0, 1: 0.1, 5: 0.5, 9: 0.9, 10: 1, 11: 1, 10**9: 1}),
     (Linear(start=0.2, end=0.6, steps=4), {0: 0.2, 1: 0.3, 4: 0.6, 5: 0.6}),
     (Linear(start=1.0, end=0.0, steps=2), {0: 1, 1: 0.5, 2: 0, 3: 0}),
-    # A quarter of the way along half a cosine is (1 - sqrt(1/2)) / 2 of the rise, and a third of the way 1/4.
+    # After a quarter, half a cosine has risen by (1 - sqrt(1/2)) / 2, and after a third by 1/4.
     (Cosine(end=1.0, steps=8), {0: 0, 2: (1 - 0.5**0.5) / 2, 4: 0.5, 6: (1 + 0.5**0.5) / 2, 8: 1, 9: 1, 10**9: 1}),
     (Cosine(start=0.2, end=0.6, steps=6), {0: 0.2, 2: 0.3, 3: 0.4, 4: 0.5, 6: 0.6, 7: 0.6}),
     (Cosine(start=1.0, end=0.0, steps=2), {0: 1, 1: 0.5, 2: 0, 3: 0}),
@@ -58,7 +58,7 @@ def test_every_schedule_has_golden_values():
     assert {type(schedule) for schedule, _ in GOLDEN} == set(SCHEDULES.values())
 
 
-def test_it_is_a_pure_function_of_the_update(schedule):
+def test_it_is_a_pure_function_of_the_step(schedule):
     steps = [5, 0, 3, 10**6, 3, 0]
     fresh = dataclasses.replace(schedule)
     assert [schedule(t) for t in steps] == [schedule(t) for t in steps] == [fresh(t) for t in steps]
@@ -75,10 +75,10 @@ def test_it_stays_finite_and_between_its_ends(schedule):
         assert ends[0] <= schedule(t) <= ends[1] or isinstance(schedule, Constant)
 
 
-def test_from_the_settled_update_on_it_first_has_its_full_value(schedule):
-    assert schedule(schedule.settled) == pytest.approx(schedule.end, rel=0.01 + 1e-9, abs=1e-12)
-    if schedule.settled > 1 and not isinstance(schedule, Logistic):
-        assert schedule(schedule.settled - 1) != schedule.end
+def test_from_the_settled_step_on_it_first_has_its_full_value(schedule):
+    assert schedule(schedule.annealing_steps) == pytest.approx(schedule.end, rel=0.01 + 1e-9, abs=1e-12)
+    if schedule.annealing_steps > 1 and not isinstance(schedule, Logistic):
+        assert schedule(schedule.annealing_steps - 1) != schedule.end
 
 
 def test_in_the_end_every_schedule_rests_at_its_end(schedule):

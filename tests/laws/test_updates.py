@@ -1,4 +1,4 @@
-"""Laws of steps: (trainer, batch) -> one update made, its report, the gradient's norm."""
+"""Laws of updates: (trainer, batch) -> one step made, its report, the norm of the gradient."""
 
 import io
 import math
@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from seqvae import TextVAE
-from seqvae.config import Config
+from seqvae.config import Config, resolve
 from seqvae.data.batching import Batches
 from seqvae.errors import TrainingError
 from seqvae.training.build import build_model, build_objective, build_update
@@ -78,15 +78,15 @@ def through_a_file(state):
 
 def test_ten_steps_are_some_steps_saved_and_loaded_and_the_rest_bit_for_bit(part, trainer):
     model = DROPOUT | OTHERS[CASES.index(part) % len(OTHERS)]  # each with some update
-    whole, cut = trainer(model), 3  # in the stage of its own of an update that has one
+    whole, first_steps = trainer(model), 3  # within the first stage of an update that has one
     steps = take(whole, 10)
     first = trainer(model)
-    before = take(first, cut)
+    before = take(first, first_steps)
     state = through_a_file(first.state())
     second = trainer(model)
-    torch.manual_seed(99)  # as in another process, where anything may have drawn
+    torch.manual_seed(99)  # as in another process, where anything may have used random numbers
     second.load_state(state)
-    after = take(second, 10 - cut)
+    after = take(second, 10 - first_steps)
     assert reports(before + after) == reports(steps)
     one, other = weights(second), weights(whole)
     assert all(torch.equal(one[name], other[name]) for name in other)
@@ -101,10 +101,10 @@ def test_every_parameter_moves(trainer):
         assert not torch.equal(parameter, before[name]), name
 
 
-def test_an_update_consumes_one_batch_of_the_epoch_and_the_encoder_reads_each_batch_once(part, trainer, monkeypatch):
+def test_a_step_consumes_one_batch_of_the_epoch_and_the_encoder_reads_each_batch_once(part, trainer, monkeypatch):
     it, extra, read = trainer(), [], []
-    endless = it.batches.extra
-    monkeypatch.setattr(it.batches, "extra", lambda start: (extra.append(b) or b for b in endless(start)))
+    repeat_epochs = it.batches.extra
+    monkeypatch.setattr(it.batches, "extra", lambda start: (extra.append(b) or b for b in repeat_epochs(start)))
     it.model.encoder.register_forward_hook(lambda module, inputs, _: read.append(len(inputs[0])))
     steps = take(it, 6)
     assert [step.step for step in steps] == [1, 2, 3, 4, 5, 6] and (it.epoch, it.index) == (1, 2)
@@ -124,7 +124,7 @@ def test_the_optimizer_stays_the_same_adamw_over_the_same_parameters(trainer):
 
 
 def test_the_report_is_raw_and_of_the_batch(trainer, monkeypatch):
-    """The last trace of an update is that of its batch; reconstruction and KL are means over all its rows."""
+    """The last trace of a step is that of its batch; reconstruction and KL are means over all its rows."""
     it, traces = trainer(), []
     whole = it.trace
     monkeypatch.setattr(it, "trace", lambda *a, **k: traces.append(whole(*a, **k)) or traces[-1])
@@ -133,12 +133,12 @@ def test_the_report_is_raw_and_of_the_batch(trainer, monkeypatch):
         trace = traces[-1]
         q, p = trace.q.base_dist, trace.p.base_dist
         kl = torch.distributions.kl_divergence(q, p).sum(1).mean().item()
-        said = sum(-float(row[:n].sum()) for row, n in zip(trace.log_prob.detach(), trace.batch.lengths, strict=True))
-        assert report.reconstruction == pytest.approx(said / len(trace.batch), rel=1e-5)
+        nll = sum(-float(row[:n].sum()) for row, n in zip(trace.log_prob.detach(), trace.batch.lengths, strict=True))
+        assert report.reconstruction == pytest.approx(nll / len(trace.batch), rel=1e-5)
         assert report.kl == pytest.approx(kl, rel=1e-5)
         assert report.elbo == -(report.reconstruction + report.kl)
         assert (report.sentences, report.tokens) == (len(batch), batch.tokens)
-        assert report.weight == (0.5 if it.scheduled >= 0 else 0.0) and norm > 0 and math.isfinite(report.loss)
+        assert report.weight == (0.5 if it.schedule_step >= 0 else 0.0) and norm > 0 and math.isfinite(report.loss)
         it.step += 1
 
 
@@ -169,7 +169,7 @@ def test_a_gradient_that_is_not_finite_stops_before_any_weight_is_spoilt(trainer
     assert all(tensor.isfinite().all() for tensor in weights(it).values())
 
 
-def test_in_half_precision_the_updates_are_finite_and_the_weights_stay_single(half, trainer):
+def test_in_half_precision_the_steps_are_finite_and_the_weights_stay_single(half, trainer):
     it = trainer(precision="bf16")
     steps = take(it, 5)
     assert all(math.isfinite(step.report.loss) and math.isfinite(step.gradient_norm) for step in steps)
@@ -188,7 +188,7 @@ def test_models_of_other_parts_are_trained_too(part, trainer):
 
 @pytest.mark.parametrize("kind", ["lm", "ae"])
 def test_a_baseline_is_trained_jointly_whatever_the_recipe(kind, part):
-    config = Config.from_dict({"kind": kind, "objective": {"update": part}})
+    config = resolve(Config.from_dict({"kind": kind, "objective": {"update": part}}))
     assert config.objective.update == {"name": "joint"} and Config.from_dict(config.to_dict()) == config
 
 
@@ -204,7 +204,7 @@ def test_a_model_is_trained_scored_sampled_saved_and_loaded(part, tmp_path):
 
 
 def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(part, tiny_corpus, training_config, tmp_path):
-    """Validations included, of which some steps hear."""
+    """Validations included, which some steps depend on."""
     config = training_config(DROPOUT, {"weight": HALF, "update": part}, validate_every=2)
 
     def run(name, killed=None, resume=False):

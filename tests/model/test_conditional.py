@@ -14,7 +14,7 @@ from seqvae.cli import main
 from seqvae.data.text import grammar
 from seqvae.data.text.corpus import load
 from seqvae.errors import CheckpointError, ConfigError
-from seqvae.evaluation.evaluate import exact
+from seqvae.evaluation.evaluate import find_true_log_probs
 from seqvae.training.checkpoint import Checkpoint
 
 VERBS = {"future": "will sit", "past": "sat", "present": "sits"}
@@ -90,15 +90,15 @@ def trained(corpus, kind, column):
 
 
 @pytest.fixture
-def say(capsys):
-    """Run a command in this process; what it printed, as lines."""
+def run(capsys):
+    """Run a command in this process, and return the lines that it printed."""
 
-    def run(*arguments):
+    def call(*arguments):
         capsys.readouterr()
         main([str(argument) for argument in arguments])
         return capsys.readouterr().out.splitlines()
 
-    return run
+    return call
 
 
 def tense(text):
@@ -124,12 +124,12 @@ def test_samples_have_the_label_that_was_asked_for(kind, corpus):
     assert (
         sum(tense(text) == label for text, label in zip(model.sample(40, label=each, seed=2), each, strict=True)) > 35
     )
-    drawn = model.label_draws(3000, seed=5)
+    sampled = model.sample_labels(3000, seed=5)
     total = sum(model.checkpoint.labels.values())
     for label, count in model.checkpoint.labels.items():  # 6 standard deviations of a share are below 0.06
-        assert drawn.count(label) / 3000 == pytest.approx(count / total, abs=0.06)
-    told = [tense(text) for text in model.sample(50, seed=5)]
-    assert sum(a == b for a, b in zip(told, model.label_draws(50, seed=5), strict=True)) >= 45
+        assert sampled.count(label) / 3000 == pytest.approx(count / total, abs=0.06)
+    found = [tense(text) for text in model.sample(50, seed=5)]
+    assert sum(a == b for a, b in zip(found, model.sample_labels(50, seed=5), strict=True)) >= 45
 
 
 @pytest.mark.parametrize("kind", ["vae", "lm"])
@@ -148,8 +148,8 @@ def test_a_sentence_changes_its_label_and_keeps_the_rest(model):
     texts, labels = zip(*ROWS, strict=True)
     z = model.encode(texts, labels=labels).mean
     for label in model.labels:
-        said = model.decode(z, labels=label)
-        assert sum(tense(text) == label for text in said) > 0.9 * len(said)
+        texts = model.decode(z, labels=label)
+        assert sum(tense(text) == label for text in texts) > 0.9 * len(texts)
 
 
 # -- the interface ----------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def test_a_label_that_is_missing_wrong_or_of_no_use_is_refused_in_one_line(model
         one_line(call, "'pst'", known)
     one_line(lambda: model.decode(z, labels=["past"] * 3), "3 labels", "each of 2")
     plain = TextVAE.fit([text for text, _ in ROWS], **SMALL | {"max_epochs": 1})
-    assert plain.labels == () and plain.label_draws(3) is None
+    assert plain.labels == () and plain.sample_labels(3) is None
     for call in (
         lambda: plain.sample(1, label="past"),
         lambda: plain.encode(["a"], labels="past"),
@@ -246,46 +246,46 @@ def test_labels_without_a_label_column_are_refused(model, tmp_path):
 # -- the commands -----------------------------------------------------------------------------------------------------
 
 
-def test_the_tour_of_a_training_shows_samples_of_each_label(corpus, tmp_path, say):
-    out = say("train", corpus, "--label-column", "tense", *SIZE, "--max-epochs", 2, "--output", tmp_path / "run")
-    start = out.index("Three sentences from the prior (temperature 0.5) for each tense")
+def test_the_tour_of_a_training_shows_samples_of_each_label(corpus, tmp_path, run):
+    out = run("train", corpus, "--label-column", "tense", *SIZE, "--max-epochs", 2, "--output", tmp_path / "run")
+    start = out.index("Three samples from the prior (temperature 0.5) for each tense")
     assert {line.strip(" :") for line in out[start + 1 : start + 13 : 4]} == set(VERBS)
-    assert any(line.startswith("From the first of them to the last in 7 steps, all of them ") for line in out)
+    assert any(line.startswith("Interpolation from the first to the last in 7 steps, all with label ") for line in out)
 
 
-def test_sample_gives_sentences_of_a_label(folder, say):
-    out = say("sample", folder, "-n", 20, "--label", "future", "--seed", 1)
+def test_sample_gives_sentences_of_a_label(folder, run):
+    out = run("sample", folder, "-n", 20, "--label", "future", "--seed", 1)
     assert sum("will" in line for line in out) >= 17
-    told = [json.loads(line) for line in say("sample", folder, "-n", 30, "--seed", 1, "--json")]
-    assert {line["label"] for line in told} == set(VERBS)
-    assert sum(tense(line["text"]) == line["label"] for line in told) >= 25
-    out = say("sample", folder, "--from", "aggregate", "-n", 5, "--label", "past", "--seed", 1, "--json")
+    found = [json.loads(line) for line in run("sample", folder, "-n", 30, "--seed", 1, "--json")]
+    assert {line["label"] for line in found} == set(VERBS)
+    assert sum(tense(line["text"]) == line["label"] for line in found) >= 25
+    out = run("sample", folder, "--from", "aggregate", "-n", 5, "--label", "past", "--seed", 1, "--json")
     assert {json.loads(line)["label"] for line in out} == {"past"} and "confidence" in out[0]
 
 
-def test_encode_reconstruct_and_decode_take_labels(folder, model, corpus, tmp_path, say):
+def test_encode_reconstruct_and_decode_take_labels(folder, model, corpus, tmp_path, run):
     z = tmp_path / "z.npy"
-    say("encode", folder, corpus, "--output", z, "--label-column", "tense")
+    run("encode", folder, corpus, "--output", z, "--label-column", "tense")
     texts, labels = zip(*ROWS, strict=True)
     assert np.allclose(np.load(z), model.encode(texts, labels=labels).mean.numpy(), atol=1e-5)
-    own = say("reconstruct", folder, corpus, "--label-column", "tense")
+    own = run("reconstruct", folder, corpus, "--label-column", "tense")
     assert own == model.reconstruct(texts, labels=labels)
-    said = say("decode", folder, z, "--label", "future")
-    assert sum("will" in line for line in said) > 0.9 * len(said)
-    assert len(say("reconstruct", folder, corpus, "--label", "past", "--column", "text")) == len(ROWS)
+    texts = run("decode", folder, z, "--label", "future")
+    assert sum("will" in line for line in texts) > 0.9 * len(texts)
+    assert len(run("reconstruct", folder, corpus, "--label", "past", "--column", "text")) == len(ROWS)
 
 
-def test_interpolate_takes_a_label(folder, say):
-    out = say("interpolate", folder, "a cat sat here .", "the dog sat now .", "--label", "past", "--steps", 4)
+def test_interpolate_takes_a_label(folder, run):
+    out = run("interpolate", folder, "a cat sat here .", "the dog sat now .", "--label", "past", "--steps", 4)
     assert len(out) == 4 and sum("sat" in line for line in out) >= 3
-    assert len(say("interpolate", folder, "--seed", 1)) == 7
-    assert say("interpolate", folder, "--seed", 1, "--label", "past") != say(
+    assert len(run("interpolate", folder, "--seed", 1)) == 7
+    assert run("interpolate", folder, "--seed", 1, "--label", "past") != run(
         "interpolate", folder, "--seed", 1, "--label", "future"
     )
 
 
-def test_evaluate_diagnose_and_describe_read_the_labels_by_themselves(folder, corpus, say, tmp_path):
-    out = say(
+def test_evaluate_diagnose_and_describe_read_the_labels_by_themselves(folder, corpus, run, tmp_path):
+    out = run(
         "evaluate",
         folder,
         corpus,
@@ -295,37 +295,37 @@ def test_evaluate_diagnose_and_describe_read_the_labels_by_themselves(folder, co
         3,
         "--label-column",
         "tense",
-        "--json",
+        "--output",
         tmp_path / "s",
     )
     scores = json.loads((tmp_path / "s").read_text())
     assert any(line.startswith("Each sentence is scored given its label y, the tense") for line in out)
     assert scores["nll"] > 0 and scores["decoder_entropy_prior"] > 0 and scores["inference_gap"] is not None
     assert scores["probes"][0]["label"] == "tense"
-    assert say("diagnose", folder, "--split", "train")
-    assert any(line.startswith("labels       tense: ") and "past (" in line for line in say("describe", folder))
+    assert run("diagnose", folder, "--split", "train")
+    assert any(line.startswith("labels       tense: ") and "past (" in line for line in run("describe", folder))
 
 
-def test_steer_moves_sentences_of_a_label(folder, say, tmp_path):
-    place = ["--column", "tense", "--attribute", "past", "--label", "present"]
-    assert len(say("steer", folder, "a cat sits here .", *place)) == 1
+def test_steer_moves_sentences_of_a_label(folder, run, tmp_path):
+    place = ["--label-column", "tense", "--attribute", "past", "--label", "present"]
+    assert len(run("steer", folder, "a cat sits here .", *place)) == 1
     assert any(
-        "success" in line for line in say("steer", folder, "--column", "tense", "--attribute", "past", "--report")
+        "success" in line for line in run("steer", folder, "--label-column", "tense", "--attribute", "past", "--report")
     )
 
 
-def test_a_conditional_and_a_plain_model_are_compared_on_the_same_sentences(corpus, tmp_path, say):
+def test_a_conditional_and_a_plain_model_are_compared_on_the_same_sentences(corpus, tmp_path, run):
     recipes = tmp_path / "both.toml"
     shared = 'max_epochs = 1\nprecision = "fp32"\n[plain]\n[plain.model]\nlatent = 2\nembedding = 4\n'
     recipes.write_text(shared + '[labelled]\nlabel_column = "tense"\n[labelled.model]\nlatent = 2\nembedding = 4\n')
-    out = say("compare", recipes, corpus, "--seeds", 1, "--samples", 2, "--text", "--output", tmp_path / "c")
+    out = run("compare", recipes, corpus, "--seeds", 1, "--samples", 2, "--text", "--output", tmp_path / "c")
     assert any("labelled" in line for line in out) and (tmp_path / "c" / "report.html").is_file()
 
 
-def test_a_resumed_run_goes_on_with_its_labels(corpus, tmp_path, say, refused):
+def test_a_resumed_run_goes_on_with_its_labels(corpus, tmp_path, run, refused):
     folder = tmp_path / "run"
-    say("train", corpus, "--label-column", "tense", *SIZE, "--max-epochs", 2, "--output", folder)
-    say("train", "--resume", "--output", folder, "--max-epochs", 4)
+    run("train", corpus, "--label-column", "tense", *SIZE, "--max-epochs", 2, "--output", folder)
+    run("train", "--resume", "--output", folder, "--max-epochs", 4)
     model = TextVAE.from_pretrained(folder)
     assert model.labels == tuple(VERBS) and len(model.sample(2, label="past")) == 2
     assert "label_column" in refused("train", "--resume", "--output", folder, "--label-column", "text")
@@ -338,7 +338,7 @@ def test_mistakes_with_labels_are_one_line(folder, corpus, tmp_path, refused, fi
     assert known in refused("sample", folder, "--label", "pst")
     assert known in refused("decode", folder, z)
     assert known in refused("interpolate", folder, "a", "b")
-    assert known in refused("steer", folder, "a cat sits here .", "--column", "tense", "--attribute", "past")
+    assert known in refused("steer", folder, "a cat sits here .", "--label-column", "tense", "--attribute", "past")
     for command in (["reconstruct", folder, corpus], ["encode", folder, corpus, "--output", z]):
         assert known in refused(*command) and "--label-column" in refused(*command)
         assert "leave one" in refused(*command, "--label", "past", "--label-column", "tense")
@@ -354,12 +354,12 @@ def test_mistakes_with_labels_are_one_line(folder, corpus, tmp_path, refused, fi
 
 def test_the_exact_probability_of_a_labelled_sentence_is_that_given_its_label(file):
     """p(x|y) = p(x) / p(y) for a factor y that x decides; for another column it is not known."""
-    drawn = grammar.sample(60, seed=4)
-    rows = [json.dumps({"text": s.text, "log_prob": s.log_prob} | s.factors) for s in drawn]
+    sampled = grammar.sample(60, seed=4)
+    rows = [json.dumps({"text": s.text, "log_prob": s.log_prob} | s.factors) for s in sampled]
     path, rate = file("grammar.jsonl", "\n".join(rows)), grammar.FACTORS["tense"]
     options = {"column": "text", "whole": True, "split_punctuation": False}
     plain, split = (load(path, label_column=column, **options).test for column in (None, "tense"))
-    assert exact(plain) == [sentence.log_prob for sentence in drawn]
-    for given, sentence in zip(exact(split), drawn, strict=True):
+    assert find_true_log_probs(plain) == [sentence.log_prob for sentence in sampled]
+    for given, sentence in zip(find_true_log_probs(split), sampled, strict=True):
         assert given == pytest.approx(sentence.log_prob - math.log(rate[sentence.factors["tense"]]))
-    assert exact(load(path, label_column="verb", **options).test) is None
+    assert find_true_log_probs(load(path, label_column="verb", **options).test) is None

@@ -1,4 +1,4 @@
-"""Decoding: what can be said, how it is chosen, and what it is worth to the model."""
+"""Decoding: which tokens can be generated, how they are chosen, and their probability under the model."""
 
 from itertools import product
 
@@ -18,14 +18,14 @@ from seqvae.model.posteriors import DiagonalGaussian
 from seqvae.model.priors import StandardNormal
 from seqvae.model.sampling import filter_logits
 from seqvae.model.vae import SequenceVAE
-from seqvae.rng import seeded
+from seqvae.rng import Stream
 
 VOCABULARY, LATENT = 8, 3
 
 
 def make(seed=0, cell="lstm", layers=1, dropout=0.0, vocabulary=VOCABULARY, head_size=0):
     """A small model in float64 whose next word depends strongly on z and on the words before."""
-    with seeded(seed):
+    with Stream(seed):
         observation = Tokens(vocabulary=vocabulary, embedding=6, features=10 + LATENT, head_size=head_size)
         encoder = RecurrentEncoder(embed=observation.embedding, embedding=6, hidden=5)
         decoder = RecurrentDecoder(
@@ -53,7 +53,7 @@ def generator(seed=0):
 
 
 def score(model, tokens, z):
-    """log p(x|z) as training computes it."""
+    """Return log p(x|z) as training computes it."""
     with evaluating(model):
         return model.log_prob(Batch.of(tokens), z).sum(1)
 
@@ -70,7 +70,7 @@ def test_temperature_divides_the_logits():
     assert torch.allclose(filter_logits(logits, temperature=2.0), (logits / 2).log_softmax(-1))
 
 
-def test_temperature_zero_leaves_the_likeliest_token_and_the_lowest_id_of_tied_ones():
+def test_temperature_zero_leaves_the_most_probable_token_and_the_lowest_id_of_tied_ones():
     kept = filter_logits(torch.tensor([[0.0, 3.0, 3.0], [5.0, 1.0, 0.0]]), temperature=0).exp()
     assert kept.tolist() == [[0, 1, 0], [1, 0, 0]]
 
@@ -102,7 +102,7 @@ def test_top_p_keeps_the_smallest_set_that_reaches_it(top_p, kept):
     assert torch.allclose(p, expected / expected.sum(), atol=1e-6)
 
 
-def test_min_p_keeps_what_reaches_its_share_of_the_largest_probability():
+def test_min_p_keeps_what_reaches_its_fraction_of_the_largest_probability():
     p = filter_logits(log_p(0.5, 0.3, 0.11, 0.09), min_p=0.2).exp()[0]
     assert torch.allclose(p, torch.tensor([0.5, 0.3, 0.11, 0.0], dtype=torch.float64) / 0.91, atol=1e-6)
     assert (filter_logits(log_p(0.5, 0.3, 0.2), min_p=1.0).exp() > 0).tolist() == [[True, False, False]]
@@ -118,7 +118,7 @@ def test_filters_act_in_order_each_on_what_the_one_before_left():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_any_mixture_of_filters_leaves_a_distribution_that_contains_the_likeliest_token(seed):
+def test_any_mixture_of_filters_leaves_a_distribution_with_the_most_probable_token(seed):
     logits = torch.randn(50, 20, generator=generator(seed)) * 5
     logits[:, :2] = -torch.inf
     p = filter_logits(logits, temperature=0.7, top_k=1 + seed, top_p=0.05 + 0.2 * seed, min_p=0.25 * seed).exp()
@@ -133,15 +133,15 @@ def test_any_mixture_of_filters_leaves_a_distribution_that_contains_the_likelies
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("layers", [1, 2])
-def test_greedy_says_the_likeliest_token_after_each_prefix(cell, layers):
+def test_greedy_generates_the_most_probable_token_after_each_prefix(cell, layers):
     model, z = make(cell=cell, layers=layers), points(6)
-    said = decode(model, z, temperature=0, max_length=7).tokens
-    for row, tokens in enumerate(said):
+    generated = decode(model, z, temperature=0, max_length=7).tokens
+    for row, tokens in enumerate(generated):
         for length in range(len(tokens)):
             candidates = [[*tokens[:length], word] for word in (END, *range(UNKNOWN + 1, VOCABULARY))]
             values = score(model, candidates, z[row].expand(len(candidates), -1))
             assert candidates[int(values.argmax())][-1] == tokens[length]
-    assert len({tuple(tokens) for tokens in said}) > 1
+    assert len({tuple(tokens) for tokens in generated}) > 1
 
 
 @pytest.mark.parametrize(
@@ -152,20 +152,20 @@ def test_greedy_says_the_likeliest_token_after_each_prefix(cell, layers):
 @pytest.mark.parametrize(("vocabulary", "head_size"), [(VOCABULARY, 0), (22, 4)])
 def test_log_prob_is_the_models_own_whatever_chose_the_words(vocabulary, head_size, options, unknown):
     model, z = make(vocabulary=vocabulary, head_size=head_size), points(40)
-    said = decode(model, z, max_length=6, allow_unknown=unknown, generator=generator(), **options)
-    assert torch.allclose(said.log_prob, score(model, said.tokens, z), rtol=0, atol=1e-10)
-    assert {len(tokens) for tokens in said.tokens} > {6}  # some ended, some were cut
+    generated = decode(model, z, max_length=6, allow_unknown=unknown, generator=generator(), **options)
+    assert torch.allclose(generated.log_prob, score(model, generated.tokens, z), rtol=0, atol=1e-10)
+    assert {len(tokens) for tokens in generated.tokens} > {6}  # some ended, some were truncated
 
 
 @pytest.mark.parametrize("vocabulary", [VOCABULARY, 300])
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.7}, {"top_k": 3, "temperature": 2.0}, {"min_p": 0.2}])
-def test_a_draw_is_the_one_that_the_filters_would_make(options, vocabulary):
-    # A top-p that keeps everything takes the way by `filter_logits`.
+def test_a_sample_is_the_one_that_the_filters_would_give(options, vocabulary):
+    # A top-p that keeps everything goes through `filter_logits`.
     model, z = make(vocabulary=vocabulary), points(100)
-    quick = decode(model, z, max_length=6, generator=generator(), **options)
+    direct = decode(model, z, max_length=6, generator=generator(), **options)
     filtered = decode(model, z, max_length=6, generator=generator(), top_p=1 - 1e-15, **options)
-    assert quick.tokens == filtered.tokens
-    assert len({token for tokens in quick.tokens for token in tokens}) > 3
+    assert direct.tokens == filtered.tokens
+    assert len({token for tokens in direct.tokens for token in tokens}) > 3
 
 
 def test_a_temperature_close_to_zero_is_greedy():
@@ -175,21 +175,21 @@ def test_a_temperature_close_to_zero_is_greedy():
     assert decode(model, z, top_k=1, max_length=9, generator=generator()).tokens == greedy.tokens
 
 
-def test_the_same_seed_says_the_same_and_another_seed_something_else():
+def test_the_same_seed_gives_the_same_sample_and_another_seed_another():
     model, z = make(), points(30)
     first, again, other = (decode(model, z, generator=generator(seed), max_length=20).tokens for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
 
-def test_what_a_row_says_does_not_depend_on_the_others_nor_on_the_split_into_batches(monkeypatch):
+def test_a_row_does_not_depend_on_the_others_nor_on_the_split_into_batches(monkeypatch):
     model, z = make(), points(20)
     together = decode(model, z, generator=generator(), max_length=15)
     assert decode(model, z[:1], generator=generator(), max_length=15).tokens == together.tokens[:1]
     stream = generator()
     parts = [decode(model, part, generator=stream, max_length=15) for part in z.split([3, 1, 16])]
     assert [tokens for part in parts for tokens in part.tokens] == together.tokens
-    monkeypatch.setattr(decoding, "ROWS", 3)
+    monkeypatch.setattr(decoding, "MAX_ROWS", 3)
     chunked = decode(model, z, generator=generator(), max_length=15)
     assert chunked.tokens == together.tokens
     assert torch.allclose(chunked.log_prob, together.log_prob, rtol=0, atol=1e-10)
@@ -201,8 +201,8 @@ def test_words_come_with_the_probabilities_of_the_model(vocabulary, head_size, m
     # 10^13 seeds (the seed is fixed); of 300 words most are too rare for the last to be exact.
     model, rows = make(vocabulary=vocabulary, head_size=head_size), 20_000
     z = points(1).expand(rows, -1)
-    said = decode(model, z, max_length=1, generator=generator(3)).tokens
-    counts = torch.bincount(torch.tensor(said)[:, 0], minlength=vocabulary).double()
+    generated = decode(model, z, max_length=1, generator=generator(3)).tokens
+    counts = torch.bincount(torch.tensor(generated)[:, 0], minlength=vocabulary).double()
     words = [END, *range(UNKNOWN + 1, vocabulary)]
     p = score(model, [[word] for word in words], z[: len(words)]).softmax(0)
     assert ((counts[words] - rows * p) ** 2 / (rows * p)).sum() < most
@@ -219,10 +219,10 @@ def test_no_random_number_however_extreme_picks_a_word_of_probability_zero(u, wo
 
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 0}, {"temperature": 50.0}, {"beam": 2}])
-def test_padding_and_start_are_never_said_and_unknown_only_on_request(options):
+def test_padding_and_bos_are_never_generated_and_unknown_only_on_request(options):
     model, z = make(), points(100)
     torch.nn.init.zeros_(model.observation.output.bias)
-    model.observation.output.bias.data[[PADDING, START, UNKNOWN]] = 15.0  # what the model would rather say
+    model.observation.output.bias.data[[PADDING, START, UNKNOWN]] = 15.0  # what the model prefers
     plain = decode(model, z, max_length=6, generator=generator(), **options).tokens
     assert not {PADDING, START, UNKNOWN} & {token for tokens in plain for token in tokens}
     asked = decode(model, z, max_length=6, generator=generator(), allow_unknown=True, **options).tokens
@@ -231,30 +231,30 @@ def test_padding_and_start_are_never_said_and_unknown_only_on_request(options):
 
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 0}, {"beam": 3}])
-def test_it_always_stops_and_a_cut_sentence_has_no_end(options):
+def test_it_always_stops_and_a_truncated_sentence_has_no_eos(options):
     model, z = make(), points(5)
     model.observation.output.bias.data[END] = -1e4
-    said = decode(model, z, max_length=11, generator=generator(), **options).tokens
-    assert [len(tokens) for tokens in said] == [11] * 5
-    assert not any(END in tokens for tokens in said)
+    generated = decode(model, z, max_length=11, generator=generator(), **options).tokens
+    assert [len(tokens) for tokens in generated] == [11] * 5
+    assert not any(END in tokens for tokens in generated)
 
 
-def test_an_end_comes_last_and_once():
-    said = decode(make(), points(200), max_length=12, generator=generator()).tokens
-    assert all(tokens.count(END) == (tokens[-1] == END) for tokens in said)
-    assert any(tokens[-1] == END for tokens in said)
+def test_eos_comes_last_and_once():
+    generated = decode(make(), points(200), max_length=12, generator=generator()).tokens
+    assert all(tokens.count(END) == (tokens[-1] == END) for tokens in generated)
+    assert any(tokens[-1] == END for tokens in generated)
 
 
 def test_rows_that_have_ended_leave_the_batch():
     model, seen = make(), []
-    follow = model.follow
-    model.follow = lambda tokens, z, state: seen.append(len(tokens)) or follow(tokens, z, state)
-    said = decode(model, points(50), max_length=12, generator=generator()).tokens
-    assert seen == [sum(len(tokens) > time for tokens in said) for time in range(len(seen))]
+    decode_step = model.decode_step
+    model.decode_step = lambda tokens, z, state: seen.append(len(tokens)) or decode_step(tokens, z, state)
+    generated = decode(model, points(50), max_length=12, generator=generator()).tokens
+    assert seen == [sum(len(tokens) > time for tokens in generated) for time in range(len(seen))]
     assert seen[-1] < seen[0] == 50
 
 
-def test_dropout_is_off_while_speaking_and_each_mode_is_restored():
+def test_dropout_is_off_while_generating_and_each_mode_is_restored():
     model, z = make(dropout=0.9), points(20)
     model.train()
     model.encoder.eval()  # as a frozen part would be
@@ -271,15 +271,15 @@ def test_dropout_is_off_while_speaking_and_each_mode_is_restored():
 def test_a_generator_leaves_the_global_random_state_alone_and_seeded_gives_it_back():
     before = torch.get_rng_state()
     decode(make(), points(3), generator=generator())
-    with seeded(5):
+    with Stream(5):
         torch.rand(3)
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_no_points_say_nothing():
+def test_no_points_give_no_tokens():
     for options in ({}, {"beam": 2}):
-        said = decode(make(), points(0), **options)
-        assert (said.tokens, said.log_prob.tolist()) == ([], [])
+        generated = decode(make(), points(0), **options)
+        assert (generated.tokens, generated.log_prob.tolist()) == ([], [])
 
 
 def test_points_are_moved_to_the_precision_of_the_model():
@@ -296,26 +296,26 @@ def test_points_of_another_size_and_broken_points_are_refused(options):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"temperature": -0.1}, "temperature must be 0"),
         ({"temperature": float("nan")}, "temperature must be 0"),
         ({"temperature": float("inf")}, "temperature must be 0"),
         ({"top_k": -1}, "top_k must be 0"),
-        ({"top_p": 0.0}, "top_p must lie above 0"),
-        ({"top_p": 1.1}, "top_p must lie above 0"),
-        ({"min_p": -0.1}, "min_p must lie between"),
-        ({"min_p": 1.1}, "min_p must lie between"),
+        ({"top_p": 0.0}, "top_p must be above 0"),
+        ({"top_p": 1.1}, "top_p must be above 0"),
+        ({"min_p": -0.1}, "min_p must be between"),
+        ({"min_p": 1.1}, "min_p must be between"),
         ({"beam": -1}, "beam must be 0"),
         ({"max_length": 0}, "max_length must be at least 1"),
         ({"beam": 2, "temperature": 0.5}, "cannot be combined"),
         ({"beam": 2, "top_k": 5}, "cannot be combined"),
     ],
 )
-def test_options_out_of_range_or_at_odds_are_refused_with_words(options, words):
-    with pytest.raises(ConfigError, match=words):
+def test_options_out_of_range_or_at_odds_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
         check_options(**options)
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=message):
         decode(make(), points(1), **options)
 
 
@@ -332,7 +332,7 @@ def test_a_beam_of_one_is_greedy(seed):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("layers", [1, 2])
-def test_a_wide_beam_finds_the_likeliest_sentence_of_all(seed, layers):
+def test_a_wide_beam_finds_the_most_probable_sentence_of_all(seed, layers):
     model, z, longest = make(seed, layers=layers), points(4, seed), 5
     words = range(UNKNOWN + 1, VOCABULARY)
     sentences = [[*body, END] for size in range(longest) for body in product(words, repeat=size)]
@@ -343,7 +343,7 @@ def test_a_wide_beam_finds_the_likeliest_sentence_of_all(seed, layers):
         assert torch.isclose(found.log_prob[row], values.max(), rtol=0, atol=1e-10)
 
 
-def test_a_wider_beam_finds_likelier_sentences_than_greedy_does():
+def test_a_wider_beam_finds_more_probable_sentences_than_greedy_does():
     model, z = make(), points(60)
     greedy, wide = (beam_search(model, z, width, max_length=30) for width in (1, 12))
     both = torch.tensor([a[-1] == END and b[-1] == END for a, b in zip(greedy.tokens, wide.tokens, strict=True)])
@@ -356,7 +356,7 @@ def test_rows_of_a_beam_do_not_mix(monkeypatch):
     model, z = make(layers=2), points(9)
     together = beam_search(model, z, 4, max_length=10)
     assert [beam_search(model, row, 4, max_length=10).tokens[0] for row in z.split(1)] == together.tokens
-    monkeypatch.setattr(decoding, "ROWS", 8)
+    monkeypatch.setattr(decoding, "MAX_ROWS", 8)
     assert beam_search(model, z, 4, max_length=10).tokens == together.tokens
 
 

@@ -8,8 +8,8 @@ import torch
 from seqvae.data.batch import END, UNKNOWN, Batch
 from seqvae.errors import ConfigError
 from seqvae.model import noise
-from seqvae.model.noise import Denoising, uniform
-from seqvae.training.build import resolve
+from seqvae.model.noise import Denoising, sample_uniform
+from seqvae.training.build import resolve_part
 
 
 def distinct(rows=100, steps=20):
@@ -24,13 +24,13 @@ def damaged(batch, **options):
     return Denoising(**{"delete": 0.0} | options).train()(batch).source[:, :-1]
 
 
-def near(share, rate, count):
+def near(fraction, rate, count):
     # 5 standard errors: a false alarm once in 1.7 million seeds.
-    return abs(float(share) - rate) <= 5 * (rate * (1 - rate) / count) ** 0.5
+    return abs(float(fraction) - rate) <= 5 * (rate * (1 - rate) / count) ** 0.5
 
 
-def given(monkeypatch, draws):
-    monkeypatch.setattr(noise, "uniform", lambda words: torch.where(words, torch.tensor(draws), 1.0))
+def given(monkeypatch, u):
+    monkeypatch.setattr(noise, "sample_uniform", lambda words: torch.where(words, torch.tensor(u), 1.0))
 
 
 # -- by hand -----------------------------------------------------------------------------------------------------------
@@ -54,8 +54,8 @@ def test_a_word_below_the_rate_of_deletion_is_gone_and_the_others_move_up(monkey
     assert found.reading.mask.sum(1).tolist() == [3, 2, 1] and found.mask.sum(1).tolist() == [5, 3, 5]
 
 
-def test_words_are_put_in_the_order_of_their_place_and_draw(monkeypatch):
-    # At a distance of 1 the keys are place + 2 * draw: 1.8, 1, 2, 3 and 4.8, 4.2.
+def test_words_are_put_in_the_order_of_their_keys(monkeypatch):
+    # At a distance of 1 the keys are place + 2 * u: 1.8, 1, 2, 3 and 4.8, 4.2.
     given(monkeypatch, [[0.9, 0.0, 0.0, 0.0, 0.4, -0.4, 1.0]])
     batch = Batch.of([[4, 5, 6, 7, 8, 9, END]])
     assert Denoising(delete=0.0, shuffle=1).train()(batch).source.tolist() == [[5, 4, 6, 7, 9, 8, END]]
@@ -99,12 +99,12 @@ def test_words_are_blanked_at_their_rate(rate):
 def test_words_are_substituted_at_their_rate_by_words_of_the_batch(rate):
     batch = distinct()
     found, words = damaged(batch, substitute=rate), batch.source[:, :-1]
-    # One time in as many as there are words, the word drawn is the word itself.
+    # Once in as many times as there are words, the sampled word is the word itself.
     assert near((found != words).double().mean(), rate * (1 - 1 / words.numel()), words.numel())
     assert torch.isin(found, words).all()
 
 
-def test_words_are_drawn_as_often_as_they_occur():
+def test_words_are_sampled_as_often_as_they_occur():
     batch = Batch.of([[4, 4, 4, 5, END]] * 1000)
     assert near((damaged(batch, substitute=1.0) == 5).double().mean(), 0.25, 4000)
 
@@ -121,12 +121,12 @@ def test_decoder_inputs_are_hidden_at_the_rate_of_word_dropout_and_only_they():
     assert torch.equal(found.source, batch.source)
 
 
-def test_draws_are_for_words_alone_and_nothing_else_is_below_one():
+def test_only_words_get_a_number_below_one():
     words = torch.tensor([[True, True, False], [True, False, False]])
     torch.manual_seed(0)
-    draws = uniform(words)
+    u = sample_uniform(words)
     torch.manual_seed(0)
-    assert torch.equal(draws[words], torch.rand(3)) and (draws[~words] == 1).all()
+    assert torch.equal(u[words], torch.rand(3)) and (u[~words] == 1).all()
 
 
 # -- the shuffle -------------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def test_a_shortened_source_goes_where_its_batch_goes():
 
 
 def test_options_arrive_as_a_command_line_gives_them():
-    part = resolve("model.noise", {"name": "denoising", "substitute": "0.1", "shuffle": "3"})
+    part = resolve_part("model.noise", {"name": "denoising", "substitute": "0.1", "shuffle": "3"})
     assert part == {
         "name": "denoising",
         "substitute": 0.1,
@@ -192,7 +192,7 @@ def test_options_arrive_as_a_command_line_gives_them():
         "blank": 0.0,
         "word_dropout": 0.0,
         "word_dropout_start": None,
-        "word_dropout_updates": 2000,
+        "word_dropout_steps": 2000,
     }
 
 

@@ -24,7 +24,7 @@ def model_of(small_model, *, channels=2, **options):
     return model
 
 
-def test_a_series_of_n_frames_has_n_steps_and_an_end_unless_it_is_cut():
+def test_a_series_of_n_frames_has_n_steps_and_an_eos_unless_it_is_truncated():
     batch = Batch.of_frames(some_series((5, 1, 4)), longest=5)
     assert batch.lengths.tolist() == [5, 2, 5] and batch.ended.tolist() == [False, True, True]
     assert batch.targets.shape == (3, 5, 3) and batch.tokens == 12 and batch.real
@@ -62,7 +62,7 @@ def test_log_p_is_that_of_an_explicit_loop(variance, small_model):
     for row, (series, length) in enumerate(zip(some_series(), batch.lengths.tolist(), strict=True)):
         x, state, total = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64), None, 0.0
         for step in range(length):
-            features, state = model.follow(x, z[row : row + 1], state)
+            features, state = model.decode_step(x, z[row : row + 1], state)
             out = (o.output.weight @ features[0] + o.output.bias).tolist()
             s, m, raw = 1 / (1 + math.exp(-out[0])), out[1:3], out[3:]
             if variance == "learnt":
@@ -86,9 +86,9 @@ def test_a_series_of_one_frame_by_hand(small_model):
     model = model_of(small_model, channels=1, observation={"variance": "fixed", "sigma": 0.5})
     for parameter in model.parameters():
         parameter.data.zero_()
-    said = model.log_prob(Batch.of_frames([np.array([[4.0]])]), torch.zeros(1, 3, dtype=torch.float64))
+    log_prob = model.log_prob(Batch.of_frames([np.array([[4.0]])]), torch.zeros(1, 3, dtype=torch.float64))
     frame = -math.log(2) - 0.5 * 1.0**2 - 0.5 * math.log(2 * math.pi)  # (4 - 3) / (0.5 * 2) = 1, and log 1 = 0
-    assert said[0].tolist() == pytest.approx([frame, -math.log(2)], abs=1e-12)
+    assert log_prob[0].tolist() == pytest.approx([frame, -math.log(2)], abs=1e-12)
 
 
 def test_padding_changes_nothing_whatever_stands_in_it(small_model):

@@ -8,13 +8,13 @@ import torch
 from torch.distributions import Independent, Normal
 
 from seqvae import TextVAE
-from seqvae.config import loading
+from seqvae.config import get_corpus_options
 from seqvae.data.text.corpus import load
 from seqvae.errors import ConfigError
 from seqvae.model.distributions import kl
 from seqvae.model.priors import PRIORS, Flow, LearntGaussian, Mixture
-from seqvae.rng import seeded
-from seqvae.training.build import build_model, resolve
+from seqvae.rng import Stream
+from seqvae.training.build import build_model, resolve_part
 
 SENTENCES = [
     " ".join(f"{s} {v} {p} .".split())
@@ -64,7 +64,7 @@ def test_a_mixture_is_the_weighted_sum_of_its_components():
     assert float(prior().log_prob(torch.zeros(1).double()).exp()) == pytest.approx(wanted, rel=1e-12)
 
 
-def test_a_mixture_of_one_is_a_gaussian_and_its_divergence_by_draws_that_of_the_closed_form():
+def test_a_mixture_of_one_is_a_gaussian_and_its_estimated_kl_that_of_the_closed_form():
     # 4 rows at 5 standard errors each: a false alarm once in 400,000 seeds; this seed is fixed.
     torch.manual_seed(0)
     mixture, gaussian = (
@@ -75,8 +75,8 @@ def test_a_mixture_of_one_is_a_gaussian_and_its_divergence_by_draws_that_of_the_
     q = Independent(Normal(torch.randn(4, 3).double(), torch.rand(4, 3).double() + 0.2), 1)
     z = q.sample((20_000,))
     torch.testing.assert_close(mixture().log_prob(z), gaussian().log_prob(z), rtol=1e-12, atol=0)
-    draws = kl(q, mixture(), z)
-    assert ((draws.mean(0) - kl(q, gaussian())).abs() < 5 * draws.std(0) / 20_000**0.5).all()
+    estimates = kl(q, mixture(), z)
+    assert ((estimates.mean(0) - kl(q, gaussian())).abs() < 5 * estimates.std(0) / 20_000**0.5).all()
 
 
 def test_a_learnt_gaussian_starts_as_the_standard_normal():
@@ -108,11 +108,11 @@ def test_a_mixture_that_cannot_be_is_refused(options, message):
 
 
 def test_options_of_the_mixture_are_read_from_text():
-    found = resolve("model.prior", {"name": "mixture", "components": "3", "spread": "0.2"})
+    found = resolve_part("model.prior", {"name": "mixture", "components": "3", "spread": "0.2"})
     assert found == {"name": "mixture", "components": 3, "spread": 0.2}
 
 
-# Fitting p to draws of a known density
+# Fitting p to samples of a known density
 
 
 def fitted(prior, z, steps=300):
@@ -144,7 +144,7 @@ def test_a_mixture_finds_two_clusters_that_no_gaussian_covers():
     normal, gaussian = float(standard.log_prob(z).mean()), fitted(LearntGaussian(latent=2), z)
     mixture = Mixture(latent=2, components=4)
     found = fitted(mixture, z)
-    # The truth has -log 2 - log 2 pi - 2 log 0.3 - 1 = -1.12 nats on average, up to 400 draws' luck; N(0, I) -3.9.
+    # The truth has -log 2 - log 2 pi - 2 log 0.3 - 1 = -1.12 nats on average (noise of 400 samples); N(0, I) -3.9.
     assert found > gaussian + 1 > normal + 1 and found == pytest.approx(-1.12, abs=0.15)
     assert float(mixture().sample((1000,))[:, 0].abs().sub(2).abs().median()) < 0.3
 
@@ -157,12 +157,12 @@ def test_a_flow_finds_two_clusters_that_no_gaussian_covers(family, gain):
     assert float(prior().log_prob(z).mean().detach()) == pytest.approx(float(start), abs=1e-5)  # it starts as N(0, I)
     gaussian, found = fitted(LearntGaussian(latent=2), z), fitted(prior, z, steps=150)
     assert gaussian + gain < found < -1.12 + 0.3  # the truth, see above
-    drawn = prior().sample((500,))
-    assert float(drawn[:, 0].abs().sub(2).abs().median()) < 0.6
-    torch.testing.assert_close(prior().push(prior.flow().transform(drawn)), drawn, rtol=0, atol=1e-3)
+    samples = prior().sample((500,))
+    assert float(samples[:, 0].abs().sub(2).abs().median()) < 0.6
+    torch.testing.assert_close(prior().transform_noise(prior.flow().transform(samples)), samples, rtol=0, atol=1e-3)
 
 
-def test_a_flow_without_zuko_tells_how_to_get_it(monkeypatch):
+def test_a_flow_without_zuko_explains_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "zuko.flows", None)
     with pytest.raises(ConfigError, match=r"pip install 'seqvae\[flows\]'"):
         Flow(latent=2)
@@ -197,14 +197,14 @@ def test_a_prior_that_learns_gives_the_posteriors_a_higher_density_than_where_it
         return  # which 16 steps do not teach anything: below it is fitted for longer
     torch.manual_seed(model.config.training.seed)
     before, q = build_model(model.config, len(model.tokenizer)).prior, model.encode(SENTENCES)
-    with torch.no_grad(), seeded(0):
+    with torch.no_grad(), Stream(0):
         z = q.sample((100,))
         gain = model.model.prior().log_prob(z).mean() - before().log_prob(z).mean()
     assert gain > 0 if list(before.parameters()) else gain == 0
 
 
 def test_every_score_is_there_and_finite(model):
-    split = load(SENTENCES, **loading(model.config)).valid
+    split = load(SENTENCES, **get_corpus_options(model.config)).valid
     scores = model.evaluate(split, samples=10, refined=4)
     name = model.config.model.prior["name"]
     assert (scores.kl_dimensions is None) == (name not in ("normal", "gaussian"))
@@ -231,7 +231,7 @@ def test_it_trains_in_reduced_precision(half, name):
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in model.model.prior.parameters())
 
 
-@pytest.mark.parametrize("floor", ["dimension", "batch"])
-def test_free_bits_of_each_dimension_are_refused_where_the_prior_does_not_factorize(floor):
+@pytest.mark.parametrize("per", ["dimension", "batch"])
+def test_free_bits_of_each_dimension_are_refused_where_the_prior_does_not_factorize(per):
     with pytest.raises(ConfigError, match="total"):
-        TextVAE.fit(SENTENCES, prior={"name": "mixture"}, divergence={"free_bits": 2.0, "floor": floor}, **TINY)
+        TextVAE.fit(SENTENCES, prior={"name": "mixture"}, divergence={"free_bits": 2.0, "free_bits_per": per}, **TINY)

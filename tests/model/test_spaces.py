@@ -10,7 +10,7 @@ from torch.distributions import Independent, Normal
 
 from seqvae import TextVAE
 from seqvae.cli import main
-from seqvae.config import Config, loading
+from seqvae.config import Config, get_corpus_options
 from seqvae.data.text.corpus import load
 from seqvae.errors import ConfigError
 from seqvae.model.distributions import SphericalUniform, VonMisesFisher, kl, log_area, log_bessel
@@ -34,12 +34,12 @@ PAIRS = [*zip(FLAT[0], cycle(FLAT[1]), strict=False), *SPHERICAL]  # tests/train
 @pytest.mark.parametrize(("posterior", "prior"), PAIRS)
 def test_every_pair_trains_scores_samples_interpolates_and_is_saved_and_loaded(posterior, prior, tmp_path):
     model = TextVAE.fit(SENTENCES, posterior={"name": posterior}, prior={"name": prior}, **TINY)
-    assert model.checkpoint.facts["update"] == 2
-    scores = model.evaluate(load(SENTENCES, **loading(model.config)).train, samples=3, refined=2)
+    assert model.checkpoint.facts["step"] == 2
+    scores = model.evaluate(load(SENTENCES, **get_corpus_options(model.config)).train, samples=3, refined=2)
     for name in ("nll", "kl", "holes", "mutual_information_lower", "permuted_nll_increase", "mixture_gain"):
         assert math.isfinite(getattr(scores, name)), name
-    z0, z1 = model.prior_draws(2, seed=0)
-    assert len(model.decode(model.walk(z0, z1, path="slerp"))) == 7
+    z0, z1 = model.sample_prior(2, seed=0)
+    assert len(model.decode(model.interpolate_points(z0, z1, path="slerp"))) == 7
     assert len(model.interpolate(SENTENCES[0], SENTENCES[1], steps=3)) == 3
     model.save_pretrained(tmp_path)
     loaded = TextVAE.from_pretrained(tmp_path)
@@ -143,7 +143,7 @@ def test_the_mean_and_variance_of_the_cosine_are_those_of_its_density(dimensions
 
 @pytest.mark.parametrize("kappa", [0.5, 30.0, 1e4])
 @pytest.mark.parametrize("dimensions", [2, 3, 16])
-def test_draws_lie_on_the_sphere_and_their_cosines_have_the_moments(dimensions, kappa):
+def test_samples_lie_on_the_sphere_and_their_cosines_have_the_moments(dimensions, kappa):
     # Two moments at 5 standard errors, 9 times: a false alarm once in 100,000 seeds; this seed is fixed.
     torch.manual_seed(0)
     mu = torch.nn.functional.normalize(torch.randn(1, dimensions).double(), dim=1)
@@ -159,11 +159,11 @@ def test_the_divergence_of_two_directions_is_the_same_and_grows_with_the_concent
     mu = torch.nn.functional.normalize(torch.randn(2, 32, generator=torch.Generator().manual_seed(0)), dim=1)
     rates = [kl(VonMisesFisher(mu, kappa), p) for kappa in (1.0, 20.0, 80.0)]
     assert all(rate[0] == rate[1] for rate in rates)
-    # Of the values 4.2459 and 17.8631 an integration of the cosine's density over 2,000,001 angles says the same.
+    # Of the values 4.2459 and 17.8631 an integration of the cosine's density over 2,000,001 angles agrees.
     assert [float(rate[0]) for rate in rates] == pytest.approx([0.015611, 4.245885, 17.863068], abs=1e-5)
 
 
-def test_a_draw_turns_with_its_direction():
+def test_a_sample_rotates_with_its_direction():
     """The gradient of the mean of w' z with respect to mu is A w across mu, and 0 along it."""
     torch.manual_seed(0)
     mu = torch.tensor([0.6, 0.8, 0.0], dtype=torch.float64, requires_grad=True)
@@ -182,7 +182,7 @@ def test_a_draw_turns_with_its_direction():
 
 def test_a_vamp_prior_is_the_mean_of_the_posteriors_of_its_inputs_and_shares_their_weights(small_model):
     model = small_model(prior={"name": "vamp", "components": 4, "length": 3})
-    q = model.posterior(model.encoder.read(model.prior.inputs, torch.full((4,), 3)))
+    q = model.posterior(model.encoder.encode_embeddings(model.prior.inputs, torch.full((4,), 3)))
     z = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)).double()
     wanted = q.log_prob(z[:, None]).logsumexp(1) - math.log(4)
     torch.testing.assert_close(model.prior().log_prob(z), wanted)
@@ -248,13 +248,13 @@ def test_every_command_takes_a_model_on_the_sphere(arguments, directions, capsys
 
 
 def test_a_density_in_space_is_not_fitted_to_a_sphere(directions, refused):
-    assert "points of a sphere" in refused("sample", directions, "--from", "aggregate")
+    assert "is a sphere, to which no density" in refused("sample", directions, "--from", "aggregate")
 
 
 def test_paths_between_sentences_stay_on_the_sphere(directions):
     model = TextVAE.from_pretrained(directions)
-    assert model.straight == "slerp"
+    assert model.default_path == "slerp"
     q = model.encode(SENTENCES[:2])
-    way = model.walk(*q.mode, path=model.straight)
-    torch.testing.assert_close(way.norm(dim=1), torch.ones(7), rtol=0, atol=1e-5)
-    torch.testing.assert_close(model.prior_draws(4, seed=0).norm(dim=1), torch.ones(4), rtol=0, atol=1e-5)
+    points = model.interpolate_points(*q.mode, path=model.default_path)
+    torch.testing.assert_close(points.norm(dim=1), torch.ones(7), rtol=0, atol=1e-5)
+    torch.testing.assert_close(model.sample_prior(4, seed=0).norm(dim=1), torch.ones(4), rtol=0, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Terms with parameters, in parts, or beside the bound: values by hand, and that their parameters are trained."""
+"""Terms with parameters, in parts, or added to the bound: values by hand, and that their parameters are trained."""
 
 import io
 import math
@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch.distributions import Independent, MultivariateNormal, Normal
 
-from seqvae.config import Config, to_toml
+from seqvae.config import Config, resolve, to_toml
 from seqvae.data.batch import Batch
 from seqvae.data.batching import Batches
 from seqvae.data.text.corpus import load
@@ -17,9 +17,9 @@ from seqvae.errors import ConfigError
 from seqvae.model.vae import Trace
 from seqvae.objective.adversarial import Adversarial
 from seqvae.objective.auxiliary import BagOfWords, MutualInformation
-from seqvae.objective.kl import Capacity, MinimumRate
-from seqvae.objective.total_correlation import TotalCorrelation, decomposed
-from seqvae.text_vae import TextVAE, config_of
+from seqvae.objective.kl import MinimumRate
+from seqvae.objective.total_correlation import TotalCorrelation, decompose_kl
+from seqvae.text_vae import TextVAE, build_config
 from seqvae.training.build import build_model, build_objective, build_update, resolve_all
 from seqvae.training.checkpoint import Checkpoint
 from seqvae.training.trainer import Trainer
@@ -36,37 +36,37 @@ def density(x, mean, scale=1.0):
     return math.exp(-(((x - mean) / scale) ** 2) / 2) / (scale * math.sqrt(2 * math.pi))
 
 
-# -- the adversary ----------------------------------------------------------------------------------------------------
+# -- the adversarial divergence ----------------------------------------------------------------------------------------
 
 
 def adversary(latent=1, **options):
-    """Its discriminator has weights of 1 alone: D(z) is the logistic function of z, for z > 0."""
+    """Return a term whose discriminator has weights of 1 only: D(z) is the logistic function of z, for z > 0."""
     term = Adversarial(latent=latent, hidden=1, **options).double()
     for name, parameter in term.named_parameters():
         torch.nn.init.constant_(parameter, 1.0 if name.endswith("weight") else 0.0)
     return term
 
 
-def test_the_encoder_pays_for_what_the_discriminator_sees_through():
+def test_the_generator_loss_is_that_of_the_logistic_function():
     values = adversary(scale=2.0)(trace_of([[0.5], [3.0]]))
     by_hand = [-2 * math.log(1 / (1 + math.exp(-z))) for z in (0.5, 3.0)]  # D(z) = sigmoid(z)
     assert values.tolist() == pytest.approx(by_hand)
 
 
-def test_the_discriminator_is_taught_by_the_cross_entropy_of_both_sides():
+def test_the_discriminator_loss_is_the_cross_entropy_of_both_sides():
     z, prior = torch.tensor([[0.5]]).double(), torch.tensor([[3.0]]).double()
     fake, real = (1 / (1 + math.exp(-x)) for x in (0.5, 3.0))
-    assert adversary().telling(z, prior).item() == pytest.approx(-math.log(1 - fake) - math.log(real))
+    assert adversary().discriminator_loss(z, prior).item() == pytest.approx(-math.log(1 - fake) - math.log(real))
 
 
 def test_neither_loss_reaches_the_parameters_of_the_other():
-    torch.manual_seed(0)  # of 3 hidden units all may be silent
+    torch.manual_seed(0)  # all 3 hidden units may be inactive
     term = Adversarial(latent=2, hidden=3).double()
     z = torch.randn(4, 2, dtype=torch.float64, requires_grad=True)
-    term.fooling(z).sum().backward()
+    term.generator_loss(z).sum().backward()
     assert z.grad.any() and all(parameter.grad is None for parameter in term.parameters())
     z.grad = None
-    term.telling(z, torch.randn(4, 2).double()).sum().backward()
+    term.discriminator_loss(z, torch.randn(4, 2).double()).sum().backward()
     assert z.grad is None and all(parameter.grad is not None for parameter in term.parameters())
 
 
@@ -75,18 +75,18 @@ def test_one_pass_gives_the_gradients_of_both_losses():
     z = mean.clone().requires_grad_()
     torch.manual_seed(1)
     term(trace_of(mean, z=z)).sum().backward()
-    together = [z.grad.clone(), *(parameter.grad.clone() for parameter in term.parameters())]
+    joint = [z.grad.clone(), *(parameter.grad.clone() for parameter in term.parameters())]
     term.zero_grad()
     torch.manual_seed(1)
     prior = trace_of(mean).p.rsample((4,))
-    alone = torch.autograd.grad(term.fooling(z).sum(), z)
-    alone += torch.autograd.grad(term.telling(z, prior).sum(), list(term.parameters()))
-    for one, other in zip(together, alone, strict=True):
+    separate = torch.autograd.grad(term.generator_loss(z).sum(), z)
+    separate += torch.autograd.grad(term.discriminator_loss(z, prior).sum(), list(term.parameters()))
+    for one, other in zip(joint, separate, strict=True):
         torch.testing.assert_close(one, other)
 
 
-def test_a_discriminator_learns_to_tell_and_points_are_drawn_to_the_prior():
-    """A cloud at 4 comes to lie around 0, where the discriminator can no longer tell it from N(0, 1)."""
+def test_the_discriminator_learns_and_z_is_pulled_to_the_prior():
+    """A Gaussian at 4 moves to 0, where the discriminator can no longer tell it from N(0, 1)."""
     torch.manual_seed(0)
     term, shift = Adversarial(latent=1, hidden=16, scale=1.0), torch.full((1,), 4.0, requires_grad=True)
     optimizer = torch.optim.Adam([*term.parameters(), shift], lr=0.01, betas=(0.9, 0.99))  # those of the trainer
@@ -102,7 +102,7 @@ def test_a_discriminator_learns_to_tell_and_points_are_drawn_to_the_prior():
 # -- the KL in three parts --------------------------------------------------------------------------------------------
 
 
-def test_with_weights_of_one_the_parts_are_one_draw_of_the_divergence():
+def test_with_weights_of_one_the_parts_sum_to_the_estimate_of_the_kl():
     torch.manual_seed(0)
     trace = trace_of(torch.randn(6, 3), 0.4, z=torch.randn(6, 3))
     whole = TotalCorrelation(sentences=1000, alpha=1.0, beta=1.0, gamma=1.0)(trace)
@@ -111,7 +111,7 @@ def test_with_weights_of_one_the_parts_are_one_draw_of_the_divergence():
 
 def test_the_parts_of_two_sentences_by_hand():
     z, means, n = [[0.5, 1.0], [2.0, -1.0]], [[0.0, 1.0], [2.0, 0.0]], 10
-    found = decomposed((t := trace_of(means, 1.0, z=z)).q, t.p, t.z, n)
+    found = decompose_kl((t := trace_of(means, 1.0, z=z)).q, t.p, t.z, n)
     for i in range(2):
         each = [[density(z[i][d], means[j][d]) for d in range(2)] for j in range(2)]
         joint = math.log(sum(a * b for a, b in each) / (n * 2))
@@ -138,7 +138,7 @@ def test_a_posterior_with_correlations_is_refused():
         TotalCorrelation(sentences=9)(Trace(batch=None, q=q, p=p, z=torch.zeros(4, 2), log_prob=None))
 
 
-# -- beside the bound -------------------------------------------------------------------------------------------------
+# -- auxiliary terms --------------------------------------------------------------------------------------------------
 
 
 def test_a_bag_counts_every_target_and_no_padding():
@@ -148,13 +148,13 @@ def test_a_bag_counts_every_target_and_no_padding():
     batch = Batch.of([[4, 4, 5, 2], [5, 2]])
     z = [[1.0], [2.0]]
     by_hand = []
-    for (at,), said in zip(z, [[4, 4, 5, 2], [5, 2]], strict=True):
+    for (at,), targets in zip(z, [[4, 4, 5, 2], [5, 2]], strict=True):
         total = math.log(sum(math.exp(at * s) for s in scores.tolist()))
-        by_hand.append(0.5 * sum(total - at * scores[word].item() for word in said))
+        by_hand.append(0.5 * sum(total - at * scores[word].item() for word in targets))
     assert term(trace_of(z, batch=batch)).tolist() == pytest.approx(by_hand)
 
 
-def test_the_order_of_the_words_is_nothing_to_a_bag():
+def test_a_bag_ignores_the_order_of_the_words():
     term = BagOfWords(latent=2, vocabulary=9, hidden=3).double()
     one, other = (term(trace_of([[1.0, 2.0]], batch=Batch.of([ids]))) for ids in ([4, 8, 5, 2], [8, 5, 4, 2]))
     assert one.item() == pytest.approx(other.item())
@@ -169,7 +169,7 @@ def test_the_information_of_two_sentences_by_hand():
 
 
 @pytest.mark.parametrize(("distance", "expected"), [(0.0, 0.0), (1000.0, math.log(4))])
-def test_the_information_lies_between_none_and_the_log_of_the_batch(distance, expected):
+def test_the_information_is_between_0_and_the_log_of_the_batch(distance, expected):
     values = MutualInformation()(trace_of([[distance * n] for n in range(4)]))
     assert (-values).tolist() == pytest.approx([expected] * 4)
 
@@ -183,65 +183,48 @@ def test_the_information_lies_between_none_and_the_log_of_the_batch(distance, ex
         (Adversarial, {"latent": 1, "scale": 0.0}),
         (Adversarial, {"latent": 1, "hidden": 0}),
         (TotalCorrelation, {"sentences": 5, "beta": -1.0}),
-        (Capacity, {"rise": -1}),
         (MinimumRate, {"damping": -1.0}),
     ],
 )
-def test_values_that_cannot_be_are_refused(make, options):
+def test_values_out_of_range_are_refused(make, options):
     with pytest.raises(ConfigError, match="expected"):
         make(**options)
 
 
-# -- a capacity that rises, and the ways to a target ------------------------------------------------------------------
+# -- the KL held at a target ------------------------------------------------------------------------------------------
 
 
-def test_a_capacity_rises_by_the_updates_of_a_training_and_then_stays():
-    term = Capacity(target=8.0, rise=4)
-    trace = trace_of([[4.0]])  # 8 nats
-    assert not term.settled and [term(trace).item() for _ in range(6)] == pytest.approx([8.0, 6.0, 4.0, 2.0, 0.0, 0.0])
-    assert term.settled
-
-
-def test_an_evaluation_raises_no_capacity_and_a_saved_one_goes_on():
-    term, again = Capacity(target=8.0, rise=4).eval(), Capacity(target=8.0, rise=4)
-    trace = trace_of([[4.0]])
-    assert [term(trace).item() for _ in range(2)] == [8.0, 8.0]
-    term.train()(trace)
-    again.load_state_dict(term.state_dict())
-    assert again(trace).item() == term(trace).item() == 6.0
-
-
-def test_a_damped_multiplier_answers_to_the_batch_at_once():
+def test_a_damped_multiplier_reacts_to_the_batch_at_once():
     term = MinimumRate(rate=8.0, step=0.08, damping=0.5)
     assert term(trace_of([[math.sqrt(8)]])).item() == pytest.approx(4 + (0.08 / 2 + 0.5 / 2) * (8 - 4))
     assert term(trace_of([[math.sqrt(64)]])).item() == pytest.approx(32)  # four times the rate: no multiplier is left
 
 
-WAYS = {"controller": "controlled", "minimum-rate": "minimum-rate", "capacity": "capacity", "free-bits": "kl"}
+DIVERGENCE_OF = {"controller": "controlled", "minimum-rate": "minimum-rate"}
 
 
-@pytest.mark.parametrize(("way", "divergence"), WAYS.items())
-def test_each_way_to_a_target_is_short_for_a_divergence_with_it(way, divergence):
-    config = resolve_all(config_of({"target_kl": 7.0, "target_by": way}))
+@pytest.mark.parametrize(("by", "divergence"), DIVERGENCE_OF.items())
+def test_each_target_by_stands_for_a_divergence_with_that_target(by, divergence):
+    config = resolve_all(build_config({"target_kl": 7.0, "target_by": by}))
     assert config.objective.divergence["name"] == divergence and 7.0 in config.objective.divergence.values()
     assert config.objective.weight["name"] == "constant"
-    assert Config.from_dict(config.to_dict()) == config and f'target_by = "{way}"' in to_toml(config)
+    assert Config.from_dict(config.to_dict()) == config and f'target_by = "{by}"' in to_toml(config)
 
 
-def test_options_of_the_way_stay_beside_its_target():
-    asked = {"name": "capacity", "rise": 9, "target": 3.0}
-    config = config_of({"target_kl": 7.0, "target_by": "capacity", "divergence": asked})
-    assert config.objective.divergence == {"name": "capacity", "rise": 9, "target": 7.0}
+def test_other_options_of_the_divergence_are_kept_beside_its_target():
+    given = {"name": "minimum-rate", "damping": 0.3, "rate": 3.0}
+    config = resolve(build_config({"target_kl": 7.0, "target_by": "minimum-rate", "divergence": given}))
+    assert config.objective.divergence == {"name": "minimum-rate", "damping": 0.3, "rate": 7.0}
 
 
-def test_an_unknown_way_to_a_target_is_refused():
-    with pytest.raises(ConfigError, match="did you mean 'capacity'"):
-        config_of({"target_kl": 7.0, "target_by": "capacty"})
+def test_an_unknown_target_by_is_refused():
+    with pytest.raises(ConfigError, match="did you mean 'minimum-rate'"):
+        build_config({"target_kl": 7.0, "target_by": "minimum-rat"})
 
 
-def test_a_way_without_a_target_is_refused():
+def test_a_target_by_without_a_target_is_refused():
     with pytest.raises(ConfigError, match="target_kl"):
-        config_of({"target_by": "capacity"})
+        build_config({"target_by": "minimum-rate"})
 
 
 # -- parameters of terms are trained ----------------------------------------------------------------------------------

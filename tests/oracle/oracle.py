@@ -89,18 +89,18 @@ def reconstruct(weights, ids, z, options, tied):
     for layer, (h, c) in enumerate(first_state(weights, z, options)):
         xs = run(step, cell(weights, "decoder", f"l{layer}"), xs, h, c)
     total = 0.0
-    for x, said in zip(xs, ids, strict=True):
+    for x, target in zip(xs, ids, strict=True):
         f = x + (z if options["skip"] else [])
         if tied:
             f = affine(weights["observation.project.weight"], weights["observation.project.bias"], f)
         table = weights["observation.embedding.weight" if tied else "observation.output.weight"]
         logits = affine(table, weights["observation.output.bias"], f)
-        total -= logits[said] - log(sum(exp(v - max(logits)) for v in logits)) - max(logits)
+        total -= logits[target] - log(sum(exp(v - max(logits)) for v in logits)) - max(logits)
     return total
 
 
 def loss(model, sentences, eps, *, encoder, decoder, tied, weight=1.0):
-    """Nats per sentence, from the weights of `model`, sentences as ids (ending in END unless cut) and eps (B, D)."""
+    """Return nats per sentence, given a model, ids (ending in END unless truncated) and eps (B, D)."""
     weights = {name: tensor.tolist() for name, tensor in model.state_dict().items()}
     total = 0.0
     for ids, noise in zip(sentences, eps, strict=True):

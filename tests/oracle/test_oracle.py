@@ -9,7 +9,7 @@ from seqvae.config import Config
 from seqvae.data.batch import Batch
 from seqvae.training.build import build_objective
 
-SENTENCES = [[5, 6, END], [END], [10, 3, 4, 10, END], [7, 7, 7, 8], [9, END]]  # one empty, one cut without an end
+SENTENCES = [[5, 6, END], [END], [10, 3, 4, 10, END], [7, 7, 7, 8], [9, END]]  # one empty, one truncated, without EOS
 
 B = (True, False)
 ENCODERS = [

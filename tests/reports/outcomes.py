@@ -1,4 +1,4 @@
-"""Made-up outcomes of runs as they are in practice: an autoencoder whose KL is far off, a language model without z."""
+"""Synthetic outcomes of runs: an autoencoder with a KL far from the others, a language model without z."""
 
 import numpy as np
 
@@ -14,19 +14,21 @@ RECIPES = {
 }
 
 
-def bare(name="run", seed=0, *, kind="vae", nll=(1.0, 2.0, 3.0), **scores):
-    """A run of which only what is named is known."""
+def make_run(name="run", seed=0, *, kind="vae", nll=(1.0, 2.0, 3.0), **scores):
+    """Make a run with the scores given and nothing else."""
     return Outcome(name, seed, kind, scores, np.array(nll), [], {}, 1.0)
 
 
-def made(recipes=RECIPES, seeds=2, sentences=50):
-    """Runs with all that a training gives."""
+def make_runs(recipes=RECIPES, seeds=2, sentences=50):
+    """Make runs with all that a training gives."""
     g = np.random.default_rng(0)
     difficulty = g.gamma(6, 1 / 6, sentences)
-    return [_run(g, name, seed, difficulty, *numbers) for name, numbers in recipes.items() for seed in range(seeds)]
+    return [
+        _make_run(g, name, seed, difficulty, *numbers) for name, numbers in recipes.items() for seed in range(seeds)
+    ]
 
 
-def _run(g, name, seed, difficulty, kind, kl, reconstruction, nll, lower, upper, units):
+def _make_run(g, name, seed, difficulty, kind, kl, reconstruction, nll, lower, upper, units):
     kl, reconstruction, nll = (value * (1 + g.normal(0, 0.01)) for value in (kl, reconstruction, nll))
     losses = nll * difficulty / difficulty.mean()
     scores = {"kl": kl, "reconstruction": reconstruction, "elbo": -kl - reconstruction, "nll": nll}
@@ -42,7 +44,7 @@ def _run(g, name, seed, difficulty, kind, kl, reconstruction, nll, lower, upper,
     curve = []
     for step in range(100, 2001, 100):
         done = 1 - np.exp(-step / 300)
-        said, cost = 65 + (reconstruction - 65) * done, kl * done
-        line = {"kind": "valid", "step": step, "reconstruction": said, "kl": cost, "elbo": -said - cost}
+        loss, cost = 65 + (reconstruction - 65) * done, kl * done
+        line = {"kind": "valid", "step": step, "reconstruction": loss, "kl": cost, "elbo": -loss - cost}
         curve.append(line if lower is None else line | {"mutual_information_lower": lower * done})
     return Outcome(name, seed, kind, scores, losses, curve, sentences, 12.5 + seed, diagnosis="healthy")

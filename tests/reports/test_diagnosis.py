@@ -1,4 +1,4 @@
-"""The doctor: models made sick on purpose, one for each state, and the rules' edges."""
+"""Diagnosis: models made ill on purpose, one for each state, and the thresholds of the rules."""
 
 import dataclasses
 import functools
@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from seqvae import TextVAE
-from seqvae.config import Config
+from seqvae.config import Config, resolve
 from seqvae.data.text.corpus import load
-from seqvae.evaluation.scores import restored
-from seqvae.reports.diagnosis import STATES, Case, diagnose, warning
+from seqvae.evaluation.scores import read_scores
+from seqvae.reports.case import Case
+from seqvae.reports.diagnosis import STATES, diagnose, find_warning
 from seqvae.reports.examine import examine
 from seqvae.training.build import build_model
 
@@ -92,9 +93,9 @@ def test_an_encoder_that_does_not_find_the_z_that_the_decoder_knows_is_lagging()
     assert state(altered(healthy, weight=lambda weight: behind * weight)).state == "lagging encoder"
 
 
-def test_an_autoencoder_is_over_rated_with_holes():
+def test_an_autoencoder_has_prior_holes():
     found = state(fit(max_epochs=40, kind="ae"))
-    assert found.state == "over-rated with holes" and "--kind vae --objective.weight.name linear" in found.command
+    assert found.state == "prior holes" and "--kind vae --objective.weight.name linear" in found.command
 
 
 def test_a_model_that_uses_few_of_its_dimensions_is_partly_collapsed():
@@ -127,12 +128,12 @@ WELL = {
 }
 
 
-def of(config=None, unigram=100.0, **figures):
-    return diagnose(Case(restored(WELL | figures), Config.from_dict(config or {}), unigram=unigram))
+def diagnose_with(config=None, baseline=100.0, **figures):
+    return diagnose(Case(read_scores(WELL | figures), resolve(Config.from_dict(config or {})), baseline=baseline))
 
 
-def test_figures_of_a_healthy_model_need_no_cure():
-    found = of()
+def test_a_healthy_model_needs_no_remedy():
+    found = diagnose_with()
     assert (found.state, found.advice, found.command) == ("healthy", [], "")
 
 
@@ -151,7 +152,7 @@ def test_figures_of_a_healthy_model_need_no_cure():
         ({"inference_gap": 5.9}, "healthy"),
         ({"inference_gap": 6.1, "inference_gap_standard_error": 3.1}, "healthy"),
         ({"inference_gap": 0.9, "kl": 1.1}, "healthy"),
-        ({"decoder_entropy_prior": 2.51}, "over-rated with holes"),
+        ({"decoder_entropy_prior": 2.51}, "prior holes"),
         ({"decoder_entropy_prior": 2.49}, "healthy"),
         ({"decoder_entropy_prior": 2.51, "decoder_entropy_standard_error": 0.3}, "healthy"),
         ({"active_units": 15}, "partly collapsed"),
@@ -160,24 +161,24 @@ def test_figures_of_a_healthy_model_need_no_cure():
         ({"mutual_information_upper": 3.6}, "healthy"),
         ({"permuted_nll_increase": 0.1, "kl": 0.5, "inference_gap": 1.6}, "lagging encoder"),
         ({"permuted_nll_increase": 0.1, "kl": 4.1, "inference_gap": 4.9}, "KL without information"),
-        ({"nll": 101.0}, "over-rated with holes"),
-        ({"mixture_gain": 1.1}, "over-rated with holes"),
+        ({"nll": 101.0}, "prior holes"),
+        ({"mixture_gain": 1.1}, "prior holes"),
         ({"mixture_gain": 0.9}, "healthy"),
         ({"mixture_gain": 1.1, "mixture_gain_standard_error": 0.6}, "healthy"),
         ({"inference_gap": None, "decoder_entropy_prior": None}, "healthy"),
     ],
 )
 def test_where_the_rules_begin_to_hold(figures, expected):
-    assert of(**figures).state == expected
+    assert diagnose_with(**figures).state == expected
 
 
 def test_a_model_kept_from_before_the_end_of_the_schedule_is_under_trained():
-    found = diagnose(Case(restored(WELL), Config(), settled=False))
+    found = diagnose(Case(read_scores(WELL), Config(), stationary=False))
     assert found.state == "under-trained" and "weight" in found.evidence[0] and "--max-minutes 10" in found.command
 
 
 @pytest.mark.parametrize("name", [name for name, *_ in STATES if name not in ("healthy", "no latent")])
-def test_what_it_advises_can_be_pasted(name, tmp_path):
+def test_the_suggested_command_can_be_pasted(name, tmp_path):
     from seqvae.cli import app
 
     known = {"sentences": 9, "tokens": 90, "train_sentences": 9, "train_tokens": 90, "train_reconstruction": 3.0}
@@ -189,11 +190,11 @@ def test_what_it_advises_can_be_pasted(name, tmp_path):
         "collapsed": {"permuted_nll_increase": 0.0, "kl": 0.0},
         "KL without information": {"permuted_nll_increase": 0.0},
         "lagging encoder": {"inference_gap": 9.0},
-        "over-rated with holes": {"decoder_entropy_prior": 9.0},
+        "prior holes": {"decoder_entropy_prior": 9.0},
         "partly collapsed": {"active_units": 1},
     }
     (tmp_path / "recipe.toml").touch()
-    case = Case(restored(WELL | sick[name]), Config(), unigram=100.0, train_unigram=100.0, folder=str(tmp_path))
+    case = Case(read_scores(WELL | sick[name]), Config(), baseline=100.0, train_baseline=100.0, folder=str(tmp_path))
     found = diagnose(case)
     assert found.state == name and 1 <= len(found.advice) <= 2
     words = shlex.split(found.command)
@@ -202,7 +203,7 @@ def test_what_it_advises_can_be_pasted(name, tmp_path):
     assert bound.arguments["config"] == tmp_path / "recipe.toml"
 
 
-def test_an_autoencoder_whose_decoder_is_sure_of_garbage_is_over_rated_all_the_same():
+def test_an_autoencoder_whose_decoder_is_sure_of_garbage_has_prior_holes_all_the_same():
     """The figures of an autoencoder of 89,000 sentences."""
     figures = {
         "mutual_information_upper": 233.4,
@@ -213,20 +214,21 @@ def test_an_autoencoder_whose_decoder_is_sure_of_garbage_is_over_rated_all_the_s
         "permuted_nll_increase": 145.5,
     }
     sure = {"decoder_entropy_prior": 1.233, "decoder_entropy_posterior": 1.220, "inference_gap": 21.0}
-    assert of(unigram=46.1, **figures, **sure).state == "over-rated with holes"
+    assert diagnose_with(baseline=46.1, **figures, **sure).state == "prior holes"
 
 
-def test_it_does_not_advise_what_was_done_already():
+def test_nothing_is_suggested_that_was_done_already():
     sick = {"permuted_nll_increase": 0.0, "kl": 0.0}
     done = {"objective": {"weight": {"name": "linear", "end": 0.1}}, "model": {"noise": {"rate": 0.8}}}
-    assert "--objective.weight.end" not in of(done, **sick).command and "--model.noise" not in of(done, **sick).command
-    floor = {"objective": {"divergence": {"free_bits": 8.0}}}
-    assert "--objective.divergence.free_bits 0" in of(floor, permuted_nll_increase=0.0).command
+    command = diagnose_with(done, **sick).command
+    assert "--objective.weight.end" not in command and "--model.noise" not in command
+    free = {"objective": {"divergence": {"free_bits": 8.0}}}
+    assert "--objective.divergence.free_bits 0" in diagnose_with(free, permuted_nll_increase=0.0).command
 
 
-def test_the_trainer_warns_of_a_collapse_only_once_the_weight_has_risen():
+def test_training_warns_of_a_collapse_only_once_the_weight_has_risen():
     figures = {"reconstruction": 60.0, "kl": 0.1, "rise": 0.1, "end": 0.5}
-    assert warning(**figures, weight=0.2) is None
-    assert "collapsed" in warning(**figures, weight=0.25)
-    assert "without information" in warning(**figures | {"kl": 5.0}, weight=0.5)
-    assert warning(**figures | {"rise": 5.0}, weight=0.5) is None
+    assert find_warning(**figures, weight=0.2) is None
+    assert "collapsed" in find_warning(**figures, weight=0.25)
+    assert "without information" in find_warning(**figures | {"kl": 5.0}, weight=0.5)
+    assert find_warning(**figures | {"rise": 5.0}, weight=0.5) is None

@@ -1,4 +1,4 @@
-"""Diagnoses: of series in any unit, of training sets learnt by heart, and of decoders that ignore a z that tells."""
+"""Diagnoses: of series in any unit, of memorised training sets, and of decoders that ignore an informative z."""
 
 import copy
 import random
@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 
 from seqvae import SeriesVAE, TextVAE
-from seqvae.config import Config
-from seqvae.data.batching import ordered
+from seqvae.config import Config, resolve
+from seqvae.data.batching import iterate_by_length
 from seqvae.data.series.corpus import load_series
 from seqvae.data.text.corpus import load
-from seqvae.evaluation.baselines import floors
+from seqvae.evaluation.baselines import score_series_baselines
 from seqvae.evaluation.evaluate import evaluate
-from seqvae.evaluation.scores import restored, rows
-from seqvae.model.observations.frames import LEAST
-from seqvae.reports.diagnosis import Case, diagnose, warning
+from seqvae.evaluation.scores import format_rows, read_scores
+from seqvae.model.observations.frames import MIN_SIGMA
+from seqvae.reports.case import Case
+from seqvae.reports.diagnosis import diagnose, find_warning
 from seqvae.reports.examine import examine
 
 SMALL = {"embedding": 16, "batch_size": 32, "learning_rate": 0.01, "warmup": 5, "precision": "fp32"}
@@ -35,22 +36,24 @@ WELL = {
     "train_tokens": 1000,
     "train_reconstruction": 58.0,
 }
-DEAF = {"permuted_nll_increase": 0.1, "kl": 1.6, "mutual_information_upper": 1.4}
+IGNORED = {"permuted_nll_increase": 0.1, "kl": 1.6, "mutual_information_upper": 1.4}
 FRAMES = {"model": {"observation": {"name": "frames"}}}
 STATES = {
     "healthy": {},
     "overfitted": {"train_reconstruction": 3.0, "reconstruction": 85.0, "nll": 95.0},
     "under-trained": {"reconstruction": 101.0, "train_reconstruction": 101.0},
-    "decoder ignores z": DEAF | {"mutual_information_lower": 1.2},
-    "collapsed": DEAF | {"kl": 0.3, "mutual_information_lower": 0.0},
-    "KL without information": DEAF | {"mutual_information_lower": 0.0},
-    "over-rated with holes": {"nll": 101.0},
+    "decoder ignores z": IGNORED | {"mutual_information_lower": 1.2},
+    "collapsed": IGNORED | {"kl": 0.3, "mutual_information_lower": 0.0},
+    "KL without information": IGNORED | {"mutual_information_lower": 0.0},
+    "prior holes": {"nll": 101.0},
     "partly collapsed": {"mutual_information_lower": 0.5, "mutual_information_upper": 1.0},
 }
 
 
-def of(figures=(), config=None, unigram=100.0, train_unigram=100.0):
-    return diagnose(Case(restored(WELL | dict(figures)), Config.from_dict(config or {}), unigram, train_unigram))
+def diagnose_with(figures=(), config=None, baseline=100.0, train_baseline=100.0):
+    return diagnose(
+        Case(read_scores(WELL | dict(figures)), resolve(Config.from_dict(config or {})), baseline, train_baseline)
+    )
 
 
 # -- the unit of series ------------------------------------------------------------------------------------------------
@@ -61,7 +64,7 @@ def of(figures=(), config=None, unigram=100.0, train_unigram=100.0):
 def test_the_diagnosis_of_figures_of_series_does_not_depend_on_the_unit(state, shift):
     moved = {name: WELL[name] + shift for name in ("reconstruction", "nll", "train_reconstruction")}
     moved |= {n: v + shift if n in moved else v for n, v in STATES[state].items()}
-    one, other = of(STATES[state], FRAMES), of(moved, FRAMES, 100.0 + shift, 100.0 + shift)
+    one, other = diagnose_with(STATES[state], FRAMES), diagnose_with(moved, FRAMES, 100.0 + shift, 100.0 + shift)
     assert one.state == state and vars(one) == vars(other)
 
 
@@ -89,19 +92,19 @@ def test_the_same_series_in_another_unit_have_the_same_diagnosis(waves, power):
     assert one.scores.mutual_information_lower > 1 and one.diagnosis.state == other.diagnosis.state == "healthy"
 
 
-def test_a_channel_that_never_varies_puts_the_floor_no_lower_than_a_model_can_come():
+def test_a_channel_that_never_varies_puts_the_baseline_no_lower_than_a_model_can_come():
     wave = np.sin(np.arange(40.0))[:, None]
     splits = [load_series([wave, -wave, 2 * wave], whole=True).test]
     splits += [load_series([np.hstack([x, np.full_like(x, 7.0)]) for x in splits[0].series()], whole=True).test]
-    one, two = (floors(split, split)["gaussian"]["nll_per_frame"] for split in splits)
-    assert two - one == pytest.approx(np.log(LEAST * np.sqrt(2 * np.pi)))
+    one, two = (score_series_baselines(split, split)["gaussian"]["nll_per_frame"] for split in splits)
+    assert two - one == pytest.approx(np.log(MIN_SIGMA * np.sqrt(2 * np.pi)))
 
 
-# -- training sets learnt by heart -------------------------------------------------------------------------------------
+# -- memorised training sets -------------------------------------------------------------------------------------------
 
 
 def test_a_memorised_training_set_is_overfitted_and_not_under_trained():
-    found = of({"train_reconstruction": 3.0, "reconstruction": 58.0}, unigram=46.8, train_unigram=46.8)
+    found = diagnose_with({"train_reconstruction": 3.0, "reconstruction": 58.0}, baseline=46.8, train_baseline=46.8)
     assert found.state == "overfitted" and "--max-minutes" not in found.command
     assert "--model.noise.rate 0.5" in found.command and "--model.decoder.dropout" in found.command
     assert found.evidence == [
@@ -121,30 +124,30 @@ def test_a_memorised_training_set_is_overfitted_and_not_under_trained():
     ],
 )
 def test_where_the_rule_of_overfitting_begins_to_hold(figures, state):
-    assert of(figures, train_unigram=1000.0 if "train_tokens" in figures else 100.0).state == state
+    assert diagnose_with(figures, train_baseline=1000.0 if "train_tokens" in figures else 100.0).state == state
 
 
 def test_a_model_of_random_sentences_is_overfitted_and_shows_what_its_training_sentences_cost():
-    draw = random.Random(0)
-    sentences = [" ".join(draw.choices(WORDS, k=6)) for _ in range(60)]
+    rng = random.Random(0)
+    sentences = [" ".join(rng.choices(WORDS, k=6)) for _ in range(60)]
     part = {"hidden": 32, "dropout": 0.0}
     options = {"latent": 4, "encoder": part, "decoder": part, "noise": {"rate": 0.0}, "validate_every": 1000}
     model = TextVAE.fit(sentences[:20], max_epochs=60, **options, **SMALL | {"learning_rate": 0.03})
     train, test = (load(part, tokenizer=model.tokenizer, whole=True).test for part in (sentences[:20], sentences[20:]))
     found = examine(model, test, train, samples=2, refined=0)
-    again = evaluate(model.model, ordered(train), samples=1)
+    again = evaluate(model.model, iterate_by_length(train), samples=1)
     assert found.scores.train_reconstruction == pytest.approx(again.reconstruction)
     assert found.scores.train_sentences == 20 and found.diagnosis.state == "overfitted"
-    assert any(row.name == "train_reconstruction" and "±" in row.value for row in rows(found.scores))
+    assert any(row.name == "train_reconstruction" and "±" in row.value for row in format_rows(found.scores))
     assert examine(model, test, samples=2, refined=0).scores.train_reconstruction is None
 
 
-# -- z that says nothing, and a decoder that does not listen -----------------------------------------------------------
+# -- z without information, and a decoder that ignores z ---------------------------------------------------------------
 
 
-def test_a_deaf_decoder_beside_an_informative_z_is_said_to_ignore_it():
-    found = of(DEAF | {"mutual_information_lower": 1.2, "mutual_information_lower_standard_error": 0.1})
-    assert found.state == "decoder ignores z" and "z tells sentences apart" in found.meaning
+def test_a_decoder_beside_an_informative_z_ignores_it():
+    found = diagnose_with(IGNORED | {"mutual_information_lower": 1.2, "mutual_information_lower_standard_error": 0.1})
+    assert found.state == "decoder ignores z" and "z distinguishes sentences" in found.meaning
     assert "mutual information 1.00 to 1.40 nats (within two standard errors)" in found.evidence
     assert "--model.noise.rate 0.5" in found.command and "weight" not in found.command
 
@@ -152,27 +155,27 @@ def test_a_deaf_decoder_beside_an_informative_z_is_said_to_ignore_it():
 @pytest.mark.parametrize(
     "figures", [{"mutual_information_lower": 0.4}, {"mutual_information_lower_standard_error": 0.5}]
 )
-def test_a_z_that_tells_nothing_beyond_its_noise_is_kl_without_information(figures):
-    found = of(DEAF | {"mutual_information_lower": 1.2} | figures)
-    assert found.state == "KL without information" and "does not tell sentences apart" in found.meaning
+def test_a_z_without_information_beyond_its_noise_is_kl_without_information(figures):
+    found = diagnose_with(IGNORED | {"mutual_information_lower": 1.2} | figures)
+    assert found.state == "KL without information" and "does not distinguish sentences" in found.meaning
 
 
 def test_the_warning_while_training_tells_the_two_apart():
     figures = {"reconstruction": 60.0, "kl": 1.6, "rise": 0.1, "weight": 0.5, "end": 0.5}
-    assert "decoder ignores z" in warning(**figures, information=1.2)
-    assert "KL without information" in warning(**figures, information=0.2)
-    assert warning(**figures | {"reconstruction": -9000.0, "rise": 0.6}, series=True) is None
-    assert warning(**figures | {"reconstruction": 9000.0, "rise": 0.6}, series=True) is None
-    assert "costs only 0.10 nats" in warning(**figures | {"reconstruction": 9000.0}, series=True)
+    assert "decoder ignores z" in find_warning(**figures, information=1.2)
+    assert "KL without information" in find_warning(**figures, information=0.2)
+    assert find_warning(**figures | {"reconstruction": -9000.0, "rise": 0.6}, unit="series") is None
+    assert find_warning(**figures | {"reconstruction": 9000.0, "rise": 0.6}, unit="series") is None
+    assert "costs only 0.10 nats" in find_warning(**figures | {"reconstruction": 9000.0}, unit="series")
 
 
 # -- a KL that no weight moves -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", ["collapsed", "KL without information", "over-rated with holes", "partly collapsed"])
-def test_kappa_is_what_is_advised_where_it_alone_decides_the_kl(state):
+@pytest.mark.parametrize("state", ["collapsed", "KL without information", "prior holes", "partly collapsed"])
+def test_kappa_is_suggested_where_it_alone_decides_the_kl(state):
     sphere = {"model": {"posterior": {"name": "vmf", "kappa": 40.0}, "prior": {"name": "sphere"}}}
-    found = of(STATES[state], sphere)
+    found = diagnose_with(STATES[state], sphere)
     assert found.state == state and "weight" not in found.command and "free_bits" not in found.command
     assert f"--model.posterior.kappa {20 if 'holes' in state else 80}" in found.command
-    assert "kappa" not in of(STATES[state]).command
+    assert "kappa" not in diagnose_with(STATES[state]).command

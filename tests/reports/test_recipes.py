@@ -104,7 +104,7 @@ def test_what_stands_outside_of_the_recipes_holds_for_each(file):
     name = "recurrent"
     hidden = 9
     [objective.divergence]
-    name = "capacity"
+    name = "controlled"
     target = 3.0
     [plain.objective.divergence]
     name = "kl"

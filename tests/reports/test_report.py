@@ -1,11 +1,11 @@
-"""The report: one well-formed file that loads nothing and takes no text for marks."""
+"""The report: one well-formed file that loads nothing and escapes all text."""
 
 import base64
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from outcomes import made
+from outcomes import make_runs
 
 from seqvae.reports.comparison.outcomes import compare
 from seqvae.reports.comparison.report import to_html
@@ -46,7 +46,7 @@ def figures(tmp_path):
 
 
 def page(figures=(), outcomes=None, **options):
-    outcomes = made() if outcomes is None else outcomes
+    outcomes = make_runs() if outcomes is None else outcomes
     return to_html("Recipes <b>", compare(outcomes), outcomes, dict(figures), ["on <SNLI> & more"], **options)
 
 
@@ -85,19 +85,17 @@ def test_texts_are_shown_as_they_are():
 
 def test_a_name_with_marks_in_it_breaks_nothing():
     name = '<script>"x"</script>\'&'
-    runs = [replace(run, name=name, diagnosis=name) for run in made(seeds=1)]
+    runs = [replace(run, name=name, diagnosis=name) for run in make_runs(seeds=1)]
     read = Reader(page(outcomes=runs))
     assert read.open == [] and "script" not in read.tags and name in read.texts["th"] and name in read.texts["td"]
 
 
 def test_scores_captions_and_definitions_are_those_of_the_table():
-    read, table = Reader(page()), compare(made())
+    read, table = Reader(page()), compare(make_runs())
     assert set(table.legend()) == set(read.texts["dt"]) and set(table.legend().values()) == set(read.texts["dd"])
     assert table.caption in read.texts["p"]
-    assert {"".join(column.written(row.get(column.name))) for column in table.columns for row in table.rows} - {""} <= {
-        *read.texts["td"],
-        *read.texts["th"],
-    }
+    cells = {"".join(column.format_cell(row.get(column.name))) for column in table.columns for row in table.rows}
+    assert cells - {""} <= {*read.texts["td"], *read.texts["th"]}
 
 
 def test_sentences_of_the_recipes_stand_side_by_side_and_shared_originals_once():
@@ -107,7 +105,7 @@ def test_sentences_of_the_recipes_stand_side_by_side_and_shared_originals_once()
 
 
 def test_originals_that_differ_are_all_shown():
-    runs = made()
+    runs = make_runs()
     other = {"originals": ["something else"], "reconstructions": ["something"]}
     assert (
         Reader(page(outcomes=[*runs, replace(runs[-1], name="new", sentences=other)])).texts["th"].count("original")
@@ -116,6 +114,6 @@ def test_originals_that_differ_are_all_shown():
 
 
 def test_parts_without_content_are_left_out():
-    runs = [replace(run, sentences={}) for run in made()]
+    runs = [replace(run, sentences={}) for run in make_runs()]
     assert Reader(page(outcomes=runs)).texts["h2"] == ["Scores"]
     assert "pre" not in Reader(page(outcomes=runs)).tags

@@ -1,4 +1,4 @@
-"""Strings of symbols: the user's validator, and the shares that are valid, unique and novel."""
+"""Validity of strings: the user's validator, and the fractions that are valid, unique and novel."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 from seqvae.cli import main
 from seqvae.errors import ConfigError
-from seqvae.reports.validity import Validity, count, judged, load_validator
+from seqvae.reports.validity import Validity, check_texts, count, load_validator
 
 CHECKS = """
 calls = []
@@ -83,7 +83,7 @@ def brackets(tmp_path_factory):
 
 
 @pytest.fixture
-def say(capsys):
+def sample(capsys):
     def run(model, *arguments):
         capsys.readouterr()
         main(["sample", str(model), *words("-n 60 --seed 3 --temperature 0.4"), *arguments])
@@ -93,24 +93,24 @@ def say(capsys):
     return run
 
 
-def told(err):
-    """What stands on standard error beside the words of the user's own module."""
+def our_lines(err):
+    """The lines on standard error that are not of the user's own module."""
     return [line for line in err if not line.startswith("a word of")]
 
 
 VALIDATOR = ("--validator", "mine.checks:balanced")
 
 
-def test_samples_are_printed_as_ever_and_their_shares_stand_on_standard_error(brackets, say):
-    plain, _ = say(brackets / "model")
-    out, err = say(brackets / "model", *VALIDATOR)
+def test_samples_are_printed_as_ever_and_the_fractions_on_standard_error(brackets, sample):
+    plain, _ = sample(brackets / "model")
+    out, err = sample(brackets / "model", *VALIDATOR)
     assert out == plain
     valid = [text for text in out if nested(text)]
     training = set((brackets / "corpus.txt").read_text().split())
     held_out = training - set(trained_on(brackets))
-    assert len(valid) > 10 and len(set(valid)) < len(valid) and held_out  # else this test would not say much
+    assert len(valid) > 10 and len(set(valid)) < len(valid) and held_out  # else this test would not sample much
     expected = Validity(60, len(valid), len(set(valid)), len(set(valid) - (training - held_out)))
-    assert told(err) == [str(expected)]
+    assert our_lines(err) == [str(expected)]
 
 
 def trained_on(folder):
@@ -119,38 +119,40 @@ def trained_on(folder):
     return load(str(folder / "corpus.txt"), tokenizer="char", vocabulary_size=8000).train.texts()
 
 
-def test_json_says_of_each_string_whether_it_is_valid(brackets, say):
-    rows = [json.loads(line) for line in say(brackets / "model", *VALIDATOR, "--json")[0]]
+def test_json_has_the_validity_of_each_string(brackets, sample):
+    rows = [json.loads(line) for line in sample(brackets / "model", *VALIDATOR, "--json")[0]]
     assert set(rows[0]) == {"text", "log_prob", "tokens", "valid"}
     assert [row["valid"] for row in rows] == [nested(row["text"]) for row in rows]
-    rows = [json.loads(line) for line in say(brackets / "model", *VALIDATOR, "--json", "--from", "aggregate")[0]]
+    rows = [json.loads(line) for line in sample(brackets / "model", *VALIDATOR, "--json", "--from", "aggregate")[0]]
     assert set(rows[0]) == {"text", "log_prob", "tokens", "confidence", "confidence_quantile", "valid"}
     assert [row["valid"] for row in rows] == [nested(row["text"]) for row in rows]
 
 
-def test_without_a_validator_nothing_is_said_of_validity(brackets, say):
-    out, err = say(brackets / "model", "--json")
+def test_without_a_validator_there_is_no_validity(brackets, sample):
+    out, err = sample(brackets / "model", "--json")
     assert err == [] and "valid" not in json.loads(out[0])
 
 
-def test_where_nothing_is_valid_there_is_nothing_to_be_unique_or_novel(brackets, say):
-    _, err = say(brackets / "model", "--validator", "mine.checks:nothing")
+def test_where_nothing_is_valid_there_is_nothing_to_be_unique_or_novel(brackets, sample):
+    _, err = sample(brackets / "model", "--validator", "mine.checks:nothing")
     none = "not known (there are none)"
-    assert told(err) == [f"valid 0.000 (0 of 60), unique among the valid {none}, novel among the unique valid {none}"]
+    assert our_lines(err) == [
+        f"valid 0.000 (0 of 60), unique among the valid {none}, novel among the unique valid {none}"
+    ]
 
 
 @pytest.mark.parametrize(
     ("corpus", "reason"),
     [("moved.txt", "moved.txt"), ("-", "standard input"), ("other.txt", "has changed since the training")],
 )
-def test_novelty_is_not_known_where_the_training_strings_cannot_be_read(brackets, say, tmp_path, corpus, reason):
+def test_novelty_is_not_known_where_the_training_strings_cannot_be_read(brackets, sample, tmp_path, corpus, reason):
     for path in (brackets / "model").glob("*.*"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "other.txt").write_text("".join(f"{text}\n" for text in BALANCED[:20]))
     values = json.loads((tmp_path / "config.json").read_text())
     values["config"]["corpus"] = str(tmp_path / corpus) if corpus != "-" else corpus
     (tmp_path / "config.json").write_text(json.dumps(values))
-    (line,) = told(say(tmp_path, *VALIDATOR)[1])
+    (line,) = our_lines(sample(tmp_path, *VALIDATOR)[1])
     assert "novel among the unique valid not known: " in line and reason in line
 
 
@@ -185,12 +187,12 @@ def test_what_is_no_validator_is_refused_in_one_line_before_the_model_is_read(ca
     with pytest.raises(SystemExit) as stop:
         main(["sample", "no-such-model", "--validator", name])
     out, err = capsys.readouterr()
-    lines = told(err.splitlines())
+    lines = our_lines(err.splitlines())
     assert (stop.value.code, out, len(lines)) == (2, "", 1)
     assert all(word in lines[0] for word in words), lines
 
 
-def test_a_module_that_lacks_another_is_not_said_to_be_missing_itself():
+def test_a_module_that_lacks_another_is_not_reported_as_missing_itself():
     with pytest.raises(ConfigError, match="nowhere_to_be_found") as caught:
         load_validator("mine.needs:f")
     assert "PYTHONPATH" not in str(caught.value)
@@ -200,26 +202,26 @@ def test_a_validator_that_raises_is_refused_with_the_string(brackets, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["sample", str(brackets / "model"), "--validator", "mine.checks:broken", "--seed", "0"])
     out, err = capsys.readouterr()
-    (line,) = told(err.splitlines())
+    (line,) = our_lines(err.splitlines())
     assert (stop.value.code, out) == (2, "")
     assert "failed on '" in line and "ValueError: no such symbol)" in line
 
 
 @pytest.mark.parametrize(("function", "error"), [("broken", "ValueError: no such symbol"), ("leaves", "SystemExit: 0")])
-def test_the_first_string_that_a_validator_fails_on_is_quoted_and_cut_where_it_is_long(function, error):
+def test_the_first_string_that_a_validator_fails_on_is_quoted_and_truncated_where_it_is_long(function, error):
     name = f"mine.checks:{function}"
     with pytest.raises(ConfigError) as caught:
-        judged(name, load_validator(name), ["(" * 500, ")"])
+        check_texts(name, load_validator(name), ["(" * 500, ")"])
     assert str(caught.value).startswith(f"--validator {name} failed on '{'(' * 200}'... ({error})")
 
 
-def test_a_validator_is_asked_once_for_each_different_string():
+def test_a_validator_is_called_once_for_each_different_string():
     validator = load_validator("mine.checks:balanced")
-    assert judged("mine.checks:balanced", validator, ["()", ")(", "()", ""]) == [True, False, True, True]
+    assert check_texts("mine.checks:balanced", validator, ["()", ")(", "()", ""]) == [True, False, True, True]
     assert sys.modules["mine.checks"].calls == ["()", ")(", ""]
 
 
-def test_shares_are_of_what_is_left_each_time():
+def test_fractions_are_of_those_left_each_time():
     texts, valid = ["a", "a", "b", "c", "x", "x"], [True, True, True, True, False, False]
     assert count(texts, valid, iter(["c", "x", "unseen"])) == Validity(6, 4, 3, 2)
     assert count(texts, valid, None) == Validity(6, 4, 3, None)

@@ -12,7 +12,7 @@ from seqvae.data.batch import Batch
 from seqvae.errors import ConfigError
 from seqvae.model.encoders import ENCODERS, Encoder
 from seqvae.schedules import SCHEDULES, Schedule
-from seqvae.training.build import CATALOGUES, build_model, build_objective, make, resolve, resolve_all
+from seqvae.training.build import CATALOGUES, build_model, build_objective, make, resolve_all, resolve_part
 
 ENTRIES = [(place, name) for place, catalogue in CATALOGUES.items() for name in catalogue]
 
@@ -38,7 +38,7 @@ def test_every_entry_of_every_catalogue_builds_and_takes_a_step(place, name, sma
 
 
 @pytest.mark.parametrize("place", CATALOGUES)
-def test_every_entry_survives_the_way_through_plain_values(place, small_config):
+def test_every_entry_survives_plain_values(place, small_config):
     for name in CATALOGUES[place]:
         config = resolve_all(config_with(place, {"name": name}, small_config()))
         again = Config.from_dict(config.to_dict())
@@ -46,10 +46,10 @@ def test_every_entry_survives_the_way_through_plain_values(place, small_config):
 
 
 @pytest.mark.parametrize("place", CATALOGUES)
-def test_every_entry_tells_all_its_options(place):
+def test_every_resolved_entry_has_all_its_options(place):
     """A resolved part holds each option, so that a stored configuration does not change with the code."""
     for name, cls in CATALOGUES[place].items():
-        part = resolve(place, {"name": name})
+        part = resolve_part(place, {"name": name})
         if dataclasses.is_dataclass(cls):
             assert part == {"name": name} | {f.name: f.default for f in dataclasses.fields(cls)}
         for option, value in part.items():
@@ -78,20 +78,20 @@ def test_an_unknown_name_is_refused_with_the_nearest_and_all_known(place):
 )
 def test_an_unknown_option_is_refused_with_the_nearest(place, part, near):
     with pytest.raises(ConfigError, match=f"did you mean '{near}'"):
-        resolve(place, part)
+        resolve_part(place, part)
 
 
 @pytest.mark.parametrize("size", ["embedding", "latent", "embed"])
 def test_what_the_neighbours_decide_is_no_option(size):
     with pytest.raises(ConfigError, match=size):
-        resolve("model.encoder", {"name": "recurrent", size: 3})
+        resolve_part("model.encoder", {"name": "recurrent", size: 3})
 
 
 @pytest.mark.parametrize("name", ["gaussian", "normal"])
 def test_a_class_without_options_refuses_every_one(name):
     place = {"gaussian": "model.posterior", "normal": "model.prior"}[name]
     with pytest.raises(ConfigError, match="args"):
-        resolve(place, {"name": name, "args": 1})
+        resolve_part(place, {"name": name, "args": 1})
 
 
 @pytest.mark.parametrize(
@@ -111,19 +111,19 @@ def test_a_class_without_options_refuses_every_one(name):
 def test_a_value_of_the_wrong_type_is_refused_by_the_name_of_its_option(place, part):
     option = next(key for key in part if key != "name")
     with pytest.raises(ConfigError, match=f"{place}.{option}"):
-        resolve(place, part)
+        resolve_part(place, part)
 
 
 @pytest.mark.parametrize(("option", "value"), [("hidden", 0), ("hidden", -1), ("layers", 0), ("layers", -2)])
-@pytest.mark.parametrize("room", ["encoder", "decoder"])
-def test_a_size_below_one_is_refused_by_the_name_of_its_option(room, option, value, small_config):
+@pytest.mark.parametrize("place", ["encoder", "decoder"])
+def test_a_size_below_one_is_refused_by_the_name_of_its_option(place, option, value, small_config):
     with pytest.raises(ConfigError, match=option):
-        build_model(resolve_all(small_config(**{room: {option: value}})), 11)
+        build_model(resolve_all(small_config(**{place: {option: value}})), 11)
 
 
 def test_words_of_the_command_line_become_what_the_constructor_asks_for():
     part = {"name": "recurrent", "hidden": "7", "bidirectional": "no", "dropout": "0", "cell": "gru"}
-    resolved = resolve("model.encoder", part)
+    resolved = resolve_part("model.encoder", part)
     assert {k: resolved[k] for k in part} == {**part, "hidden": 7, "bidirectional": False, "dropout": 0.0}
 
 
@@ -153,7 +153,7 @@ class BagOfWords(Encoder):
         super().__init__()
         self.embed, self.power, self.features = embed, power, embedding
 
-    def read(self, embedded, lengths):
+    def encode_embeddings(self, embedded, lengths):
         within = torch.arange(embedded.shape[1]) < lengths[:, None]
         return torch.where(within[..., None], embedded, 0).sum(1) ** self.power
 
@@ -169,7 +169,7 @@ class Staircase(Schedule):
         return self.end * min(1, update // 100 / self.stairs)
 
     @property
-    def settled(self) -> int:
+    def annealing_steps(self) -> int:
         return 100 * self.stairs
 
 
@@ -189,5 +189,5 @@ def test_a_schedule_added_to_its_catalogue_is_reachable_with_its_options(monkeyp
 
 def test_an_option_that_may_be_missing_is_named_none_or_a_number():
     for given, expected in ((None, None), ("none", None), ("0.5", 0.5)):
-        part = resolve("model.decoder", {"name": "recurrent", "output_dropout": given})
+        part = resolve_part("model.decoder", {"name": "recurrent", "output_dropout": given})
         assert part["output_dropout"] == expected

@@ -93,7 +93,7 @@ def test_saving_what_was_loaded_gives_the_same_files(folder, tmp_path):
     Checkpoint.load(folder).save(tmp_path / "again")
     for name in ("config.json", "tokenizer.json"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
-    # The header of safetensors lists its remarks in any order, so only its tensors can be compared.
+    # The header of safetensors lists its metadata in any order, so only its tensors can be compared.
     one, other = (load_file(place / "model.safetensors") for place in (folder, tmp_path / "again"))
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
@@ -324,7 +324,7 @@ def test_a_damaged_state_is_refused_in_one_line(data, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_state_is_told(tmp_path):
+def test_a_missing_state_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="nothing to resume"):
         load_state(tmp_path)
 
@@ -370,7 +370,7 @@ def test_at_no_moment_of_a_save_is_a_file_missing_or_half_written(folder, checkp
         move(source, target)
         Checkpoint.load(folder)
 
-    monkeypatch.setattr("seqvae.training.checkpoint.os.replace", watched)
+    monkeypatch.setattr("seqvae.errors.os.replace", watched)
     checkpoint.save(folder)
     assert len(moves) == 3
 

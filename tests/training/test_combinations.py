@@ -1,4 +1,4 @@
-"""All parts with all others: each combination trains, or is refused in a line that says what to write."""
+"""All parts with all others: each combination trains, or is refused in a line with what to write."""
 
 import random
 import re
@@ -16,7 +16,7 @@ from seqvae.errors import ConfigError
 from seqvae.model.priors import LearntGaussian
 from seqvae.objective import DIVERGENCES
 from seqvae.objective.term import Term
-from seqvae.pretrained import config_of
+from seqvae.pretrained import build_config
 from seqvae.series_vae import SeriesVAE
 from seqvae.text_vae import TextVAE
 from seqvae.training.build import CATALOGUES, build_small, resolve_all
@@ -59,49 +59,49 @@ def apart(row):
 
 
 def whole(row):
-    """The row with the defaults for the rooms that are not in it."""
-    return {room: choices[0] for room, choices in CHOICES.items()} | row
+    """The row with the defaults for the places that are not in it."""
+    return {place: choices[0] for place, choices in CHOICES.items()} | row
 
 
 def configuration(row):
-    return config_of(row)
+    return build_config(row)
 
 
-def filled(pair, draw):
-    """A whole row with these two choices, the others drawn from those that go with the ones before; None if none do."""
+def fill(pair, rng):
+    """A whole row with these two choices, the others chosen among those that go with the ones before; or None."""
     row = dict(pair)
-    for room in draw.sample(sorted(CHOICES.keys() - pair.keys()), len(CHOICES) - 2):
-        free = [choice for choice in CHOICES[room] if not apart(row | {room: choice})]
+    for place in rng.sample(sorted(CHOICES.keys() - pair.keys()), len(CHOICES) - 2):
+        free = [choice for choice in CHOICES[place] if not apart(row | {place: choice})]
         if not free:
             return None
-        row[room] = draw.choice(free)
+        row[place] = rng.choice(free)
     return row
 
 
-def covering():
+def cover():
     """Rows of choices that go together, in which each pair of them occurs, and the pairs that no third part goes with.
 
     Greedy, and always the same.
     """
-    draw, rows, alone = random.Random(0), [], []
+    rng, rows, alone = random.Random(0), [], []
     pairs = [{a: x, b: y} for a, b in combinations(CHOICES, 2) for x in CHOICES[a] for y in CHOICES[b]]
     left = [pair for pair in pairs if not apart(pair)]
     while left:
-        tried = [row for row in (filled(left[0], draw) for _ in range(20)) if row]
+        tried = [row for row in (fill(left[0], rng) for _ in range(20)) if row]
         if not tried:
             alone.append(left.pop(0))
             continue
-        gains = [[pair for pair in left if all(row[room] == pair[room] for room in pair)] for row in tried]
+        gains = [[pair for pair in left if all(row[place] == pair[place] for place in pair)] for row in tried]
         best = max(range(len(tried)), key=lambda i: len(gains[i]))
         rows.append(tried[best])
         left = [pair for pair in left if pair not in gains[best]]
     return rows, alone
 
 
-ROWS, ALONE = covering()
+ROWS, ALONE = cover()
 
 
-def test_every_pair_of_parts_that_go_together_takes_an_update():
+def test_every_pair_of_parts_that_go_together_takes_a_step():
     for row in ROWS:
         resolve_all(configuration(row))
 
@@ -118,28 +118,28 @@ def test_only_the_sphere_leaves_two_parts_without_a_third():
 
 @pytest.mark.slow  # half a minute: 2,160 combinations
 @pytest.mark.parametrize("divergence", DIVERGENCES)
-def test_every_combination_takes_an_update_or_is_refused_as_stated(divergence):
-    rooms = ("update", "prior", "posterior")
-    for choices in product(*(CHOICES[room] for room in rooms)):
-        row = dict(zip(rooms, choices, strict=True)) | {"divergence": {"name": divergence}}
+def test_every_combination_takes_a_step_or_is_refused_as_stated(divergence):
+    places = ("update", "prior", "posterior")
+    for choices in product(*(CHOICES[place] for place in places)):
+        row = dict(zip(places, choices, strict=True)) | {"divergence": {"name": divergence}}
         line = refusal(whole(row))
         assert apart(whole(row)) == bool(line) and "\n" not in line, (row, line)
 
 
-@pytest.mark.parametrize(("room", "name", "other", "its_name"), APART)
-def test_a_pair_that_does_not_go_together_is_refused_with_what_to_write(room, name, other, its_name):
-    row = {room: {"name": name}, other: {"name": its_name}}
+@pytest.mark.parametrize(("place", "name", "other", "its_name"), APART)
+def test_a_pair_that_does_not_go_together_is_refused_with_what_to_write(place, name, other, its_name):
+    row = {place: {"name": name}, other: {"name": its_name}}
     if "vmf" in (name, its_name):  # which goes with one prior alone
         row = {"prior": {"name": "sphere"}} | row
     line = refusal(row)
     cause, _, advice = line.partition(": write ")
-    assert "\n" not in line and f".{room}" in cause and f".{other}" in cause, line
+    assert "\n" not in line and f".{place}" in cause and f".{other}" in cause, line
     for words in advice.split(", or "):
-        mended = following(words, row)
+        mended = follow_advice(words, row)
         for _ in range(3):  # away from the sphere it takes two parts, the second named by a refusal of its own
             if again := refusal(mended):
                 assert again != line
-                mended = following(again.partition(": write ")[2].split(", or ")[0], mended)
+                mended = follow_advice(again.partition(": write ")[2].split(", or ")[0], mended)
         assert refusal(mended) == ""
 
 
@@ -152,28 +152,28 @@ def refusal(row):
     return ""
 
 
-def following(words, row):
-    """The choices after what a refusal says to write."""
+def follow_advice(words, row):
+    """The choices after what a refusal asks to write."""
     row, found = dict(row), re.findall(r"--\w+\.([a-z]+)\.([a-z_]+) ([a-z0-9-]+)", words)
     assert found, words
-    for room, option, value in found:
-        row[room] = {"name": value} if option == "name" else row.get(room, {}) | {option: value}
+    for place, option, value in found:
+        row[place] = {"name": value} if option == "name" else row.get(place, {}) | {option: value}
     return row
 
 
 @pytest.mark.parametrize("row", random.Random(1).sample(ROWS, 6), ids=range(6))
-def test_what_a_dry_update_accepts_trains(row):
-    config = shrunk(configuration(row))
+def test_what_a_dry_step_accepts_trains(row):
+    config = shrink_first(configuration(row))
     short = {"batch_size": 14, "max_epochs": 1, "precision": "fp32"}
     given = vars(config.model) | vars(config.objective) | short
     if row["observation"]["name"] == "frames":
         model = SeriesVAE.fit([np.sin(np.arange(n)) for n in range(3, 30)], **given)
     else:
         model = TextVAE.fit([f"word{n % 7} and {n}" for n in range(27)], **given)
-    assert model.checkpoint.facts["update"] == 2
+    assert model.checkpoint.facts["step"] == 2
 
 
-def shrunk(config):
+def shrink_first(config):
     return next(shrink(resolve_all(config)))
 
 
@@ -230,15 +230,15 @@ def test_a_fault_that_no_other_part_mends_keeps_its_traceback(monkeypatch):
 # -- which of two parts is to blame ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("floor", ["dimension", "batch"])
-@pytest.mark.parametrize(("room", "name"), [("prior", "mixture"), ("prior", "flow"), ("posterior", "low-rank")])
-def test_free_bits_name_the_part_that_does_not_factorize_and_no_other(floor, room, name):
-    row = {room: {"name": name}, "divergence": {"name": "kl", "free_bits": 2.0, "floor": floor}}
-    other = {"prior": "posterior", "posterior": "prior"}[room]
+@pytest.mark.parametrize("per", ["dimension", "batch"])
+@pytest.mark.parametrize(("place", "name"), [("prior", "mixture"), ("prior", "flow"), ("posterior", "low-rank")])
+def test_free_bits_name_the_part_that_does_not_factorize_and_no_other(per, place, name):
+    row = {place: {"name": name}, "divergence": {"name": "kl", "free_bits": 2.0, "free_bits_per": per}}
+    other = {"prior": "posterior", "posterior": "prior"}[place]
     line = refusal(row)
-    assert f"model.{room} does not factorize" in line and other not in line
-    assert line.endswith("write --objective.divergence.floor total")
-    row["divergence"]["floor"] = "total"
+    assert f"model.{place} does not factorize" in line and other not in line
+    assert line.endswith("write --objective.divergence.free_bits_per total")
+    row["divergence"]["free_bits_per"] = "total"
     assert refusal(row) == ""
 
 
@@ -249,7 +249,7 @@ def test_free_bits_of_parts_that_factorize_but_have_no_closed_form_say_so(monkey
         resolve_all(configuration(row))
 
 
-# -- a dry update leaves no trace --------------------------------------------------------------------------------------
+# -- a dry step leaves no trace --------------------------------------------------------------------------------------
 
 
 def state():
@@ -266,14 +266,14 @@ def state():
 
 
 @pytest.mark.parametrize("through", [False, True])
-def test_a_dry_update_changes_nothing_of_the_process(through):
+def test_a_dry_step_changes_nothing_of_the_process(through):
     before = state()
     row = {"update": {"name": "semi-amortized", "through": through}, "divergence": {"name": "adversarial"}}
     resolve_all(configuration(row | {"prior": {"name": "mixture"}}))
     assert state() == before
 
 
-def test_a_dry_update_costs_the_same_at_any_size():
+def test_a_dry_step_costs_the_same_at_any_size():
     """Of the largest sizes that there can be, no part has more than a few thousand weights."""
     large = {"name": "recurrent", "hidden": 2**16, "layers": 64}
     row = {"encoder": large, "decoder": large, "prior": {"name": "vamp", "components": 2**16, "length": 2**16}}

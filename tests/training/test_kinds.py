@@ -7,7 +7,7 @@ import torch
 
 from seqvae import TextVAE
 from seqvae.cli import main
-from seqvae.config import Config, to_toml
+from seqvae.config import Config, resolve, to_toml
 from seqvae.data.text.corpus import load
 from seqvae.errors import ConfigError
 from seqvae.training.build import build_model, build_objective
@@ -38,7 +38,7 @@ def test_the_scores_of_a_language_model_have_no_latent_part():
     assert scores.permuted_nll_increase == 0 and scores.holes is None and scores.inference_gap is None
 
 
-def test_a_language_model_writes_sentences_but_has_none_to_encode():
+def test_a_language_model_generates_sentences_but_has_no_latent_to_encode_into():
     model = fit(kind="lm", max_epochs=2)
     assert len(model.sample(3, seed=1)) == 3
     for refused in (lambda: model.encode(["a cat"]), lambda: model.interpolate("a cat", "the dog")):
@@ -61,7 +61,7 @@ def test_a_language_model_may_be_a_transformer(tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_transformers_train_score_write_and_are_kept(precision, tmp_path, request):
+def test_transformers_train_score_generate_and_are_stored(precision, tmp_path, request):
     if precision == "bf16":
         request.getfixturevalue("half")
     part = {"name": "transformer", "width": 16, "heads": 2, "hidden": 24, "layers": 2}
@@ -78,29 +78,29 @@ def test_transformers_train_score_write_and_are_kept(precision, tmp_path, reques
 
 def test_an_autoencoder_never_pays_for_the_divergence():
     weight = build_objective(Config.from_dict({"kind": "ae"})).weight
-    assert {weight(update) for update in (0, 10, 10_000)} == {0.0} and weight.settled == 0
+    assert {weight(step) for step in (0, 10, 10_000)} == {0.0} and weight.annealing_steps == 0
 
 
 def test_the_autoencoder_that_is_kept_reconstructs_best_whatever_its_bound():
     """Its KL rises without end, so by the bound the first would be kept."""
     from accelerate import Accelerator
 
-    from seqvae.text_vae import config_of
+    from seqvae.text_vae import build_config
     from seqvae.training.build import resolve_all
     from seqvae.training.loop import Run, Validation, fit
 
-    config = resolve_all(config_of(SMALL | LONGER | {"kind": "ae", "validate_every": 10}))
+    config = resolve_all(build_config(SMALL | LONGER | {"kind": "ae", "validate_every": 10}))
     run = Run(config, load(SENTENCES), accelerator=Accelerator(mixed_precision="no"))
-    told = [event for event in fit(run) if isinstance(event, Validation)]
-    best = min(told, key=lambda validation: validation.reconstruction)
+    validations = [event for event in fit(run) if isinstance(event, Validation)]
+    best = min(validations, key=lambda validation: validation.reconstruction)
     assert run.best.step == best.step and run.best.value == pytest.approx(-best.reconstruction)
-    assert best.step != max(told, key=lambda validation: validation.elbo).step  # else nothing is tried here
+    assert best.step != max(validations, key=lambda validation: validation.elbo).step  # else nothing is tested here
 
 
 @pytest.mark.parametrize("kind", ["lm", "ae"])
 def test_a_recipe_for_a_vae_serves_its_baselines(kind):
     recipe = {"model": {"latent": 7}, "objective": {"weight": {"name": "cyclical"}}}
-    config = Config.from_dict(recipe | {"kind": kind})
+    config = resolve(Config.from_dict(recipe | {"kind": kind}))
     assert config.model.latent == (0 if kind == "lm" else 7)
     assert config.model.noise["rate"] == (0 if kind == "lm" else 0.3)
     assert config.objective.weight["name"] == "constant"
@@ -119,7 +119,7 @@ def test_the_command_trains_saves_and_loads_each_kind(kind, tmp_path, capsys, re
     sizes = ["--model.encoder.hidden", "8", "--model.decoder.hidden", "8", "--max-epochs", "1"]
     main(["train", str(text), "--kind", kind, *sizes, "--output", str(folder)])
     out = capsys.readouterr().out
-    assert "Five sentences from the prior" in out and ("reconstructions" in out) == (kind == "ae")
+    assert "Five samples from the prior" in out and ("Reconstructions" in out) == (kind == "ae")
     model = TextVAE.from_pretrained(folder)
     assert model.config.kind == kind
     assert (

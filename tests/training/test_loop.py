@@ -1,4 +1,4 @@
-"""Fitting: which model is kept, what is logged, and a killed run that goes on as if it had never been killed."""
+"""The training loop: which model is kept, what is logged, and exact continuation of a killed run."""
 
 import json
 import math
@@ -30,9 +30,9 @@ def run(tiny_corpus, training_config):
 
 
 def finish(run, spoil=False, killed=None):
-    """All that a training yields; if told to, one whose weights are shaken after step 8 and never get well again.
+    """All that a training yields; with `spoil`, of one whose weights are randomized after step 8 and never recover.
 
-    `killed` is the step in the midst of which it ends as by kill -9: nothing more is written.
+    `killed` is the step in which it ends as by kill -9: nothing more is written.
     """
     events = []
     for event in fit(run):
@@ -51,7 +51,7 @@ def validations(events):
 
 
 def lines(folder, kind=None):
-    """The lines of metrics.jsonl without what the clock says."""
+    """The lines of metrics.jsonl without times."""
     found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for line in found:
         assert (line.pop("seconds", 1) > 0) and (line.pop("tokens_per_second", 1) > 0)
@@ -68,15 +68,15 @@ def same(one, other):
 
 def bound(run, model):
     """The bound of some weights on the validation sentences, as the run measures it."""
-    from seqvae.data.batching import ordered
+    from seqvae.data.batching import iterate_by_length
     from seqvae.evaluation.likelihood import validate
 
-    return -validate(model, ordered(run.corpus.valid), seed=run.config.training.seed).nll
+    return -validate(model, iterate_by_length(run.corpus.valid), seed=run.config.training.seed).nll
 
 
 # -- killed and resumed ------------------------------------------------------------------------------------------------
 
-# 14 epochs of 4 steps, a validation each 3 steps, a line of training at step 50.
+# 14 epochs of 4 steps, a validation each 3 steps, a train line at step 50.
 LONG = {"max_epochs": 14, "validate_every": 3}
 
 
@@ -106,8 +106,8 @@ def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(killed, uninterru
 def test_a_resumed_run_keeps_the_best_model_from_before_it_was_killed(run, tmp_path):
     finish(run(tmp_path, **SHORT), spoil=True, killed=14)
     again = run(tmp_path, resume=True, **SHORT)
-    told = validations(finish(again))
-    assert [validation.step for validation in told][:2] == [16, 20] and not any(v.kept for v in told)
+    seen = validations(finish(again))
+    assert [validation.step for validation in seen][:2] == [16, 20] and not any(v.kept for v in seen)
     assert again.best.step == SPOILT
     assert bound(again, again.model) == pytest.approx(again.best.value, abs=1e-4)
 
@@ -119,12 +119,12 @@ def test_patience_goes_on_counting_in_a_resumed_run(run, tmp_path):
     assert again.trainer.step == 16
 
 
-def test_a_line_that_the_kill_cut_short_is_dropped(uninterrupted, run, tmp_path):
+def test_an_incomplete_line_of_a_killed_run_is_dropped(uninterrupted, run, tmp_path):
     _, _, folder = uninterrupted
     options = {**LONG, "weight": {"name": "linear", "end": 0.5, "steps": 20}}
     finish(run(tmp_path, **options), killed=8)
     with open(tmp_path / "metrics.jsonl", "a") as file:
-        file.write('{"kind": "valid", "upd')
+        file.write('{"kind": "valid", "st')
     finish(run(tmp_path, resume=True, **options))
     assert lines(tmp_path) == lines(folder)
 
@@ -171,8 +171,8 @@ def test_a_state_of_a_model_of_another_shape_is_refused_in_one_line(run, tmp_pat
 @pytest.mark.parametrize("in_folder", [True, False])
 def test_the_kept_model_is_the_one_with_the_best_true_bound(in_folder, run, tmp_path):
     it = run(tmp_path if in_folder else None, **SHORT)
-    told = validations(finish(it, spoil=True))
-    best = max(told, key=lambda validation: validation.elbo)
+    seen = validations(finish(it, spoil=True))
+    best = max(seen, key=lambda validation: validation.elbo)
     assert best.step == SPOILT == it.best.step
     assert it.best.value == pytest.approx(best.elbo)
     assert bound(it, it.model) == pytest.approx(best.elbo, abs=1e-4)
@@ -191,51 +191,51 @@ def test_the_bound_has_weight_one_whatever_the_objective(run, tmp_path):
     assert bound(it, it.model) == pytest.approx(validation.elbo, abs=1e-4)
 
 
-def test_no_bound_from_before_the_schedule_has_settled_is_kept(run):
+def test_no_bound_from_before_the_full_weight_is_kept(run):
     it = run(weight={"name": "linear", "end": 1.0, "steps": 12}, **SHORT)
-    told = validations(finish(it, spoil=True))
-    assert max(told, key=lambda v: v.elbo).step == SPOILT  # else nothing is tried here
-    late = [validation for validation in told if validation.step >= 12]
+    seen = validations(finish(it, spoil=True))
+    assert max(seen, key=lambda v: v.elbo).step == SPOILT  # else the test has no case
+    late = [validation for validation in seen if validation.step >= 12]
     assert it.best.step == max(late, key=lambda v: v.elbo).step
 
 
-def test_of_unsettled_bounds_the_latest_is_the_best_and_of_settled_ones_the_highest():
+def test_before_the_objective_is_stationary_the_latest_bound_is_the_best_and_then_the_highest():
     best, kept = Best(), []
     offers = [(-1.0, False), (-5.0, False), (-9.0, True), (-7.0, True), (-8.0, True), (-7.0, True), (-6.0, True)]
-    for step, (elbo, settled) in enumerate(offers):
-        kept.append(best.offer(elbo, step, settled))
+    for step, (elbo, stationary) in enumerate(offers):
+        kept.append(best.offer(elbo, step, stationary))
     assert kept == [True, True, True, True, False, False, True]
-    assert (best.value, best.step, best.waited) == (-6.0, 6, 0)
+    assert (best.value, best.step, best.since_best) == (-6.0, 6, 0)
 
 
-def test_a_rate_that_leaves_its_target_again_takes_no_settled_model_away():
+def test_a_rate_that_leaves_its_target_again_replaces_no_model_of_a_higher_tier():
     best = Best()
-    assert best.offer(-9.0, 0, settled=True)
-    assert not best.offer(-1.0, 1, settled=False) and (best.value, best.settled, best.waited) == (-9.0, True, 1)
-    assert best.offer(-8.0, 2, settled=True)
+    assert best.offer(-9.0, 0, tier=1)
+    assert not best.offer(-1.0, 1, tier=0) and (best.value, best.tier, best.since_best) == (-9.0, 1, 1)
+    assert best.offer(-8.0, 2, tier=1)
 
 
 def test_each_validation_says_whether_its_model_was_kept(run):
-    told = validations(finish(run(**SHORT), spoil=True))
+    seen = validations(finish(run(**SHORT), spoil=True))
     top = -math.inf
-    for validation in told:
+    for validation in seen:
         assert validation.kept is (validation.elbo > top)
         top = max(top, validation.elbo)
 
 
 def test_a_model_that_was_never_validated_is_validated_at_the_end(run, tmp_path):
-    told = validations(finish(run(tmp_path, max_epochs=1, validate_every=1000)))
-    assert [validation.step for validation in told] == [4] and (tmp_path / "model.safetensors").exists()
+    seen = validations(finish(run(tmp_path, max_epochs=1, validate_every=1000)))
+    assert [validation.step for validation in seen] == [4] and (tmp_path / "model.safetensors").exists()
 
 
 # -- when it ends ------------------------------------------------------------------------------------------------------
 
 
-def test_patience_ends_the_training_after_so_many_validations_without_a_better_bound(run):
+def test_patience_ends_the_training_after_n_validations_without_a_better_bound(run):
     it = run(patience=2, **SHORT)
-    told = validations(finish(it, spoil=True))
-    assert [validation.step for validation in told if validation.kept] == [4, 8]
-    assert it.trainer.step == told[-1].step == 16
+    seen = validations(finish(it, spoil=True))
+    assert [validation.step for validation in seen if validation.kept] == [4, 8]
+    assert it.trainer.step == seen[-1].step == 16
 
 
 def test_the_learning_rate_is_halved_while_no_bound_is_better_and_a_sixth_time_ends_the_training(run):
@@ -246,11 +246,11 @@ def test_the_learning_rate_is_halved_while_no_bound_is_better_and_a_sixth_time_e
     assert it.trainer.halvings == 6 and len(rates) == 2 + 6 * 2
 
 
-def test_halvings_are_known_to_a_resumed_run(run, tmp_path):
+def test_a_resumed_run_keeps_its_halvings(run, tmp_path):
     options = {"learning_rate_patience": 1, "decay": 0.0, **SHORT}
     whole = validations(finish(run(tmp_path / "whole", **options), spoil=True))
-    finish(run(tmp_path / "cut", **options), spoil=True, killed=14)
-    rest = validations(finish(run(tmp_path / "cut", resume=True, **options)))
+    finish(run(tmp_path / "killed", **options), spoil=True, killed=14)
+    rest = validations(finish(run(tmp_path / "killed", resume=True, **options)))
     assert [v.learning_rate for v in rest] == [v.learning_rate for v in whole][3:]
     assert rest[-1].learning_rate < rest[0].learning_rate < 1e-3
 
@@ -261,9 +261,9 @@ def test_without_patience_the_training_goes_on_to_its_end(run):
     assert it.trainer.step == 20
 
 
-def test_no_update_is_validated_twice(run):
-    told = validations(finish(run(**SHORT), spoil=True))
-    steps = [validation.step for validation in told]
+def test_no_step_is_validated_twice(run):
+    seen = validations(finish(run(**SHORT), spoil=True))
+    steps = [validation.step for validation in seen]
     assert steps == sorted(set(steps))
 
 
@@ -271,10 +271,10 @@ def test_no_update_is_validated_twice(run):
     ("shortest", "validate_every", "steps"),
     [(1, None, [4, 8, 12]), (4, None, [4, 8, 12]), (5, None, [8, 12]), (50, None, [12]), (50, 5, [5, 10, 12])],
 )
-def test_validations_come_each_few_epochs_or_each_so_many_updates(shortest, validate_every, steps, run, monkeypatch):
-    monkeypatch.setattr(loop, "SHORTEST", shortest)
-    told = validations(finish(run(max_epochs=3, validate_every=validate_every)))
-    assert [validation.step for validation in told] == steps
+def test_validations_come_after_whole_epochs_or_each_n_steps(shortest, validate_every, steps, run, monkeypatch):
+    monkeypatch.setattr(loop, "MIN_INTERVAL", shortest)
+    seen = validations(finish(run(max_epochs=3, validate_every=validate_every)))
+    assert [validation.step for validation in seen] == steps
 
 
 def test_validating_more_often_does_not_change_the_training(run):
@@ -285,11 +285,11 @@ def test_validating_more_often_does_not_change_the_training(run):
 
 def test_a_loss_that_is_not_finite_leaves_the_last_good_model_in_the_folder(run, tmp_path):
     it = run(tmp_path, **SHORT)
-    told = []
+    seen = []
     with pytest.raises(TrainingError):
         for event in fit(it):
-            told.append(event)
-            if len(validations(told)) == 2 and isinstance(event, Validation):
+            seen.append(event)
+            if len(validations(seen)) == 2 and isinstance(event, Validation):
                 it.model.encoder.register_forward_hook(lambda module, inputs, h: h * math.nan)
     assert bound(it, Checkpoint.load(tmp_path).model) == pytest.approx(it.best.value, abs=1e-4)
 
@@ -297,7 +297,7 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_model_in_the_folder(run,
 # -- metrics.jsonl -----------------------------------------------------------------------------------------------------
 
 
-def test_metrics_are_lines_of_strict_json_with_their_kind_and_update(uninterrupted):
+def test_metrics_are_lines_of_strict_json_with_their_kind_and_step(uninterrupted):
     _, events, folder = uninterrupted
 
     def refuse(word):
@@ -307,8 +307,8 @@ def test_metrics_are_lines_of_strict_json_with_their_kind_and_update(uninterrupt
     found = [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
     assert text.endswith("\n") and {line["kind"] for line in found} == {"train", "valid"}
     assert [line["step"] for line in found] == sorted(line["step"] for line in found)
-    told = [(v.step, v.elbo, v.kept) for v in validations(events)]
-    assert [(line["step"], line["elbo"], line["kept"]) for line in found if line["kind"] == "valid"] == told
+    seen = [(v.step, v.elbo, v.kept) for v in validations(events)]
+    assert [(line["step"], line["elbo"], line["kept"]) for line in found if line["kind"] == "valid"] == seen
 
 
 def test_a_line_of_training_holds_the_raw_terms_beside_the_minimized_loss(uninterrupted):

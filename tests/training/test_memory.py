@@ -1,4 +1,4 @@
-"""What a training holds: as much after many steps as after a hundred."""
+"""Memory of a training does not grow after its first hundred steps."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is read as Linux tells it")
+pytestmark = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is read from /proc")
 
 TRAINING = """
 import sys
@@ -23,7 +23,7 @@ import torch
 
 from seqvae.config import Config
 from seqvae.training.loop import Run
-from seqvae.training.runtime import accelerator_for
+from seqvae.training.runtime import make_accelerator
 from seqvae.data.text.corpus import load
 
 def held():
@@ -41,7 +41,7 @@ tokens = {"name": "tokens", "head_size": 50}
 model = {"latent": 4, "embedding": 64, "encoder": part, "decoder": part, "observation": tokens}
 training = {"batch_size": 8, "max_epochs": 1000, "precision": sys.argv[1]}
 config = Config.from_dict({"model": model, "training": training})
-run = Run(config, load(lines, vocabulary_size=4000), accelerator=accelerator_for(config, None))
+run = Run(config, load(lines, vocabulary_size=4000), accelerator=make_accelerator(config, None))
 keep_freed_memory()
 steps = run.trainer.steps()
 for count in (100, 200):
@@ -52,7 +52,7 @@ for count in (100, 200):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_training_on_sentences_of_all_lengths_holds_no_more_after_its_first_hundred_updates(precision, request):
+def test_memory_does_not_grow_after_the_first_hundred_steps_on_sentences_of_all_lengths(precision, request):
     if precision == "bf16":
         request.getfixturevalue("half")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ONEDNN_PRIMITIVE_CACHE")}

@@ -1,4 +1,4 @@
-"""Several processes: two that train together, by gloo on one machine, make the training that one makes alone.
+"""Two processes that train together, by gloo on one machine, reproduce the training in one process.
 
 Both run this file as a script, which trains every case; the tests compare what they wrote with a training in the
 process of the tests. In double precision, since Adam makes steps of equal size from gradients that are only rounding.
@@ -35,7 +35,7 @@ SIZES = {
 # 32 training sentences: steps of 9 and a last one of 5, of which the first process has one more than the second.
 USUAL = {"batch_size": 9, "max_epochs": 1, "precision": "fp32", "warmup": 2, "learning_rate": 0.01}
 FEW = {"max_epochs": 4, "validate_every": 4}
-ALONE = {"batch_size": 31}  # a last step of one sentence, which the second process has no part in
+ALONE = {"batch_size": 31}  # a last step of one sentence, none of which is the second process's
 ODD = {"batch_size": 29}  # a last step of 3
 CONSTANT = {"weight": {"name": "constant", "end": 1.0}}
 
@@ -54,11 +54,10 @@ CASES = {
     "one sentence": {"training": ALONE | {"max_epochs": 3}},
     "other masks at each step": {"model": {"encoder": SIZES["encoder"] | {"locked": False}}},
     "batches of few tokens": {"training": {"tokens_per_batch": 17, "exact_length": True}},
-    "free bits of the batch": divergence("kl", free_bits=2.0, floor="batch"),
-    "free bits, one sentence": divergence("kl", free_bits=2.0, floor="batch") | {"training": ALONE},
+    "free bits of the batch": divergence("kl", free_bits=2.0, free_bits_per="batch"),
+    "free bits, one sentence": divergence("kl", free_bits=2.0, free_bits_per="batch") | {"training": ALONE},
     "target": {"target_kl": 1.0, "training": FEW},
     "minimum rate": divergence("minimum-rate", rate=2.0, damping=1.0),
-    "capacity": divergence("capacity", target=3.0, rise=5),
     "info": divergence("info"),
     "sliced Wasserstein": divergence("sliced-wasserstein"),
     "adversarial": divergence("adversarial", hidden=4),
@@ -110,7 +109,7 @@ def run_of(case, read, folder=None, resume=False):
 
 
 def result(run):
-    """Train, and say all that must not depend on how many processes there are."""
+    """Train, and return all that must not depend on the number of processes."""
     events = list(fit(run))
     steps = [event for event in events if isinstance(event, Step)]
     others = [event for event in events if not isinstance(event, Step)]
@@ -129,14 +128,14 @@ def moments(optimizer):
 
 
 def resumed(folder, read):
-    """A training that was killed and goes on."""
+    """A training that was killed and is resumed."""
     for event in islice(fit(run_of(RESUMED, read, folder)), 9):
         assert event
     return result(run_of(RESUMED, read, folder, resume=True))
 
 
-def broken(read):
-    """What is said of a training in which a number of the last process is no longer finite."""
+def diverged(read):
+    """The error of a training in which a number of the last process is no longer finite."""
     run = run_of({}, read)
     for event in islice(fit(run), 2):
         assert event
@@ -144,16 +143,16 @@ def broken(read):
         run.model.encoder.register_forward_hook(lambda module, inputs, h: h * math.nan)
     with pytest.raises(TrainingError) as caught:
         list(fit(run))
-    return {"update": torch.tensor(run.trainer.step), "said": str(caught.value).split(" at ")[1:]}
+    return {"step": torch.tensor(run.trainer.step), "error": str(caught.value).split(" at ")[1:]}
 
 
-def trained(folder):
-    """What comes of each case, of a training that is resumed and of one that breaks down."""
+def train_all(folder):
+    """The results of each case, of a training that is resumed and of one that diverges."""
     torch.set_default_dtype(torch.float64)
     try:
         read = corpus()
         found = {name: result(run_of(case, read)) for name, case in CASES.items()}
-        return found | {"resumed": resumed(folder, read), "broken": broken(read)}
+        return found | {"resumed": resumed(folder, read), "diverged": diverged(read)}
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -170,7 +169,7 @@ def environment(rank, port):
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
-    """The results of both processes, which a closed socket's number lets meet."""
+    """The results of both processes, which meet at the port of a closed socket."""
     folder = tmp_path_factory.mktemp("together")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -190,14 +189,14 @@ def together(tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """The results of a training in this process."""
-    found = trained(tmp_path_factory.mktemp("alone"))
+    found = train_all(tmp_path_factory.mktemp("alone"))
     for state in (AcceleratorState, PartialState, GradientState):
         state._reset_state()
     return found
 
 
 @pytest.mark.parametrize("case", [*CASES, "resumed"])
-def test_two_processes_make_the_training_of_one(case, together, alone):
+def test_two_processes_reproduce_the_training_of_one(case, together, alone):
     for mine in together:
         torch.testing.assert_close(mine[case], alone[case], rtol=1e-6, atol=1e-9)
 
@@ -207,9 +206,9 @@ def test_both_processes_end_with_the_same_bits(case, together):
     torch.testing.assert_close(together[0][case], together[1][case], rtol=0, atol=0)
 
 
-def test_what_breaks_in_one_process_ends_the_training_in_both(together, alone):
+def test_an_error_in_one_process_ends_the_training_in_both(together, alone):
     for found in (*together, alone):
-        assert found["broken"] == {"update": 2, "said": alone["broken"]["said"]}
+        assert found["diverged"] == {"step": 2, "error": alone["diverged"]["error"]}
 
 
 def test_the_cases_try_what_they_are_meant_to(alone):
@@ -220,4 +219,4 @@ def test_the_cases_try_what_they_are_meant_to(alone):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    torch.save(trained(Path(sys.argv[1], "run")), Path(sys.argv[1], os.environ["RANK"] + ".pt"))
+    torch.save(train_all(Path(sys.argv[1], "run")), Path(sys.argv[1], os.environ["RANK"] + ".pt"))

@@ -1,9 +1,9 @@
-"""A run that is refused before its first update leaves no folder: the corrected command finds its place free."""
+"""A run that is refused before its first step leaves no folder, so that the corrected command can use it."""
 
 import pytest
 
 from seqvae.cli import main
-from seqvae.commands import training
+from seqvae.text_vae import TextVAE
 from seqvae.training import loop
 from seqvae.training.trainer import Trainer
 from seqvae.training.updates import Joint
@@ -19,7 +19,7 @@ def corpus(file):
 
 @pytest.fixture
 def place(tmp_path):
-    """A folder that is not there, in one that is not there."""
+    """A folder that does not exist, in one that does not exist."""
     return tmp_path / "of" / "mine" / "run"
 
 
@@ -37,19 +37,19 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("arguments", REFUSED.values(), ids=REFUSED)
-def test_options_that_cannot_be_leave_no_folder(arguments, corpus, place, tmp_path, refused):
+def test_invalid_options_leave_no_folder(arguments, corpus, place, tmp_path, refused):
     refused("train", corpus, *SMALL, *arguments, "--output", place)
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]
 
 
 @pytest.mark.parametrize("name", ["combination", "free bits", "series", "tracker"])
 def test_what_can_be_refused_without_the_corpus_is_refused_before_it_is_read(name, corpus, place, refused, monkeypatch):
-    monkeypatch.setattr(training, "corpus_of", lambda config: pytest.fail("the corpus was read"))
+    monkeypatch.setattr(TextVAE, "read_corpus", lambda config: pytest.fail("the corpus was read"))
     refused("train", corpus, *SMALL, *REFUSED[name], "--output", place)
 
 
-def test_a_precision_that_this_processor_has_not_leaves_no_folder(corpus, place, tmp_path, refused, monkeypatch):
-    monkeypatch.setattr("seqvae.training.runtime.half_possible", lambda device: False)
+def test_a_precision_that_this_processor_lacks_leaves_no_folder(corpus, place, tmp_path, refused, monkeypatch):
+    monkeypatch.setattr("seqvae.training.precision.supports_bf16", lambda device: False)
     assert "bf16" in refused("train", corpus, *SMALL, "--precision", "bf16", "--output", place)
     assert not (tmp_path / "of").exists()
 
@@ -76,7 +76,7 @@ def test_a_folder_that_holds_something_is_refused_and_keeps_it(corpus, place, re
 
 @pytest.fixture
 def failing(capsys):
-    """The last line on standard error of a command that ends with code 2, after what it may say of its corpus."""
+    """The last line on standard error of a command that ends with code 2, after the notes on its corpus."""
 
     def run(*arguments):
         with pytest.raises(SystemExit) as stop:
@@ -94,24 +94,24 @@ def stop(error):
     return raising
 
 
-@pytest.mark.parametrize("moment", [(training, "corpus_of"), (loop, "build_model"), (Joint, "forward")], ids=str)
-def test_ctrl_c_before_the_first_update_leaves_no_folder(moment, corpus, place, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(training, "resolve_all", lambda config: config)
+@pytest.mark.parametrize("moment", [(TextVAE, "read_corpus"), (loop, "build_model"), (Joint, "forward")], ids=str)
+def test_ctrl_c_before_the_first_step_leaves_no_folder(moment, corpus, place, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("seqvae.text_vae.resolve_all", lambda config: config)
     monkeypatch.setattr(*moment, stop(KeyboardInterrupt))
     with pytest.raises(SystemExit) as caught:
         main(["train", corpus, *map(str, SMALL), "--output", str(place)])
     assert caught.value.code == 130 and not (tmp_path / "of").exists()
 
 
-def test_a_failure_in_the_first_update_leaves_no_folder(corpus, place, tmp_path, monkeypatch):
+def test_a_failure_in_the_first_step_leaves_no_folder(corpus, place, tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "descend", stop(RuntimeError("a fault of the program")))
-    monkeypatch.setattr(training, "resolve_all", lambda config: config)
+    monkeypatch.setattr("seqvae.text_vae.resolve_all", lambda config: config)
     with pytest.raises(RuntimeError, match="a fault of the program"):
         main(["train", corpus, *map(str, SMALL), "--output", str(place)])
     assert not (tmp_path / "of").exists()
 
 
-def test_a_loss_that_is_not_finite_at_the_first_update_leaves_no_folder(corpus, place, tmp_path, failing):
+def test_a_loss_that_is_not_finite_at_the_first_step_leaves_no_folder(corpus, place, tmp_path, failing):
     options = ["--objective.weight.name", "constant", "--objective.weight.end", "1e300"]
     assert "step 1:" in failing("train", corpus, *SMALL, *options, "--output", place)
     assert not (tmp_path / "of").exists()
@@ -146,8 +146,8 @@ def test_a_combination_that_no_recipe_can_have_is_refused_before_the_first_is_tr
     assert not place.exists()
 
 
-def test_ctrl_c_before_the_first_update_of_a_comparison_leaves_no_folder(corpus, place, tmp_path, file, monkeypatch):
-    monkeypatch.setattr(training, "corpus_of", stop(KeyboardInterrupt))
+def test_ctrl_c_before_the_first_step_of_a_comparison_leaves_no_folder(corpus, place, tmp_path, file, monkeypatch):
+    monkeypatch.setattr(TextVAE, "read_corpus", stop(KeyboardInterrupt))
     with pytest.raises(SystemExit) as caught:
         main(["compare", file("recipes.toml", "[first]\nmax-epochs = 1\n"), corpus, "--output", str(place)])
     assert caught.value.code == 130 and not (tmp_path / "of").exists()

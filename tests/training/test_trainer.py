@@ -1,4 +1,4 @@
-"""The trainer: one update after the other, and stopping and going on as if nothing had happened."""
+"""The trainer: its steps, and exact continuation from its state."""
 
 import copy
 import io
@@ -13,7 +13,7 @@ from seqvae.data.batch import UNKNOWN
 from seqvae.data.batching import Batches
 from seqvae.errors import TrainingError
 from seqvae.training.build import build_model, build_objective, build_update
-from seqvae.training.trainer import Trainer, learning_rate, parameter_groups
+from seqvae.training.trainer import Trainer, group_parameters, learning_rate
 
 DROPOUT = {"encoder": {"dropout": 0.3}, "decoder": {"dropout": 0.3}, "noise": {"rate": 0.3}}
 
@@ -22,7 +22,7 @@ DROPOUT = {"encoder": {"dropout": 0.3}, "decoder": {"dropout": 0.3}, "noise": {"
 def trainer(tiny_corpus, training_config):
     """Makes trainers of the 32 training sentences: 4 steps an epoch.
 
-    Each starts the global generator anew, so one must be made, used and put away before the next.
+    Each seeds the global generator, so use one before making the next.
     """
 
     def make(model=None, objective=None, **training):
@@ -59,17 +59,17 @@ def through_a_file(state):
     return torch.load(file, weights_only=True)
 
 
-@pytest.mark.parametrize("cut", [1, 4, 5, 8], ids=lambda n: f"after {n} of 4 an epoch")
-def test_ten_steps_are_some_steps_saved_and_loaded_and_the_rest_bit_for_bit(cut, trainer):
+@pytest.mark.parametrize("saved", [1, 4, 5, 8], ids=lambda n: f"after {n} of 4 an epoch")
+def test_ten_steps_are_some_steps_saved_and_loaded_and_the_rest_bit_for_bit(saved, trainer):
     whole = trainer()
     steps = take(whole.steps(), 10)
     first = trainer()
-    before = take(first.steps(), cut)
+    before = take(first.steps(), saved)
     state = through_a_file(first.state())
     second = trainer(seed=0)
-    torch.manual_seed(99)  # as in another process, where anything may have drawn
+    torch.manual_seed(99)  # as in another process, with another random state
     second.load_state(state)
-    after = take(second.steps(), 10 - cut)
+    after = take(second.steps(), 10 - saved)
     assert reports(before + after) == reports(steps)
     assert same(weights(second), weights(whole))
     assert torch.equal(torch.get_rng_state(), second.state()["generator"])
@@ -101,7 +101,7 @@ def test_the_learning_rate_has_its_golden_shape(trainer):
     assert [step.learning_rate for step in steps] == pytest.approx(rates, abs=1e-12)
 
 
-def test_without_warm_up_and_cool_down_the_learning_rate_is_flat(trainer):
+def test_without_warmup_and_decay_the_learning_rate_is_flat(trainer):
     steps = trainer(learning_rate=0.5, warmup=0, decay=0.0, max_epochs=1, clip=1e-9).steps()
     assert [step.learning_rate for step in steps] == [0.5] * 4
 
@@ -113,7 +113,7 @@ def test_every_sentence_is_seen_once_an_epoch(trainer):
     assert [step.step for step in steps] == list(range(1, 11))
 
 
-def test_the_weight_of_the_schedule_is_that_of_the_update(trainer):
+def test_the_weight_of_the_schedule_is_that_of_the_step(trainer):
     ramp = {"weight": {"name": "linear", "end": 1.0, "steps": 4}}
     steps = take(trainer(objective=ramp).steps(), 6)
     assert [step.report.weight for step in steps] == [0, 0.25, 0.5, 0.75, 1, 1]
@@ -129,8 +129,8 @@ def test_every_parameter_moves(cell, trainer):
 
 
 def test_the_loss_falls(trainer):
-    said = [step.report.reconstruction for step in trainer({}, max_epochs=8, learning_rate=0.05).steps()]
-    assert sum(said[-4:]) < 0.8 * sum(said[:4])
+    losses = [step.report.reconstruction for step in trainer({}, max_epochs=8, learning_rate=0.05).steps()]
+    assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
 
 
 def test_gradients_are_clipped_to_the_norm(trainer):
@@ -169,7 +169,7 @@ def test_each_halving_halves_the_learning_rate(training_config):
 
 def test_matrices_decay_and_biases_do_not(trainer):
     model = trainer().model
-    groups = parameter_groups(model, 0.25)
+    groups = group_parameters(model, 0.25)
     decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     assert len(decay) == sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
     assert all(decay[id(p)] == (0.25 if p.dim() > 1 else 0.0) for p in model.parameters())
@@ -183,7 +183,7 @@ def test_minutes_end_the_training_and_the_learning_rate_with_it(trainer, monkeyp
     assert steps[-1].learning_rate == pytest.approx(2e-4)
 
 
-def test_what_does_not_limit_the_run_does_not_change_it(trainer):
+def test_a_limit_that_is_not_reached_changes_nothing(trainer):
     free = reports(trainer(max_epochs=2).steps())
     assert reports(trainer(max_epochs=2, max_minutes=60.0).steps()) == free
 
@@ -197,24 +197,24 @@ def test_the_model_is_trained_with_dropout_and_noise_on(trainer):
     assert modes == [True, True]
 
 
-def test_word_dropout_that_moves_is_that_of_the_update_also_after_a_resume(trainer):
+def test_scheduled_word_dropout_is_that_of_the_step_also_after_a_resume(trainer):
     model = DROPOUT | {"noise": {"rate": 0.0, "start": 1.0, "steps": 4}}
 
-    def heard(it):
-        shares = []
+    def record_dropout(it):
+        fractions = []
 
         def listen(noise, inputs, output):
             words = inputs[0].inputs >= 4
-            shares.append(float((output.inputs[words] == UNKNOWN).double().mean()))
+            fractions.append(float((output.inputs[words] == UNKNOWN).double().mean()))
 
         it.model.noise.register_forward_hook(listen)
-        return shares
+        return fractions
 
     it = trainer(model)
-    shares, whole = heard(it), reports(take(it.steps(), 7))
+    fractions, whole = record_dropout(it), reports(take(it.steps(), 7))
     # About 40 words a batch: 5 standard errors are less than 0.4, a false alarm once in 1.7 million seeds each.
-    assert shares[0] == 1 and not any(shares[4:])
-    assert all(abs(share - rate) < 0.4 for share, rate in zip(shares, (1, 0.75, 0.5, 0.25), strict=False))
+    assert fractions[0] == 1 and not any(fractions[4:])
+    assert all(abs(found - rate) < 0.4 for found, rate in zip(fractions, (1, 0.75, 0.5, 0.25), strict=False))
     it = trainer(model)
     first = reports(take(it.steps(), 2))
     state = through_a_file(it.state())
@@ -257,7 +257,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_cause_and_the_last_good_weight
     assert "step 4" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_after_a_loss_that_was_not_finite_the_optimizer_is_that_of_the_last_good_update(trainer):
+def test_after_a_loss_that_was_not_finite_the_optimizer_is_that_of_the_last_good_step(trainer):
     it = trainer()
     poison(it, "gradient")
     states = []

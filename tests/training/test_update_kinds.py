@@ -1,4 +1,4 @@
-"""Each way of making an update: what it moves, what it minimizes, and when it becomes another."""
+"""Each update rule: what it changes, what it minimizes, and when its stages end."""
 
 import math
 from dataclasses import replace
@@ -10,14 +10,14 @@ from accelerate import Accelerator
 
 from seqvae.data.batching import Batches
 from seqvae.errors import ConfigError, SeqVAEError
-from seqvae.evaluation.latent_space import Vitals
+from seqvae.evaluation.latent_space import LatentUsage
 from seqvae.model.vae import Trace
 from seqvae.training.build import build_model, build_objective, build_update
 from seqvae.training.loop import Run, Validation, fit
 from seqvae.training.trainer import Trainer
-from seqvae.training.updates.aggressive import encoder_side
-from seqvae.training.updates.importance import importance_loss, weight_of
-from seqvae.training.updates.pretrain import decoder_side
+from seqvae.training.updates.importance import find_weight, importance_loss
+from seqvae.training.updates.lagging import find_encoder_parameters
+from seqvae.training.updates.pretrain import find_decoder_tensors
 
 APART = {"share_embedding": False}
 RAMP = {"name": "linear", "end": 1.0, "steps": 4}
@@ -52,20 +52,20 @@ def moved(trainer, before):
 
 
 def sides(trainer):
-    encoder = {id(p) for p in encoder_side(trainer.model)}
+    encoder = {id(p) for p in find_encoder_parameters(trainer.model)}
     names = {name: id(p) for name, p in trainer.model.named_parameters()}
     return {n for n, p in names.items() if p in encoder}, {n for n, p in names.items() if p not in encoder}
 
 
 def vitals(information):
-    return Vitals(1000, 9.0, information, 9.0, 3, 1.0)
+    return LatentUsage(1000, 9.0, information, 9.0, 3, 1.0)
 
 
 # -- lagging ----------------------------------------------------------------------------------------------------------
 
 
 def watched(it):
-    """The names that each step of the optimizer moves."""
+    """The names of the parameters that each step of the optimizer changes."""
     seen, step = [], it.optimizer.step
 
     def watch():
@@ -78,7 +78,7 @@ def watched(it):
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_an_aggressive_update_moves_the_encoder_by_other_batches_and_then_all_else_by_its_own(shared, trainer):
+def test_an_aggressive_step_trains_the_encoder_on_other_batches_and_then_all_else_on_its_own(shared, trainer):
     model = {"share_embedding": shared, "prior": {"name": "gaussian"}}
     it = trainer({"name": "lagging", "window": 100, "steps": 3}, model)
     encoder, others = sides(it)
@@ -86,18 +86,18 @@ def test_an_aggressive_update_moves_the_encoder_by_other_batches_and_then_all_el
     seen = watched(it)
     take(it, 2)
     assert seen == [encoder, encoder, encoder, others] * 2
-    assert int(it.rule.taken) == 6 and it.index == 2
+    assert int(it.rule.inner_steps) == 6 and it.index == 2
 
 
-def test_what_does_not_move_is_not_counted_by_the_optimizer_either(trainer):
+def test_parameters_that_are_not_trained_keep_their_optimizer_state(trainer):
     it = trainer({"name": "lagging", "window": 100, "steps": 3})
     take(it, 2)
-    mine = set(encoder_side(it.model))
+    mine = set(find_encoder_parameters(it.model))
     steps = {(parameter in mine, int(state["step"])) for parameter, state in it.optimizer.state.items()}
     assert steps == {(True, 6), (False, 2)}
 
 
-# Windows of two steps, their losses per token, and how many steps are made: the window that is not better is the last.
+# Windows of two steps, their losses per token, and the number of steps: the window that is not better is the last.
 @pytest.mark.parametrize(
     ("losses", "steps"),
     [([3.0, 3.0], 4), ([3.0, 4.0], 4), ([3.0, 2.0, 2.5, 1.0], 6), ([5.0, 4.0, 3.0, 2.0, 1.0, 0.5], 9)],
@@ -107,14 +107,14 @@ def test_the_encoder_stops_when_its_loss_over_a_window_stops_falling(losses, ste
     rows = iter([loss for loss in losses for _ in range(2)])
     whole = it.objective.forward
 
-    def scripted(trace, update):
-        loss, report = whole(trace, update)
+    def scripted(trace, step):
+        loss, report = whole(trace, step)
         return loss, replace(report, loss=next(rows, 0.0) * report.tokens / report.sentences)
 
     monkeypatch.setattr(it.objective, "forward", scripted)
     seen = watched(it)
     take(it, 1)
-    assert len(seen) == steps + 1 and int(it.rule.taken) == steps
+    assert len(seen) == steps + 1 and int(it.rule.inner_steps) == steps
 
 
 @pytest.mark.parametrize("then", [0.5, 0.2, None], ids=["no higher", "lower", "unknown"])
@@ -122,25 +122,25 @@ def test_the_stage_ends_for_good_when_the_mutual_information_stops_rising(then, 
     it = trainer({"name": "lagging", "window": 100, "steps": 2})
     for value in (0.1, 0.5):
         it.rule.observe(vitals(value))
-        assert not it.rule.settled
+        assert not it.rule.stationary
     it.rule.observe(None if then is None else vitals(then))
-    assert it.rule.settled
+    assert it.rule.stationary
     it.rule.observe(vitals(5.0))
-    assert it.rule.settled
+    assert it.rule.stationary
     seen = watched(it)
     take(it, 2)
-    assert seen == [set(weights(it))] * 2 and int(it.rule.taken) == 0
+    assert seen == [set(weights(it))] * 2 and int(it.rule.inner_steps) == 0
 
 
-def test_with_patience_it_ends_after_so_many_validations_in_a_row_below_the_highest(trainer):
+def test_with_patience_it_ends_after_n_validations_in_a_row_below_the_highest(trainer):
     it, ended = trainer({"name": "lagging", "patience": 2}), []
     for value in (0.4, 0.3, 0.5, 0.4, 0.45, 0.6):
         it.rule.observe(vitals(value))
-        ended.append(it.rule.settled)
+        ended.append(it.rule.stationary)
     assert ended == [False, False, False, False, True, True]
 
 
-def test_after_the_stage_updates_are_joint_bit_for_bit(trainer):
+def test_after_the_stage_steps_are_joint_bit_for_bit(trainer):
     it, joint = trainer({"name": "lagging"}), trainer({"name": "joint"})
     it.rule.observe(None)
     made = []
@@ -167,11 +167,11 @@ def test_a_training_validates_its_way_out_of_the_stage_and_keeps_a_model_from_af
     run, stages = Run(config, tiny_corpus, accelerator=Accelerator(mixed_precision="no")), []
     for event in fit(run):
         if isinstance(event, Validation):
-            stages.append((event.kept, run.trainer.rule.settled))
-    ended = [settled for _, settled in stages].index(True)
+            stages.append((event.kept, run.trainer.rule.stationary))
+    ended = [stationary for _, stationary in stages].index(True)
     assert 0 < ended < len(stages) - 1
-    assert all(kept for kept, _ in stages[: ended + 2])  # the latest so far, then the first that counts
-    assert run.best.settled and run.best.step > 2 * (ended + 1)
+    assert all(kept for kept, _ in stages[: ended + 2])  # the latest so far, then the first stationary one
+    assert run.best.tier and run.best.step > 2 * (ended + 1)
 
 
 # -- autoencoder pre-training -----------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def test_the_schedule_begins_when_the_autoencoder_is_done(trainer):
 
 
 @pytest.mark.parametrize(("shared", "tied"), [(False, False), (False, True), (True, False), (True, True)])
-def test_the_decoder_then_starts_anew_and_the_encoder_goes_on(shared, tied, trainer):
+def test_the_decoder_is_then_reset_and_the_encoder_is_not(shared, tied, trainer):
     it = trainer({"name": "pretrain", "steps": 3}, {"share_embedding": shared, "observation": {"tied": tied}})
     first = weights(it)
     take(it, 3)
@@ -201,13 +201,13 @@ def test_the_decoder_then_starts_anew_and_the_encoder_goes_on(shared, tied, trai
     assert fresh == own and kept == set(first) - own
     steps = {name: int(it.optimizer.state[p]["step"]) for name, p in it.model.named_parameters()}
     assert {steps[name] for name in own} == {1} and {steps[name] for name in set(first) - own} == {4}
-    assert not it.rule.first and not it.rule.state_dict()["_extra_state"]
+    assert not it.rule.initial and not it.rule.state_dict()["_extra_state"]
 
 
-def test_a_table_of_its_own_is_of_the_decoder(trainer):
+def test_an_embedding_that_is_not_shared_is_of_the_decoder(trainer):
     it = trainer({"name": "pretrain", "steps": 3}, APART)
-    assert "observation.embedding.weight" in decoder_side(it.model)
-    assert "observation.embedding.weight" not in decoder_side(trainer({"name": "joint"}).model)
+    assert "observation.embedding.weight" in find_decoder_tensors(it.model)
+    assert "observation.embedding.weight" not in find_decoder_tensors(trainer({"name": "joint"}).model)
 
 
 def test_the_best_model_is_one_from_after_the_rise_that_follows_the_autoencoder(tiny_corpus, training_config):
@@ -215,7 +215,7 @@ def test_the_best_model_is_one_from_after_the_rise_that_follows_the_autoencoder(
     config = training_config({}, objective, validate_every=2, max_epochs=4)
     run = Run(config, tiny_corpus, accelerator=Accelerator(mixed_precision="no"))
     kept = [event.kept for event in fit(run) if isinstance(event, Validation)]
-    assert kept[:5] == [True] * 5 and run.best.settled and run.best.step >= 10
+    assert kept[:5] == [True] * 5 and run.best.tier and run.best.step >= 10
 
 
 # -- importance-weighted bounds ---------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def gradients(model, loss):
 
 def test_the_bound_is_the_formula_sentence_by_sentence(small_model, random_batch):
     model, batch = small_model(), random_batch()
-    trace = model(batch, draws=4)
+    trace = model(batch, samples=4)
     value, _ = importance_loss(trace, 4, 0.7, "plain")
     total = 0.0
     for i in range(len(batch)):
@@ -237,23 +237,23 @@ def test_the_bound_is_the_formula_sentence_by_sentence(small_model, random_batch
         for k in range(4 * i, 4 * i + 4):
             q = torch.distributions.Normal(trace.q.mean[k], trace.q.stddev[k]).log_prob(trace.z[k]).sum()
             p = torch.distributions.Normal(0.0, 1.0).log_prob(trace.z[k]).sum()
-            said = model.log_prob(batch.select(torch.tensor([i])), trace.z[k : k + 1]).sum()
-            ratios.append((said + 0.7 * (p - q)).item())
+            log_likelihood = model.log_prob(batch.select(torch.tensor([i])), trace.z[k : k + 1]).sum()
+            ratios.append((log_likelihood + 0.7 * (p - q)).item())
         total -= math.log(sum(math.exp(r) for r in ratios) / 4)
     assert value.item() == pytest.approx(total / len(batch), abs=1e-10)
 
 
-def test_a_trace_of_several_draws_has_the_rows_of_a_sentence_together_and_reads_it_once(small_model, random_batch):
+def test_a_trace_of_several_samples_has_the_rows_of_a_sentence_together_and_reads_it_once(small_model, random_batch):
     model, batch, read = small_model(), random_batch(), []
     model.encoder.register_forward_hook(lambda module, inputs, _: read.append(len(inputs[0])))
-    trace = model(batch, draws=3)
+    trace = model(batch, samples=3)
     assert read == [5] and trace.z.shape == (15, 3) and len(trace.batch) == 15
     assert torch.equal(trace.q.mean, model.encode(batch).mean.repeat_interleave(3, 0))
     assert len({tuple(row) for row in trace.z.tolist()}) == 15
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.3])
-def test_with_one_draw_the_plain_gradient_is_that_of_the_bound_of_one_draw(weight, small_model, random_batch):
+def test_with_one_sample_the_plain_gradient_is_that_of_the_bound_of_one_sample(weight, small_model, random_batch):
     model, batch = small_model(), random_batch()
     torch.manual_seed(0)
     found = gradients(model, importance_loss(model(batch), 1, weight, "plain")[1])
@@ -265,14 +265,14 @@ def test_with_one_draw_the_plain_gradient_is_that_of_the_bound_of_one_draw(weigh
         torch.testing.assert_close(found[name], gradient, rtol=0, atol=1e-12)
 
 
-def chunks(model, batch, loss_of, count=64, draws=40):
-    """(count, P): gradients of the encoder's side, each the mean over `draws` repetitions of the batch."""
+def chunks(model, batch, loss_of, count=64, repetitions=40):
+    """(count, P): gradients of the encoder's side, each the mean over `repetitions` of the batch."""
     found = []
     for seed in range(count):
         torch.manual_seed(seed)
         model.zero_grad()
-        loss_of(batch.repeat(draws)).backward()
-        found.append(torch.cat([p.grad.flatten() for p in encoder_side(model)]))
+        loss_of(batch.repeat(repetitions)).backward()
+        found.append(torch.cat([p.grad.flatten() for p in find_encoder_parameters(model)]))
     return torch.stack(found)
 
 
@@ -299,25 +299,25 @@ def smallest(small_model):
 def test_the_doubly_reparameterized_gradient_has_the_expectation_of_the_plain_one(weight, smallest, random_batch):
     batch = random_batch((3, 4))
     plain, dreg = (
-        chunks(smallest, batch, lambda b, how=how: importance_loss(smallest(b, draws=3), 3, weight, how)[1])
+        chunks(smallest, batch, lambda b, how=how: importance_loss(smallest(b, samples=3), 3, weight, how)[1])
         for how in ("plain", "dreg")
     )
     assert agree(plain, dreg)
-    if weight == 1.0:  # and not that of a wrong share of the draws: the test can fail
+    if weight == 1.0:  # and not that of wrongly weighted samples: the test can fail
 
         def unsquared(b):
-            trace = smallest(b, draws=3)
+            trace = smallest(b, samples=3)
             fixed = Trace(trace.batch, torch.distributions.Normal(0, 1), trace.p, trace.z, trace.log_prob)
             logs = (trace.log_prob.sum(1) + trace.p.log_prob(trace.z)).view(-1, 3)
             z, q = fixed.z.detach(), trace.q.log_prob(fixed.z.detach()).view(-1, 3)
-            shares = (logs - q).detach().softmax(1)
+            normalized = (logs - q).detach().softmax(1)
             slope = (trace.q.mean.detach() - z) / trace.q.stddev.detach() ** 2
-            return -(shares * (logs - (slope * fixed.z).sum(1).view(-1, 3))).sum(1).mean()
+            return -(normalized * (logs - (slope * fixed.z).sum(1).view(-1, 3))).sum(1).mean()
 
         assert not agree(plain, chunks(smallest, batch, unsquared))
 
 
-def test_with_one_draw_the_gradient_is_that_of_the_elbo_in_expectation(smallest, random_batch):
+def test_with_one_sample_the_gradient_is_that_of_the_elbo_in_expectation(smallest, random_batch):
     batch = random_batch((3, 4))
 
     def elbo(b):
@@ -335,7 +335,7 @@ def test_what_p_learns_is_the_same_under_both_gradients(weight, small_model, ran
     found = []
     for how in ("plain", "dreg"):
         torch.manual_seed(0)
-        found.append(gradients(model, importance_loss(model(batch, draws=4), 4, weight, how)[1]))
+        found.append(gradients(model, importance_loss(model(batch, samples=4), 4, weight, how)[1]))
     for name, gradient in found[0].items():
         same = torch.allclose(gradient, found[1][name], rtol=0, atol=1e-12)
         assert same is name.startswith(("decoder", "observation", "prior")), name
@@ -347,13 +347,13 @@ def test_a_divergence_that_is_no_mean_of_log_ratios_is_refused(divergence, train
         take(trainer({"name": "importance"}, divergence=divergence), 1)
 
 
-def test_a_controller_moves_the_weight_of_the_log_ratios(trainer):
+def test_a_controller_changes_the_weight_of_the_log_ratios(trainer):
     it = trainer({"name": "importance", "samples": 3}, divergence={"name": "controlled", "target": 50.0, "start": 0.5})
     term = it.objective.divergence
     take(it, 4)
     assert 0.5 * math.exp(-4 * term.gain) <= float(term.log_weight.exp()) < 0.5  # the KL is far below its target
-    trace = it.trace(next(it.batches.epoch(0)), draws=3)
-    assert weight_of(term, trace) == float(term.log_weight.exp())
+    trace = it.trace(next(it.batches.epoch(0)), samples=3)
+    assert find_weight(term, trace) == float(term.log_weight.exp())
 
 
 def test_an_auxiliary_term_beside_it_is_refused(trainer):
@@ -365,11 +365,11 @@ def test_an_auxiliary_term_beside_it_is_refused(trainer):
 
 
 def refined(trainer, batch, seed=0):
-    from seqvae.training.updates.semi_amortized import Refining
+    from seqvae.training.updates.semi_amortized import Refinement
 
     torch.manual_seed(seed)
-    refining = Refining(trainer.rule, trainer, batch)
-    return refining, trainer.trace(batch, refine=refining)
+    refinement = Refinement(trainer.rule, trainer, batch)
+    return refinement, trainer.trace(batch, refine=refinement)
 
 
 def test_refining_lowers_the_loss(trainer):
@@ -384,7 +384,7 @@ def test_refining_lowers_the_loss(trainer):
 
 
 def test_through_the_refinement_the_encoder_has_the_exact_gradient(trainer):
-    """By central differences, with the same draws; the seven-digit weights are widened to double precision."""
+    """By central differences, with the same samples; the fp32 weights are converted to double precision."""
     plain = {"dropout": 0.0}
     it = trainer({"name": "semi-amortized", "steps": 2, "through": True}, {"encoder": plain, "decoder": plain})
     take(it, 4)
@@ -393,8 +393,8 @@ def test_through_the_refinement_the_encoder_has_the_exact_gradient(trainer):
     bias = it.model.posterior.linear.bias
 
     def loss():
-        refining, trace = refined(it, batch)
-        return it.objective(trace, 0)[0] + refining.following
+        refinement, trace = refined(it, batch)
+        return it.objective(trace, 0)[0] + refinement.encoder_loss
 
     (found,) = torch.autograd.grad(loss(), bias)
     with torch.no_grad():
@@ -412,18 +412,18 @@ def test_not_through_it_the_encoder_has_the_gradient_at_its_own_posterior(traine
     plain = {"dropout": 0.0}
     it = trainer({"name": "semi-amortized", "steps": 3}, {"encoder": plain, "decoder": plain, **APART})
     batch = next(it.batches.epoch(0))
-    refining, trace = refined(it, batch)
-    (it.objective(trace, 0)[0] + refining.following).backward()
-    assert refining.following.item() == 0
-    found = [p.grad.clone() for p in encoder_side(it.model)]
-    torch.manual_seed(0)  # the first draw of the refinement is that of a plain trace
+    refinement, trace = refined(it, batch)
+    (it.objective(trace, 0)[0] + refinement.encoder_loss).backward()
+    assert refinement.encoder_loss.item() == 0
+    found = [p.grad.clone() for p in find_encoder_parameters(it.model)]
+    torch.manual_seed(0)  # the first sample of the refinement is that of a plain trace
     it.model.zero_grad()
     it.objective(it.trace(batch), 0)[0].backward()
-    for gradient, parameter in zip(found, encoder_side(it.model), strict=True):
+    for gradient, parameter in zip(found, find_encoder_parameters(it.model), strict=True):
         torch.testing.assert_close(gradient, parameter.grad, rtol=1e-4, atol=1e-6)
 
 
-def test_a_refinement_moves_no_controller_and_leaves_no_gradient(trainer):
+def test_a_refinement_changes_no_controller_and_leaves_no_gradient(trainer):
     it = trainer({"name": "semi-amortized", "steps": 3}, divergence={"name": "controlled"})
     before = it.objective.divergence.log_weight.clone()
     refined(it, next(it.batches.epoch(0)))
@@ -451,7 +451,7 @@ def test_a_posterior_with_correlations_is_refused(trainer):
     ],
     ids=str,
 )
-def test_options_that_cannot_be_are_refused(update, trainer):
+def test_invalid_options_are_refused(update, trainer):
     with pytest.raises(SeqVAEError):
         trainer(update)
 
@@ -477,5 +477,5 @@ def test_the_parameters_of_terms_are_trained_too_on_the_side_of_the_decoder(name
     it.optimizer.step = watch
     made = take(it, 2)
     assert all(math.isfinite(s.gradient_norm) for s in made)
-    rests = {key for key in before if name == "pretrain" and key.startswith("divergence")}  # of weight 0 until later
-    assert {key: 2 * (key not in rests) for key in before} == seen
+    constant = {key for key in before if name == "pretrain" and key.startswith("divergence")}  # of weight 0 until later
+    assert {key: 2 * (key not in constant) for key in before} == seen

@@ -1,1 +1,1 @@
-"""Real-valued series: where they come from, how they are divided and cut; knows nothing of models."""
+"""Real-valued series: where they come from and how they are divided."""

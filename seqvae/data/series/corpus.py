@@ -1,35 +1,36 @@
-"""SeriesCorpus: series in three splits, to be trained on and scored as a corpus of sentences is."""
+"""SeriesCorpus: real-valued series in three splits, to be trained on and scored as a corpus of sentences is."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import xxhash
 
+from seqvae.data import corpus as base
 from seqvae.data.batch import Batch
-from seqvae.data.series.sources import Table, open_series
-from seqvae.errors import ConfigError, CorpusError
-
-SHARE = 0.05  # of the series, for validation and again for test, where no file gives them
-Indices = Sequence[int] | np.ndarray
+from seqvae.data.corpus import Indices
+from seqvae.data.series.sources import Source, Table, open_series
+from seqvae.errors import ConfigError
 
 
 @dataclass(frozen=True, eq=False)
-class SeriesSplit:
+class SeriesSplit(base.Split):
     """N series; `split[3]` is the fourth one, (frames, F).
 
     Attributes:
         table: where they come from.
-        numbers: (N,) their places in that table.
-        max_length: series of more steps, the end included, are cut and then have no end.
+        numbers: (N,) their rows in that table.
+        max_length: series of more steps, the end included, are truncated and then have no end.
     """
 
     table: Table
     numbers: np.ndarray
     max_length: int
+
+    unit: ClassVar[str] = "series"
+    units: ClassVar[str] = "series"
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -38,49 +39,41 @@ class SeriesSplit:
         return self.series([range(len(self))[index]])[0]
 
     def series(self, indices: Indices | None = None) -> list[np.ndarray]:
-        """Some series, or all, each (frames, F), as far as they are scored."""
-        numbers = self.numbers if indices is None else self.numbers[np.asarray(indices, np.int64)]
-        starts, lengths = self._starts[numbers], np.minimum(self.table.lengths[numbers], self.max_length)
-        pairs = zip(starts.tolist(), lengths.tolist(), strict=True)
-        return [self.table.values[start : start + length] for start, length in pairs]
+        """Return some series, or all, each (frames, F), truncated as they are scored."""
+        return self._slice(indices, self.max_length)
 
     def batch(self, indices: Indices) -> Batch:
-        """Some series as a batch."""
-        numbers = self.numbers[np.asarray(indices, np.int64)]
-        starts = self._starts[numbers].tolist()
-        pairs = zip(starts, self.table.lengths[numbers].tolist(), strict=True)
-        whole = [self.table.values[start : start + length] for start, length in pairs]
-        return Batch.of_frames(whole, longest=self.max_length)
+        """Return some series as a batch, in the given order."""
+        return Batch.of_frames(self._slice(indices), longest=self.max_length)
 
-    def select(self, indices: Indices) -> "SeriesSplit":
-        """A split of some of the series, in the given order."""
-        return replace(self, numbers=self.numbers[np.asarray(indices, np.int64)])
-
-    def at_most(self, limit: int | None) -> "SeriesSplit":
-        """The split, or `limit` of its series evenly spread over it, always the same ones; None = no limit."""
-        if limit is None or len(self) <= limit:
-            return self
-        return self.select(np.linspace(0, len(self) - 1, limit).astype(np.int64))
+    def select(self, indices: Indices) -> Self:
+        """Return a split of some of the series, in the given order."""
+        return replace(self, numbers=self._find_rows(indices))
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """(N,) int32, the steps of each series: its frames and its end, as far as they are not cut."""
+        """(N,) int32, the steps of each series: its frames and its end, as far as it is not truncated."""
         return np.minimum(self.table.lengths[self.numbers] + 1, self.max_length).astype(np.int32)
 
     @cached_property
     def complete(self) -> np.ndarray:
-        """(N,) bool, false where a series was cut and so has no end."""
+        """(N,) bool, false where a series was truncated and so has no end."""
         return self.table.lengths[self.numbers] < self.max_length
 
     @cached_property
     def keys(self) -> np.ndarray:
-        """(N,) uint64, equal for equal series as far as they are scored."""
+        """(N,) uint64, equal for series that are equal as they are scored."""
         series = (np.ascontiguousarray(one, np.float64) for one in self.series())
         return np.array([xxhash.xxh3_64_intdigest(one.data) for one in series], np.uint64)
 
     @property
+    def labels(self) -> None:
+        """None: models of series are not conditioned on labels."""
+        return None
+
+    @property
     def frames(self) -> int:
-        """How many frames are scored, in all."""
+        """The number of frames that are scored, in all series."""
         return int(np.minimum(self.table.lengths[self.numbers], self.max_length).sum())
 
     @property
@@ -90,11 +83,11 @@ class SeriesSplit:
 
     @property
     def columns(self) -> list[str]:
-        """Names of what else is known of each series."""
+        """Names of the columns of the source."""
         return list(self.table.columns)
 
-    def column(self, name: str) -> list[Any]:
-        """What else is known of each series, as labels or factors.
+    def column(self, name: str, indices: Indices | None = None) -> list[Any]:
+        """Return the values of a column of the source, as labels or factors, for some series or for all.
 
         Raises:
             ConfigError: for a column that the source has not.
@@ -103,34 +96,33 @@ class SeriesSplit:
             raise ConfigError(
                 f"the corpus has no column {name!r}; its columns are: {', '.join(self.columns) or 'none'}"
             )
-        return self.table.columns[name][self.numbers].tolist()
+        return self.table.columns[name][self._find_rows(indices)].tolist()
+
+    def _find_rows(self, indices: Indices | None) -> np.ndarray:
+        """Return the rows of the table that some series, or all, come from."""
+        return self.numbers if indices is None else self.numbers[np.asarray(indices, np.int64)]
+
+    def _slice(self, indices: Indices | None, most: int | None = None) -> list[np.ndarray]:
+        """Return the frames of some series, or of all, at most `most` of each."""
+        rows = self._find_rows(indices)
+        lengths = self.table.lengths[rows] if most is None else np.minimum(self.table.lengths[rows], most)
+        pairs = zip(self._starts[rows].tolist(), lengths.tolist(), strict=True)
+        return [self.table.values[start : start + length] for start, length in pairs]
 
     @cached_property
     def _starts(self) -> np.ndarray:
         return np.concatenate([[0], np.cumsum(self.table.lengths)])
 
 
-@dataclass(frozen=True, eq=False)
-class SeriesCorpus:
-    """A corpus ready to be trained on or measured: `train`, `valid`, `test` (None where there is none).
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SeriesCorpus(base.Corpus[SeriesSplit]):
+    """A corpus of real-valued series."""
 
-    Attributes:
-        name: what to call the corpus.
-        notes: facts about how it came about, each a short sentence.
-    """
+    tokenizer: None = None
 
-    train: SeriesSplit | None
-    valid: SeriesSplit | None
-    test: SeriesSplit | None
-    name: str
-    notes: list[str] = field(default_factory=list)
-    tokenizer: None = None  # a corpus of sentences has one, and may have labels
-    labels: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def splits(self) -> dict[str, SeriesSplit]:
-        """The splits there are, by name."""
-        return {name: split for name in ("train", "valid", "test") if (split := getattr(self, name)) is not None}
+    unit: ClassVar[str] = "series"
+    units: ClassVar[str] = "series"
+    observation: ClassVar[str] = "frames"
 
     @property
     def size(self) -> int:
@@ -139,7 +131,7 @@ class SeriesCorpus:
 
     @cached_property
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation (F,) of each channel over the frames of train; 1 for one that never varies."""
+        """Mean and standard deviation, (F,) each, of the channels over the frames of train; 1 for a constant one."""
         assert self.train is not None
         frames = np.concatenate(self.train.series()).astype(np.float64)
         std = frames.std(axis=0)
@@ -147,7 +139,7 @@ class SeriesCorpus:
 
     @property
     def content(self) -> str:
-        """The fingerprint, under the name that it has for sentences, where it leaves the tokenizer out."""
+        """The fingerprint, as there is no tokenizer."""
         return self.fingerprint
 
     @cached_property
@@ -173,44 +165,40 @@ def load_series(
     Args:
         source: `curves`, a .npz, .npy or .parquet file, a folder with train, valid and test files, or series in memory.
         column: the column of a table that holds lists, where there are several.
-        max_length: most steps of a series, its end included; longer ones are cut.
-        seed: of the split, where none is given.
-        whole: take a corpus without splits as it stands, all of it as `test`, in its order.
+        max_length: most steps of a series, its end included; longer ones are truncated.
+        seed: of the splits that are drawn, where the source has none.
+        whole: take a corpus without splits as it is, all of it as `test`, in its order.
 
     Raises:
         CorpusError: when the corpus cannot be read or is too small to be split.
-        ConfigError: for a length that leaves nothing.
+        ConfigError: for a length that leaves no frame.
 
     >>> corpus = load_series([np.arange(n) for n in range(2, 42)])
     >>> len(corpus.train), len(corpus.test), corpus.size
     (36, 2, 1)
     """
-    if max_length < 2:
-        raise ConfigError(f"max_length is {max_length}; it must be at least 2, a frame and the end")
+    base.check_max_length(max_length, "frame")
     opened = open_series(source, column)
-    notes, train = list(opened.notes), opened.tables["train"]
-    parts = {name: (table, np.arange(len(table.lengths))) for name, table in opened.tables.items()}
-    missing = [name for name in ("valid", "test") if name not in parts]
-    if whole and len(parts) == 1:
-        parts = {"test": parts["train"]}
-    elif missing:
-        for name, numbers in divided(len(train.lengths), missing, seed, opened.name).items():
-            parts[name] = train, numbers
-        notes.append(f"{' and '.join(missing)} drawn from train with seed {seed}")
-    splits = {name: SeriesSplit(table, numbers, max_length) for name, (table, numbers) in parts.items()}
+    notes = list(opened.notes)
+    if whole and len(opened.tables) == 1:
+        rows = {"test": (opened.tables["train"], np.arange(len(opened.tables["train"].lengths)))}
+    else:
+        rows = _find_rows(opened, seed, notes)
+    splits = {name: SeriesSplit(table, numbers, max_length) for name, (table, numbers) in rows.items()}
     for name, split in splits.items():
-        if cut := int((~split.complete).sum()):
-            notes.append(f"{cut:,} {name} series cut at {max_length} steps")
+        notes += base.describe_truncated(name, split, max_length, "steps")
     sizes = ", ".join(f"{name} {len(split):,}" for name, split in splits.items())
-    notes.append(f"series: {sizes}; {train.values.shape[1]} channels")
-    return SeriesCorpus(splits.get("train"), splits.get("valid"), splits.get("test"), opened.name, notes)
+    notes.append(f"series: {sizes}; {opened.tables['train'].values.shape[1]} channels")
+    train, valid, test = (splits.get(name) for name in ("train", "valid", "test"))
+    return SeriesCorpus(train=train, valid=valid, test=test, name=opened.name, notes=notes)
 
 
-def divided(count: int, missing: list[str], seed: int, name: str) -> dict[str, np.ndarray]:
-    """The numbers of the series of each missing split, and of what is left to train, each ascending."""
-    if count <= len(missing):
-        raise CorpusError(f"{name} has {count} series, too few to be split into train, valid and test")
-    order, size = np.random.default_rng(seed).permutation(count), max(1, round(SHARE * count))
-    parts = {split: order[i * size : (i + 1) * size] for i, split in enumerate(missing)}
-    parts["train"] = order[len(missing) * size :]
-    return {split: np.sort(numbers) for split, numbers in parts.items()}
+def _find_rows(source: Source, seed: int, notes: list[str]) -> dict[str, tuple[Table, np.ndarray]]:
+    """Return the table and the rows of each split; those that the source has not are drawn from train."""
+    rows = {name: (table, np.arange(len(table.lengths))) for name, table in source.tables.items()}
+    if missing := [name for name in ("valid", "test") if name not in rows]:
+        train = source.tables["train"]
+        base.check_divisible(source.name, len(train.lengths), missing, "series", "series")
+        rows |= {name: (train, numbers) for name, numbers in base.divide(len(train.lengths), missing, seed).items()}
+        notes.append(f"{' and '.join(missing)} drawn from train with seed {seed}")
+    return rows

@@ -10,7 +10,7 @@ import numpy as np
 
 SIZE = 10_000  # series of the built-in corpus
 SEED = 0
-PERIOD = 32  # frames that frequency and decay count by
+PERIOD = 32  # frames: the unit of time of frequency and decay
 NOISE = 0.05  # standard deviation of the noise
 
 # Each factor is uniform over its range, independently of the others; the length is a whole number.
@@ -25,16 +25,16 @@ FACTORS: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """Draws: the frames (sum of lengths, 1) below each other, and the factors of each series."""
+    """Samples: all frames below each other, (sum of lengths, 1), and the factors of each series."""
 
     values: np.ndarray
     factors: dict[str, np.ndarray]
 
 
-def draw(count: int, seed: int = SEED) -> Curves:
-    """`count` curves, a pure function of the seed.
+def sample(count: int, seed: int = SEED) -> Curves:
+    """Sample `count` curves, a pure function of the seed.
 
-    >>> curves = draw(3, seed=1)
+    >>> curves = sample(3, seed=1)
     >>> len(curves.values) == int(curves.factors["length"].sum())
     True
     """
@@ -42,18 +42,18 @@ def draw(count: int, seed: int = SEED) -> Curves:
     factors: dict[str, np.ndarray] = {name: random.uniform(low, high, count) for name, (low, high) in FACTORS.items()}
     low, high = FACTORS["length"]
     factors["length"] = random.integers(int(low), int(high) + 1, count)
-    parts = [shape(*(column[i] for column in factors.values())) for i in range(count)]
+    parts = [compute_curve(*(column[i] for column in factors.values())) for i in range(count)]
     values = np.concatenate(parts)
     return Curves((values + NOISE * random.standard_normal(len(values)))[:, None].astype(np.float32), factors)
 
 
-def shape(amplitude: float, frequency: float, phase: float, decay: float, length: int) -> np.ndarray:
-    """(length,) the curve of these factors without noise."""
+def compute_curve(amplitude: float, frequency: float, phase: float, decay: float, length: int) -> np.ndarray:
+    """Return (length,) the curve of these factors without noise."""
     t = np.arange(length) / PERIOD
     return amplitude * np.exp(-decay * t) * np.sin(2 * math.pi * frequency * t + phase)
 
 
 def entropy() -> float:
-    """H(x | factors), nats per series: that of the noise of a series of mean length; no model can have a lower nll."""
+    """Return H(x | factors), nats per series: that of the noise at the mean length; no model has a lower nll."""
     low, high = FACTORS["length"]
     return (low + high) / 2 * 0.5 * math.log(2 * math.pi * math.e * NOISE**2)

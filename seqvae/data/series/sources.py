@@ -1,4 +1,4 @@
-"""Where series come from: the built-in curves, .npz, .npy and .parquet files, folders of such, arrays in memory.
+"""Sources of series: the built-in curves, .npz, .npy and .parquet files, folders of such, arrays in memory.
 
 Nothing is ever unpickled. The arrays of a .npz file are `values` (all frames below each other, (sum of lengths, F)) and
 `lengths` (N,); or `x` (N, T, F), padded, and `lengths`. Any other array of N numbers or texts is a column of labels.
@@ -12,28 +12,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seqvae.data import containers
+from seqvae.data.corpus import BUILT_IN_SERIES, SPLITS
 from seqvae.data.series import curves
-from seqvae.data.text import containers
-from seqvae.data.text.folders import SPLITS
 from seqvae.errors import CorpusError, expand
 
 if TYPE_CHECKING:
     import pyarrow
 
 
-BUILT_IN = ("curves",)
 ARRAYS = (".npz", ".npy")
+NUMBERS = "fiu"  # kinds of dtypes of NumPy
 FORMAT = "values (all frames below each other) and lengths, or x (series, frames, channels) and lengths"
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Series as they were given, checked.
+    """Series as they were given, once checked.
 
     Attributes:
         values: (sum of lengths, F), all frames below each other, float32 or float64, finite.
         lengths: (N,) int64, frames of each series, 1 or more.
-        columns: what else is known of each series: name -> N values.
+        columns: what else is known of each series, such as labels or factors: name -> N values.
     """
 
     values: np.ndarray
@@ -43,7 +43,7 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The tables of a corpus by split name, and facts worth telling."""
+    """The table of each split of a corpus, and notes on where they come from."""
 
     name: str
     tables: dict[str, Table]
@@ -51,58 +51,64 @@ class Source:
 
 
 def is_series(source: str | Path, column: str | None = None) -> bool:
-    """Whether a corpus is one of series, by its name or by the columns of its table; false for what is not there."""
+    """Return whether a corpus is one of series, by its name or the columns of its table; false for a missing one."""
     path = expand(source)
-    if str(source) in BUILT_IN or path.suffix.lower() in ARRAYS:
+    if str(source) in BUILT_IN_SERIES or path.suffix.lower() in ARRAYS:
         return True
     if path.is_dir():
-        return any(is_series(file, column) for file in _members(path).values())
-    return path.suffix.lower() == ".parquet" and path.is_file() and _lists(_schema(path), column) is not None
+        return any(is_series(file, column) for file in _find_files(path).values())
+    return (
+        path.suffix.lower() == ".parquet" and path.is_file() and _choose_column(_read_schema(path), column) is not None
+    )
 
 
 def open_series(source: Any, column: str | None = None) -> Source:
     """Open a corpus of series.
 
     Args:
-        source: `curves`, a file, a folder with train, valid and test files; or series in memory (see `in_memory`), or a
-            dict of the splits train, valid and test.
+        source: `curves`, a file, a folder with train, valid and test files; or series in memory (see `read_series`), or
+            a dict of the splits train, valid and test.
         column: the column of a table that holds lists, where there are several.
 
     Raises:
         CorpusError: for what is missing, no numbers, ragged, empty, or not finite.
     """
     if not isinstance(source, str | os.PathLike):
-        parts = containers.splits(containers.collect(source), SPLITS)
-        given = Source("series", {split: in_memory(part, column) for split, part in parts.items()})
-        return _alike(containers.describe(source), given)
-    if str(source) in BUILT_IN:
-        drawn = curves.draw(curves.SIZE)
-        phase, lengths = drawn.factors["phase"], drawn.factors["length"]
-        columns = drawn.factors | {"phase_sine": np.sin(phase), "phase_cosine": np.cos(phase)}
-        note = f"the noise of the curves alone has an entropy of {curves.entropy():.2f} nats per series"
-        return Source(str(source), {"train": _checked("curves", drawn.values, lengths, columns)}, (note,))
+        parts = containers.find_splits(containers.collect(source))
+        tables = {split: read_series(part, column) for split, part in parts.items()}
+        return Source("series", _check_channels(containers.describe(source), tables))
+    if str(source) in BUILT_IN_SERIES:
+        return _sample_curves(str(source))
     path = expand(source)
     if not path.exists():
         raise CorpusError(f"no corpus {str(source)!r}: there is no such file or folder")
-    if path.is_dir():
-        files = _members(path)
-        if "train" not in files:
-            raise CorpusError(f"the folder {path} has no train file: name one train.npz (or .npy, .parquet)")
-        tables = {split: _read(file, column) for split, file in files.items()}
-        return _alike(str(path), Source(path.resolve().name, tables))
-    return Source(path.name, {"train": _read(path, column)})
+    if not path.is_dir():
+        return Source(path.name, {"train": _read_file(path, column)})
+    files = _find_files(path)
+    if "train" not in files:
+        raise CorpusError(f"the folder {path} has no train file: name one train.npz (or .npy, .parquet)")
+    tables = {split: _read_file(file, column) for split, file in files.items()}
+    return Source(path.resolve().name, _check_channels(str(path), tables))
 
 
-def _alike(shown: str, source: Source) -> Source:
-    """The source, if all its splits have as many channels."""
-    if len({table.values.shape[1] for table in source.tables.values()}) > 1:
-        counts = ", ".join(f"{split} {table.values.shape[1]}" for split, table in source.tables.items())
+def _sample_curves(name: str) -> Source:
+    samples = curves.sample(curves.SIZE)
+    phase, lengths = samples.factors["phase"], samples.factors["length"]
+    columns = samples.factors | {"phase_sine": np.sin(phase), "phase_cosine": np.cos(phase)}
+    note = f"the noise of the curves alone has an entropy of {curves.entropy():.2f} nats per series"
+    return Source(name, {"train": _check(name, samples.values, lengths, columns)}, (note,))
+
+
+def _check_channels(shown: str, tables: dict[str, Table]) -> dict[str, Table]:
+    """Return the tables of the splits, or raise a `CorpusError` if their series have different numbers of channels."""
+    if len({table.values.shape[1] for table in tables.values()}) > 1:
+        counts = ", ".join(f"{split} {table.values.shape[1]}" for split, table in tables.items())
         raise CorpusError(f"the splits of {shown} have different numbers of channels: {counts}")
-    return source
+    return tables
 
 
-def in_memory(series: Any, column: str | None = None) -> Table:
-    """Return series that are handed over in memory as a table.
+def read_series(series: Any, column: str | None = None) -> Table:
+    """Return series in memory as a table.
 
     Args:
         series: a list of arrays (frames, F), or (frames,) with one channel, or any container of them; one array
@@ -115,33 +121,38 @@ def in_memory(series: Any, column: str | None = None) -> Table:
     """
     series = containers.collect(series)
     if isinstance(series, Mapping) and any(hasattr(series.get(name), "shape") for name in ("values", "x")):
-        return _from_arrays(containers.describe(series), {name: np.asarray(array) for name, array in series.items()})
-    if (found := containers.table(series)) is not None:
-        return _of_table(containers.describe(series), found, column)
-    items = list(series) if getattr(series, "ndim", 1) > 1 else containers.values(series, "series", "series")
-    arrays = []
-    for number, one in enumerate(items):
-        try:
-            arrays.append(np.asarray(one))
-        except (TypeError, ValueError):
-            raise CorpusError(
-                f"series {number} is a list of frames of different lengths: expected (frames, channels)"
-            ) from None
-    if not arrays:
+        return _read_arrays(containers.describe(series), {name: np.asarray(array) for name, array in series.items()})
+    if (table := containers.read_table(series)) is not None:
+        return _read_column(containers.describe(series), table, column)
+    items = list(series) if getattr(series, "ndim", 1) > 1 else containers.read_values(series, "series", "series")
+    if not items:
         raise CorpusError("the list of series is empty")
-    arrays = [one[:, None] if one.ndim == 1 else one for one in arrays]
-    for number, one in enumerate(arrays):
-        if one.ndim != 2 or one.dtype.kind not in "fiu":
-            kind = f"{one.dtype} of shape {one.shape}"
-            raise CorpusError(f"series {number} is {kind}: expected numbers (frames, channels)")
-        if one.shape[1] != arrays[0].shape[1]:
-            given = f"{one.shape[1]} channels, the first one {arrays[0].shape[1]}"
+    arrays = [_convert_array(number, item) for number, item in enumerate(items)]
+    for number, array in enumerate(arrays):
+        if array.shape[1] != arrays[0].shape[1]:
+            given = f"{array.shape[1]} channels, the first one {arrays[0].shape[1]}"
             raise CorpusError(f"series {number} has {given}: all need the same number")
-    return _checked("the list of series", np.concatenate(arrays), np.array([len(one) for one in arrays]), {})
+    return _check("the list of series", np.concatenate(arrays), np.array([len(array) for array in arrays]), {})
 
 
-def _members(folder: Path) -> dict[str, Path]:
-    """The files of a folder that can hold series, by split."""
+def _convert_array(number: int, item: Any) -> np.ndarray:
+    """Return one of a list of series as (frames, F)."""
+    try:
+        array = np.asarray(item)
+    except (TypeError, ValueError):
+        raise CorpusError(
+            f"series {number} is a list of frames of different lengths: expected (frames, channels)"
+        ) from None
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2 or array.dtype.kind not in NUMBERS:
+        raise CorpusError(
+            f"series {number} is {array.dtype} of shape {array.shape}: expected numbers (frames, channels)"
+        )
+    return array
+
+
+def _find_files(folder: Path) -> dict[str, Path]:
+    """Return the files of a folder that can hold series, by split."""
     kinds = (*ARRAYS, ".parquet")
     return {
         SPLITS[file.stem]: file
@@ -150,9 +161,9 @@ def _members(folder: Path) -> dict[str, Path]:
     }
 
 
-def _read(path: Path, column: str | None) -> Table:
+def _read_file(path: Path, column: str | None) -> Table:
     if path.suffix.lower() == ".parquet":
-        return _parquet(path, column)
+        return _read_parquet(path, column)
     try:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
@@ -162,35 +173,42 @@ def _read(path: Path, column: str | None) -> Table:
             raise CorpusError(f"{path} holds an array of objects, which is never unpickled: write {FORMAT}") from None
         raise CorpusError(f"{path} cannot be read as a file of NumPy arrays: write {FORMAT}") from None
     except Exception:  # a damaged zip file has errors of its own
-        raise CorpusError(f"{path} cannot be read as a file of NumPy arrays: is it damaged or cut short?") from None
-    return _from_arrays(str(path), arrays)
+        raise CorpusError(f"{path} cannot be read as a file of NumPy arrays: is it damaged or truncated?") from None
+    return _read_arrays(str(path), arrays)
 
 
-def _from_arrays(shown: str, arrays: dict[str, np.ndarray]) -> Table:
+def _read_arrays(shown: str, arrays: dict[str, np.ndarray]) -> Table:
+    """Return the arrays of a .npz file as a table."""
     if not {"values", "x"} & set(arrays):
         raise CorpusError(f"{shown} has the arrays {', '.join(arrays) or 'none'}: expected {FORMAT}")
-    lengths = arrays.get("lengths")
-    if "values" in arrays:
-        values = arrays["values"]
-        values = values[:, None] if values.ndim == 1 else values
-        if lengths is None:
-            raise CorpusError(f"{shown} has values but no lengths: write lengths too, the frames of each series")
-    else:
-        x = arrays["x"]
-        x = x[..., None] if x.ndim == 2 else x
-        if x.ndim != 3:
-            raise CorpusError(f"{shown} holds an array of shape {x.shape}: expected (series, frames, channels)")
-        lengths = np.full(len(x), x.shape[1]) if lengths is None else lengths
-        if lengths.shape != x.shape[:1] or lengths.dtype.kind not in "iu" or (lengths > x.shape[1]).any():
-            raise CorpusError(f"{shown}: lengths must be {len(x)} whole numbers of at most {x.shape[1]}, one a series")
-        values = x[np.arange(x.shape[1]) < lengths[:, None]]
+    values, lengths = _join_frames(shown, arrays) if "values" in arrays else _drop_padding(shown, arrays)
     columns = {n: a for n, a in arrays.items() if n not in ("x", "values", "lengths") and a.shape == lengths.shape}
-    return _checked(shown, values, lengths, columns)
+    return _check(shown, values, lengths, columns)
 
 
-def _checked(shown: str, values: np.ndarray, lengths: np.ndarray, columns: dict[str, np.ndarray]) -> Table:
-    """The table, if it can be trained on or scored."""
-    if values.dtype.kind not in "fiu" or values.ndim != 2 or not values.shape[1]:
+def _join_frames(shown: str, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return (sum of lengths, F) values and (N,) lengths, as they are stored."""
+    values = arrays["values"]
+    if "lengths" not in arrays:
+        raise CorpusError(f"{shown} has values but no lengths: write lengths too, the frames of each series")
+    return values[:, None] if values.ndim == 1 else values, arrays["lengths"]
+
+
+def _drop_padding(shown: str, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the same of padded x: (N, T, F), or (N, T) of one channel."""
+    x, lengths = arrays["x"], arrays.get("lengths")
+    x = x[..., None] if x.ndim == 2 else x
+    if x.ndim != 3:
+        raise CorpusError(f"{shown} holds an array of shape {x.shape}: expected (series, frames, channels)")
+    lengths = np.full(len(x), x.shape[1]) if lengths is None else lengths
+    if lengths.shape != x.shape[:1] or lengths.dtype.kind not in "iu" or (lengths > x.shape[1]).any():
+        raise CorpusError(f"{shown}: lengths must be {len(x)} whole numbers of at most {x.shape[1]}, one a series")
+    return x[np.arange(x.shape[1]) < lengths[:, None]], lengths
+
+
+def _check(shown: str, values: np.ndarray, lengths: np.ndarray, columns: dict[str, np.ndarray]) -> Table:
+    """Return the table, or raise a `CorpusError` if it cannot be trained on or scored."""
+    if values.dtype.kind not in NUMBERS or values.ndim != 2 or not values.shape[1]:
         raise CorpusError(f"{shown} holds {values.dtype} of shape {values.shape}: expected numbers (frames, channels)")
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or int(lengths.sum()) != len(values):
         raise CorpusError(f"{shown}: lengths must be whole numbers, one a series, that sum to {len(values)} frames")
@@ -198,21 +216,25 @@ def _checked(shown: str, values: np.ndarray, lengths: np.ndarray, columns: dict[
         raise CorpusError(f"{shown} holds no series")
     if (lengths < 1).any():
         raise CorpusError(f"series {int((lengths < 1).argmax())} of {shown} is empty: leave it out")
-    wrong = ~np.isfinite(values)
-    if wrong.any():
-        frame, channel = (int(place) for place in np.argwhere(wrong)[0])
+    _check_finite(shown, values, lengths)
+    values = values if values.dtype == np.float32 else values.astype(np.float64)
+    return Table(np.ascontiguousarray(values), lengths.astype(np.int64), columns)
+
+
+def _check_finite(shown: str, values: np.ndarray, lengths: np.ndarray) -> None:
+    infinite = ~np.isfinite(values)
+    if infinite.any():
+        frame, channel = (int(place) for place in np.argwhere(infinite)[0])
         number = int(np.searchsorted(np.cumsum(lengths), frame, side="right"))
         within = frame - int(lengths[:number].sum())
         raise CorpusError(
             f"series {number} of {shown} has {values[frame, channel]} in frame {within}, channel {channel}: "
             "expected finite numbers; fill or leave out what is missing"
         )
-    values = values if values.dtype == np.float32 else values.astype(np.float64)
-    return Table(np.ascontiguousarray(values), lengths.astype(np.int64), columns)
 
 
-def _schema(path: Path) -> "pyarrow.Schema":
-    """The columns of a parquet file; none where it cannot be read."""
+def _read_schema(path: Path) -> "pyarrow.Schema":
+    """Return the columns of a parquet file; none where it cannot be read."""
     import pyarrow
     import pyarrow.parquet
 
@@ -222,31 +244,31 @@ def _schema(path: Path) -> "pyarrow.Schema":
         return pyarrow.schema([])
 
 
-def _lists(schema: "pyarrow.Schema", column: str | None) -> str | None:
-    """The column of lists of a table: the one named, or the only one where no column `text` is text; else None."""
+def _choose_column(schema: "pyarrow.Schema", column: str | None) -> str | None:
+    """Return the column of lists: the one named, or the only one where no column `text` is text; else None."""
     import pyarrow
 
     types = pyarrow.types
-    kinds = {f.name: f.type for f in schema}
+    kinds = {field.name: field.type for field in schema}
     lists = [n for n, t in kinds.items() if types.is_list(t) or types.is_large_list(t) or types.is_fixed_size_list(t)]
     if column is not None:
         return column if column in lists else None
-    texts = [n for n, t in kinds.items() if n == "text" and (types.is_string(t) or types.is_large_string(t))]
-    return lists[0] if len(lists) == 1 and not texts else None
+    has_text = "text" in kinds and containers.is_text(kinds["text"])
+    return lists[0] if len(lists) == 1 and not has_text else None
 
 
-def _parquet(path: Path, column: str | None) -> Table:
+def _read_parquet(path: Path, column: str | None) -> Table:
     import pyarrow.parquet
 
-    return _of_table(str(path), pyarrow.parquet.read_table(path), column)
+    return _read_column(str(path), pyarrow.parquet.read_table(path), column)
 
 
-def _of_table(shown: str, table: "pyarrow.Table", column: str | None) -> Table:
-    """A column of lists of numbers, or of lists of frames, each a list of numbers."""
+def _read_column(shown: str, table: "pyarrow.Table", column: str | None) -> Table:
+    """Return a column of lists of numbers, or of lists of frames, each a list of numbers, as a table."""
     import pyarrow
     import pyarrow.compute as pc
 
-    chosen = _lists(table.schema, column)
+    chosen = _choose_column(table.schema, column)
     if chosen is None:
         raise CorpusError(
             f"{shown} has no such column of lists, or several: name the one of the series with --column; its columns "
@@ -268,4 +290,4 @@ def _of_table(shown: str, table: "pyarrow.Table", column: str | None) -> Table:
     values = frames.to_numpy(zero_copy_only=False).reshape(-1, width)
     others = [n for n in table.column_names if n != chosen and not pyarrow.types.is_nested(table.schema.field(n).type)]
     columns = {name: table.column(name).to_numpy() for name in others}
-    return _checked(shown, values, lengths.astype(np.int64), columns)
+    return _check(shown, values, lengths.astype(np.int64), columns)

@@ -1,1 +1,1 @@
-"""Words and numbers: tokenizer, corpus, batching. Knows nothing of models."""
+"""Text: where it comes from, how it is divided, and how it becomes ids."""

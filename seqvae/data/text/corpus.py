@@ -1,137 +1,60 @@
-"""Corpus: sentences as ids in three splits, each memory-mapped, with the texts they came from still at hand.
+"""TextCorpus: sentences as ids in three splits, each memory-mapped, with the texts they came from still at hand.
 
-Sentences become ids once, on all cores through `datasets.map`, and are kept on disk under a name made of all that they
-depend on.
+Sentences are encoded once, and kept on disk under a name made of all that their ids depend on.
 """
 
 import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
 import xxhash
 
 from seqvae.config import Data
+from seqvae.data import corpus as base
 from seqvae.data.batch import END, UNKNOWN, Batch
-from seqvae.data.text.files import cache_folder, quiet, settle
-from seqvae.data.text.labels import Labelled, label
-from seqvae.data.text.opening import blame
-from seqvae.data.text.splits import Rows, Texts, content, read
+from seqvae.data.corpus import Indices
+from seqvae.data.text.files import explain, get_cache_folder, silence_datasets
+from seqvae.data.text.labels import LabelColumn, read_labels
+from seqvae.data.text.splits import Rows, Texts, hash_texts, read_splits
 from seqvae.data.text.tokenizer import PIECES, Tokenizer
-from seqvae.data.text.unknown import note
-from seqvae.errors import CheckpointError, ConfigError, CorpusError
+from seqvae.data.text.unknown import advise
+from seqvae.errors import CheckpointError, ConfigError, CorpusError, write_atomically
 
 if TYPE_CHECKING:
     import pyarrow
     from datasets import Dataset
 
 
-VERSION = 2  # of the columns below: a change of their meaning must not find the files of the old one
-STEP = 10_000
+VERSION = 2  # of the columns of `encode`: a change of their meaning must not find the files of the old one
+STEP = 10_000  # sentences that are encoded at a time
 COUNTS = ("words", "characters", "bytes")
-
-
-def encode(dataset: "Dataset", column: str, tokenizer: Tokenizer, max_length: int, on_disk: bool) -> "Dataset":
-    """The data set of what the rows of `dataset` become, row by row.
-
-    Columns, all int32: `ids` (the tokens, then `END`; cut to `max_length` ids, without `END`, where longer), `words`,
-    `characters` and `bytes` (whitespace-separated words, Unicode characters and UTF-8 bytes of the normalized text that
-    the ids stand for, the end of the line counted as a character and a byte unless cut).
-
-    Raises:
-        CorpusError: when the cache cannot be written.
-    """
-    import datasets
-
-    described = f"{dataset._fingerprint}|{column}|{max_length}|{VERSION}|{tokenizer.to_json()}"
-    fingerprint = xxhash.xxh3_128_hexdigest(described.encode())
-    whole_number = datasets.Value("int32")
-    features = datasets.Features({"ids": datasets.List(whole_number)} | dict.fromkeys(COUNTS, whole_number))
-    try:
-        with quiet():
-            return dataset.with_format("arrow").map(
-                lambda table: encode_table(table.column(column), tokenizer, max_length),
-                batched=True,
-                batch_size=STEP,
-                writer_batch_size=STEP,
-                remove_columns=dataset.column_names,
-                features=features,
-                new_fingerprint=fingerprint,
-                keep_in_memory=not on_disk,
-                cache_file_name=str(cache_folder() / f"ids-{fingerprint}.arrow") if on_disk else None,
-                load_from_cache_file=on_disk,
-            )
-    except OSError as error:
-        raise CorpusError(blame("the tokenized corpus", "ids", error)) from None
-
-
-def trained(rows: Rows, kind: str, vocabulary_size: int, lowercase: bool, split_punctuation: bool) -> Tokenizer:
-    """`Tokenizer.train` on the rows, from the cache when it was done before.
-
-    Raises:
-        ConfigError: for an unknown kind or a vocabulary too small for it.
-        CorpusError: when the cache cannot be written.
-    """
-    options = f"{kind}|{vocabulary_size}|{lowercase}|{split_punctuation}|{PIECES}|{VERSION}"
-    key = xxhash.xxh3_128(f"{rows.dataset._fingerprint}|{rows.column}|{options}".encode())
-    key.update(rows.numbers.data)
-    try:
-        path = cache_folder() / f"tokenizer-{key.hexdigest()}.json"
-        if path.exists():
-            with contextlib.suppress(CheckpointError):  # left half written, or by another version of the library
-                return Tokenizer.load(path)
-        tokenizer = Tokenizer.train(rows, kind, vocabulary_size, lowercase, split_punctuation)
-        settle(path, tokenizer.save)
-    except OSError as error:
-        raise CorpusError(blame("the tokenizer", "json", error)) from None
-    return tokenizer
-
-
-def encode_table(column: "pyarrow.ChunkedArray", tokenizer: Tokenizer, max_length: int) -> "pyarrow.Table":
-    """One batch of texts to one batch of the four columns."""
-    import pyarrow
-
-    texts = [text or "" for text in column.to_pylist()]
-    kept = [tokenizer.normalize(text) for text in texts]
-    ids = tokenizer.encode_batch(texts)
-    ends = np.ones(len(texts), np.int32)
-    for row, tokens in enumerate(ids):
-        if len(tokens) < max_length:
-            tokens.append(END)
-        else:
-            ids[row], kept[row], ends[row] = tokens[:max_length], tokenizer.head(texts[row], max_length), 0
-    words = np.array([text.count(" ") + 1 if text else 0 for text in kept], np.int32)
-    characters = np.array([len(text) for text in kept], np.int32)
-    sizes = np.array([len(text) if text.isascii() else len(text.encode()) for text in kept], np.int32)
-    offsets = np.cumsum([0, *map(len, ids)], dtype=np.int32)
-    flat = np.fromiter(chain.from_iterable(ids), np.int32, count=int(offsets[-1]))
-    lists = pyarrow.ListArray.from_arrays(offsets, flat)
-    return pyarrow.table({"ids": lists, "words": words, "characters": characters + ends, "bytes": sizes + ends})
-
-
 COUNTED = 10_000  # sentences in which unknown words are counted, at most
-FEW_WORDS, LONG_WORD = 1.5, 20  # words of a sentence, characters of a word: fewer, or more, and they are no words
+FEW_WORDS, LONG_WORD = 1.5, 20  # fewer words a sentence, or more characters a word, and they are no words
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
+class TextSplit(base.Split):
     """N sentences as ids; `split[3]` is the fourth one.
 
     Attributes:
-        rows: where the sentences stand in the data set that they came from, in the order of the split.
+        rows: which rows of the data set they come from, in the order of the split.
         encoded: `ids`, `words`, `characters` and `bytes` of each row of that data set.
-        labelled: the labels of these rows; None where no column holds any.
+        label_column: the labels of these rows; None where no column holds any.
     """
 
     rows: Rows
     encoded: "Dataset"
-    labelled: Labelled | None = None
+    label_column: LabelColumn | None = None
+
+    unit: ClassVar[str] = "sentence"
+    units: ClassVar[str] = "sentences"
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -139,9 +62,9 @@ class Split:
     def __getitem__(self, index: int) -> list[int]:
         return self.sequences([range(len(self))[index]])[0]
 
-    def sequences(self, indices: Sequence[int] | np.ndarray) -> list[list[int]]:
-        """The ids of some sentences: the tokens, then `END` unless the sentence was cut."""
-        numbers = self.rows.numbers[np.asarray(indices, np.int64)]
+    def sequences(self, indices: Indices) -> list[list[int]]:
+        """Return the ids of some sentences: the tokens, then `END` unless the sentence was truncated."""
+        numbers = self._find_rows(indices)
         chunks = np.searchsorted(self._starts, numbers, side="right") - 1
         within = (numbers - self._starts[chunks]).tolist()
         found = []
@@ -155,22 +78,16 @@ class Split:
         """(N,) uint64, equal for equal sentences once normalized."""
         return self.rows.keys[self.rows.numbers]
 
-    def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
-        """Some sentences as a batch, with their labels where they have any."""
+    def batch(self, indices: Indices) -> Batch:
+        """Return some sentences as a batch, with their labels where they have any."""
         batch = Batch.of(self.sequences(indices))
         if self.labels is None:
             return batch
         return replace(batch, labels=torch.from_numpy(self.labels[np.asarray(indices, np.int64)]))
 
-    def select(self, indices: Sequence[int] | np.ndarray) -> "Split":
-        """A split of some of the sentences, in the given order."""
-        return replace(self, rows=replace(self.rows, numbers=self.rows.numbers[np.asarray(indices, np.int64)]))
-
-    def at_most(self, limit: int | None) -> "Split":
-        """The split, or `limit` of its sentences evenly spread over it, always the same ones; None = no limit."""
-        if limit is None or len(self) <= limit:
-            return self
-        return self.select(np.linspace(0, len(self) - 1, limit).astype(np.int64))
+    def select(self, indices: Indices) -> Self:
+        """Return a split of some of the sentences, in the given order."""
+        return replace(self, rows=replace(self.rows, numbers=self._find_rows(indices)))
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -179,7 +96,7 @@ class Split:
 
     @cached_property
     def complete(self) -> np.ndarray:
-        """(N,) bool, false where a sentence was cut and so has no `END`."""
+        """(N,) bool, false where a sentence was truncated and so has no `END`."""
         last = [values[offsets[1:] - 1] for offsets, values in self._chunks]
         return (np.concatenate(last) == END)[self.rows.numbers]
 
@@ -190,55 +107,58 @@ class Split:
 
     @cached_property
     def characters(self) -> np.ndarray:
-        """(N,) int32, Unicode characters of each normalized sentence as far as its ids go, and one for the end."""
+        """(N,) int32, Unicode characters of each normalized sentence as far as its ids go; 1 more for a real end."""
         return self.encoded.data.column("characters").to_numpy()[self.rows.numbers]
 
     @cached_property
     def bytes(self) -> np.ndarray:
-        """(N,) int32, UTF-8 bytes of each normalized sentence as far as its ids go, and one for the end unless cut."""
+        """(N,) int32, UTF-8 bytes of each normalized sentence as far as its ids go; 1 more for a real end."""
         return self.encoded.data.column("bytes").to_numpy()[self.rows.numbers]
 
     @cached_property
     def labels(self) -> np.ndarray | None:
         """(N,) int64, the number of each sentence's label; None without a label column."""
-        return None if self.labelled is None else self.labelled.numbers[self.rows.numbers]
+        return None if self.label_column is None else self.label_column.numbers[self.rows.numbers]
 
     @cached_property
-    def unknown(self) -> float:
+    def unknown_rate(self) -> float:
         """The fraction of the tokens that are `<unk>`, ends not counted, of at most `COUNTED` sentences."""
         some = self.at_most(COUNTED)
         ids = np.fromiter((id for row in some.sequences(range(len(some))) for id in row if id != END), np.int64)
         return float((ids == UNKNOWN).mean()) if len(ids) else 0.0
 
     @property
-    def divided(self) -> bool:
+    def spaced(self) -> bool:
         """Whether white space splits the sentences into words, as it does not in Chinese or in SMILES."""
         words = int(self.words.sum())
         return words >= FEW_WORDS * len(self) and int(self.characters.sum()) <= LONG_WORD * words
 
     @property
     def columns(self) -> list[str]:
-        """Names of the columns of the source, the one of the text among them."""
+        """Names of the columns of the source, that of the text among them."""
         return self.rows.dataset.column_names
 
-    def column(self, name: str, indices: Sequence[int] | np.ndarray | None = None) -> list[Any]:
-        """The values of a column of the source, as labels or factors, for some sentences or for all.
+    def column(self, name: str, indices: Indices | None = None) -> list[Any]:
+        """Return the values of a column of the source, as labels or factors, for some sentences or for all.
 
         Raises:
             ConfigError: for a column that the source has not.
         """
         if name not in self.columns:
             raise ConfigError(f"the corpus has no column {name!r}; its columns are: {', '.join(self.columns)}")
-        numbers = self.rows.numbers if indices is None else self.rows.numbers[np.asarray(indices, np.int64)]
-        return self.rows.dataset.data.column(name).take(numbers).to_pylist()
+        return self.rows.dataset.data.column(name).take(self._find_rows(indices)).to_pylist()
 
-    def texts(self, indices: Sequence[int] | np.ndarray | None = None) -> list[str]:
-        """Some sentences (or all) as they stand in the source."""
+    def texts(self, indices: Indices | None = None) -> list[str]:
+        """Return some sentences, or all, as they are in the source."""
         return self.column(self.rows.column, indices)
 
     def text(self, index: int) -> str:
-        """One sentence as it stands in the source."""
+        """Return one sentence as it is in the source."""
         return self.texts([index])[0]
+
+    def _find_rows(self, indices: Indices | None) -> np.ndarray:
+        """Return the rows of the data set that some sentences, or all, come from."""
+        return self.rows.numbers if indices is None else self.rows.numbers[np.asarray(indices, np.int64)]
 
     @cached_property
     def _chunks(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -251,29 +171,15 @@ class Split:
         return np.cumsum([0] + [len(offsets) - 1 for offsets, _ in self._chunks])
 
 
-@dataclass(frozen=True, eq=False)
-class Corpus:
-    """A corpus ready to be trained on or measured: `train`, `valid`, `test` (None where there is none).
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TextCorpus(base.Corpus[TextSplit]):
+    """A corpus of sentences, and the tokenizer that made their ids."""
 
-    Attributes:
-        tokenizer: what made the ids.
-        name: what to call the corpus.
-        notes: facts about how it came about, each a short sentence: sizes, duplicates dropped, sentences cut.
-        labels: how many training sentences each label has, in sorted order; empty without a label column.
-    """
-
-    train: Split | None
-    valid: Split | None
-    test: Split | None
     tokenizer: Tokenizer
-    name: str
-    notes: list[str] = field(default_factory=list)
-    labels: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def splits(self) -> dict[str, Split]:
-        """The splits there are, by name."""
-        return {name: split for name in ("train", "valid", "test") if (split := getattr(self, name)) is not None}
+    unit: ClassVar[str] = "sentence"
+    units: ClassVar[str] = "sentences"
+    observation: ClassVar[str] = "tokens"
 
     @property
     def size(self) -> int:
@@ -283,25 +189,29 @@ class Corpus:
     @cached_property
     def content(self) -> str:
         """A hash that changes when the sentences, or the way they were divided, do; whatever the tokenizer."""
-        return content({name: split.rows for name, split in self.splits.items()})
+        return hash_texts({name: split.rows for name, split in self.splits.items()})
 
     @cached_property
     def unknown_words(self) -> str | None:
-        """What to know before a training where too much of the held-out text is `<unk>`; None where all is well."""
+        """What to know before a training where many of the held-out words are unknown; None where all is well."""
         if not (held_out := self.valid or self.test):
             return None
-        train, characters = self.train.unknown if self.train else 0.0, float(held_out.characters.mean())
-        fractions = {"held_out": held_out.unknown, "train": train}
-        return note(self.tokenizer, **fractions, divided=held_out.divided, characters=characters)
+        return advise(
+            self.tokenizer,
+            held_out=held_out.unknown_rate,
+            train=self.train.unknown_rate if self.train else 0.0,
+            spaced=held_out.spaced,
+            characters=float(held_out.characters.mean()),
+        )
 
     @cached_property
     def fingerprint(self) -> str:
-        """A few letters that change when the sentences, the way they were divided, or their ids do."""
+        """A few letters that change when the sentences, the way they were divided, their ids or labels do."""
         digest = hashlib.sha256(f"{self.content} {self.tokenizer.to_json()}".encode())
         for name, split in self.splits.items():
             digest.update(f"{name} {len(split)} ".encode() + split.lengths.tobytes())
-            if split.labelled is not None and split.labels is not None:
-                digest.update(repr((split.labelled.column, split.labelled.names)).encode() + split.labels.tobytes())
+            if (column := split.label_column) is not None and split.labels is not None:
+                digest.update(repr((column.column, column.names)).encode() + split.labels.tobytes())
         return digest.hexdigest()[:16]
 
 
@@ -318,21 +228,21 @@ def load(
     max_length: int = 128,
     seed: int = 0,
     whole: bool = False,
-) -> Corpus:
+) -> TextCorpus:
     """Read a corpus, divide it, train a tokenizer on its training sentences alone (or use the one given), encode it.
 
     Args:
         source: `sotu`, `grammar`, `-`, `hub:NAME[:CONFIG]`, a file, a folder, or sentences in memory.
         column: the column that holds the text, for files and data sets that have several.
         label_column: the column that holds the labels; a sentence is kept once under each of its labels.
-        labels: which ones there are, where a model knows them already; None takes those of the training sentences.
-        tokenizer: `word`, `bpe`, `char`, or a tokenizer that is there already (the three options after it then rest).
+        labels: those of a model, where there is one already; None takes those of the training sentences.
+        tokenizer: `word`, `bpe`, `char`, or a tokenizer (the three options after it are then ignored).
         vocabulary_size: most ids.
         lowercase: whether case is dropped; by default for words only.
-        split_punctuation: whether words are cut around punctuation.
-        max_length: most ids of a sentence, its end included; longer ones are cut.
-        seed: of the split, where none is given.
-        whole: take a corpus without splits as it stands, all of it as `test`, in its order.
+        split_punctuation: whether words are split around punctuation.
+        max_length: most ids of a sentence, its end included; longer ones are truncated.
+        seed: of the splits that are drawn, where the source has none.
+        whole: take a corpus without splits as it is, all of it as `test`, in its order.
 
     Raises:
         CorpusError: when the corpus cannot be read or is too small to be split.
@@ -342,40 +252,119 @@ def load(
     >>> corpus.notes[0], len(corpus.train), corpus.tokenizer.decode(corpus.train[0])
     ('1 duplicate sentence dropped', 1, 'two cats .')
     """
-    if max_length < 2:
-        raise ConfigError(f"max_length is {max_length}; it must be at least 2, a token and the end")
+    base.check_max_length(max_length, "token")
     if isinstance(tokenizer, Tokenizer):
         lowercase = tokenizer.lowercase
     elif lowercase is None:
         lowercase = tokenizer == "word"
-    texts = read(source, column=column, label_column=label_column, seed=seed, lowercase=lowercase, whole=whole)
-    counts, labelled = ({}, {}) if label_column is None else label(texts, label_column, labels)
-    trained_here = not isinstance(tokenizer, Tokenizer)
-    if not isinstance(tokenizer, Tokenizer):
-        sentences = texts.splits["train" if "train" in texts.splits else "test"]
-        make = trained if texts.on_disk else Tokenizer.train
-        tokenizer = make(sentences, tokenizer, vocabulary_size, lowercase, split_punctuation)
-    corpus = replace(prepare(texts, tokenizer, max_length, labelled), labels=counts)
-    if trained_here and corpus.unknown_words is not None:
+    texts = read_splits(source, column=column, label_column=label_column, seed=seed, lowercase=lowercase, whole=whole)
+    counts, columns = ({}, {}) if label_column is None else read_labels(texts, label_column, labels)
+    if isinstance(tokenizer, Tokenizer):
+        return replace(encode_splits(texts, tokenizer, max_length, columns), labels=counts)
+    train = train_tokenizer if texts.on_disk else Tokenizer.train
+    sentences = texts.splits["train" if "train" in texts.splits else "test"]
+    trained = train(sentences, tokenizer, vocabulary_size, lowercase, split_punctuation)
+    corpus = replace(encode_splits(texts, trained, max_length, columns), labels=counts)
+    if corpus.unknown_words is not None:
         corpus.notes.append(corpus.unknown_words)
     return corpus
 
 
-def prepare(
-    texts: Texts, tokenizer: Tokenizer, max_length: int = 128, labelled: Mapping[int, Labelled] = MappingProxyType({})
-) -> Corpus:
-    """Encode the splits of `texts`, each data set once and from the cache when it was encoded before.
+def train_tokenizer(rows: Rows, kind: str, vocabulary_size: int, lowercase: bool, split_punctuation: bool) -> Tokenizer:
+    """Train a tokenizer on the rows as `Tokenizer.train` does, or load it from the cache when that was done before.
 
-    `labelled` holds the labels of each data set by its `id`, if there are any.
+    Raises:
+        ConfigError: for an unknown kind or a vocabulary too small for it.
+        CorpusError: when the cache cannot be written.
+    """
+    options = f"{kind}|{vocabulary_size}|{lowercase}|{split_punctuation}|{PIECES}|{VERSION}"
+    key = xxhash.xxh3_128(f"{rows.dataset._fingerprint}|{rows.column}|{options}".encode())
+    key.update(rows.numbers.data)
+    try:
+        path = get_cache_folder() / f"tokenizer-{key.hexdigest()}.json"
+        if path.exists():
+            with contextlib.suppress(CheckpointError):  # damaged, or of another version of the library
+                return Tokenizer.load(path)
+        tokenizer = Tokenizer.train(rows, kind, vocabulary_size, lowercase, split_punctuation)
+        write_atomically(path, tokenizer.save, shared=True)
+    except OSError as error:
+        raise CorpusError(explain("the tokenizer", "json", error)) from None
+    return tokenizer
+
+
+def encode_splits(
+    texts: Texts,
+    tokenizer: Tokenizer,
+    max_length: int = 128,
+    label_columns: Mapping[int, LabelColumn] = MappingProxyType({}),
+) -> TextCorpus:
+    """Encode the splits of `texts`, each data set once, and from the cache when it was encoded before.
+
+    `label_columns` are the labels of each data set, by its `id`, if there are any.
     """
     encoded: dict[int, Dataset] = {}
-    splits: dict[str, Split] = {}
+    splits: dict[str, TextSplit] = {}
     notes = list(texts.notes)
     for name, rows in texts.splits.items():
         if id(rows.dataset) not in encoded:
             encoded[id(rows.dataset)] = encode(rows.dataset, rows.column, tokenizer, max_length, texts.on_disk)
-        splits[name] = Split(rows, encoded[id(rows.dataset)], labelled.get(id(rows.dataset)))
-        if cut := int((~splits[name].complete).sum()):
-            notes.append(f"{cut:,} {name} {'sentence' if cut == 1 else 'sentences'} cut at {max_length} tokens")
+        splits[name] = TextSplit(rows, encoded[id(rows.dataset)], label_columns.get(id(rows.dataset)))
+        notes += base.describe_truncated(name, splits[name], max_length, "tokens")
     train, valid, test = (splits.get(name) for name in ("train", "valid", "test"))
-    return Corpus(train, valid, test, tokenizer=tokenizer, name=texts.name, notes=notes)
+    return TextCorpus(train=train, valid=valid, test=test, tokenizer=tokenizer, name=texts.name, notes=notes)
+
+
+def encode(dataset: "Dataset", column: str, tokenizer: Tokenizer, max_length: int, on_disk: bool) -> "Dataset":
+    """Encode the rows of a data set on all cores through `datasets.map`.
+
+    Columns, all int32: `ids` (the tokens, then `END`; truncated to `max_length` ids, without `END`, where longer),
+    `words`, `characters` and `bytes` (whitespace-separated words, Unicode characters and UTF-8 bytes of the normalized
+    text of these ids, the end of the line counted as a character and a byte unless truncated).
+
+    Raises:
+        CorpusError: when the cache cannot be written.
+    """
+    import datasets
+
+    described = f"{dataset._fingerprint}|{column}|{max_length}|{VERSION}|{tokenizer.to_json()}"
+    fingerprint = xxhash.xxh3_128_hexdigest(described.encode())
+    whole_number = datasets.Value("int32")
+    features = datasets.Features({"ids": datasets.List(whole_number)} | dict.fromkeys(COUNTS, whole_number))
+    try:
+        with silence_datasets():
+            return dataset.with_format("arrow").map(
+                lambda table: encode_table(table.column(column), tokenizer, max_length),
+                batched=True,
+                batch_size=STEP,
+                writer_batch_size=STEP,
+                remove_columns=dataset.column_names,
+                features=features,
+                new_fingerprint=fingerprint,
+                keep_in_memory=not on_disk,
+                cache_file_name=str(get_cache_folder() / f"ids-{fingerprint}.arrow") if on_disk else None,
+                load_from_cache_file=on_disk,
+            )
+    except OSError as error:
+        raise CorpusError(explain("the tokenized corpus", "ids", error)) from None
+
+
+def encode_table(column: "pyarrow.ChunkedArray", tokenizer: Tokenizer, max_length: int) -> "pyarrow.Table":
+    """Encode a batch of texts as a batch of the four columns of `encode`."""
+    import pyarrow
+
+    texts = [text or "" for text in column.to_pylist()]
+    kept = [tokenizer.normalize(text) for text in texts]
+    ids = tokenizer.encode_batch(texts)
+    ends = np.ones(len(texts), np.int32)
+    for row, tokens in enumerate(ids):
+        if len(tokens) < max_length:
+            tokens.append(END)
+        else:
+            ids[row], kept[row], ends[row] = tokens[:max_length], tokenizer.truncate(texts[row], max_length), 0
+    words = np.array([text.count(" ") + 1 if text else 0 for text in kept], np.int32)
+    characters = np.array([len(text) for text in kept], np.int32)
+    sizes = np.array([len(text) if text.isascii() else len(text.encode()) for text in kept], np.int32)
+    offsets = np.cumsum([0, *map(len, ids)], dtype=np.int32)
+    flat = np.fromiter(chain.from_iterable(ids), np.int32, count=int(offsets[-1]))
+    lists = pyarrow.ListArray.from_arrays(offsets, flat)
+    return pyarrow.table({"ids": lists, "words": words, "characters": characters + ends, "bytes": sizes + ends})

@@ -1,4 +1,4 @@
-"""Tables as text: the dialect that a .csv or .tsv file is written in, and its rows."""
+"""Dialects: how a .csv or .tsv file is written, found from its head, and its rows."""
 
 import contextlib
 import csv
@@ -12,27 +12,27 @@ from typing import Any
 from seqvae.errors import CorpusError
 
 SHOWN = {"\t": "a tab", ",": "a comma", ";": "a semicolon", "|": "a vertical bar"}
-ALONE = "\x1f"  # the delimiter of a table of one column, which no text holds
+NO_DELIMITER = "\x1f"  # of a table of one column; no text holds it
 READINGS: dict[str, dict[str, Any]] = {
     "quoted": {"strict": True},
     "escaped": {"strict": True, "escapechar": "\\"},
     "literal": {"quoting": csv.QUOTE_NONE},
 }
-HEAD = 1 << 18  # characters that the dialect is told from
-ROWS = 1_000  # rows that the header and the kind of a column are told from
+HEAD = 1 << 18  # characters from which the dialect is found
+ROWS = 1_000  # rows from which header and kinds of columns are found
 LONGEST = 1 << 24  # characters of a cell; a quote that is never closed would else read a whole file into memory
 
-# What columns are often called. Other names are told from texts by what stands below them.
+# What columns are often called. Other names are told from texts by the cells below them.
 COMMON = """\
 abstract answer author body caption category class comment content context date description document headline
 id idx index label labels lang language line message name question rating review score sentence sentences sentiment
 smiles source split summary target text texts title topic tweet url utterance word words"""
 NAMES = frozenset(COMMON.split())
-MISSING = frozenset({"na", "n/a", "nan", "null", "none"})  # what stands for a number that is not known
+MISSING = frozenset({"na", "n/a", "nan", "null", "none"})  # written for a number that is not known
 
 
 class BadRowError(ValueError):
-    """A row that a reading of the file does not fit: what is wrong with which line."""
+    """A row that does not fit a reading of the file: what is wrong in which line."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def find_dialect(shown: str, file: io.TextIOBase, wanted: str | None = None) -> 
     """Find the dialect of a table from its head.
 
     The delimiter is the one by which all rows have the same number of cells. The first row is a header if it looks like
-    names, for what stands below it, or if it holds the column that is wanted.
+    names of the cells below it, or if it holds the column that is wanted.
 
     Args:
         shown: what to call the table in an error.
@@ -66,7 +66,7 @@ def find_dialect(shown: str, file: io.TextIOBase, wanted: str | None = None) -> 
         wanted: the column that the user named.
 
     Raises:
-        CorpusError: for rows of different numbers of cells, and where it cannot be told how the rows are to be read.
+        CorpusError: for rows of different numbers of cells, and where the rows can be read in several ways.
     """
     head = file.read(HEAD) + file.readline(LONGEST)
     whole = not file.read(1)
@@ -103,7 +103,7 @@ def read_rows(lines: Iterable[str], delimiter: str, reading: str, whole: bool = 
         lines: its lines, with their ends.
         delimiter: what separates cells.
         reading: a key of `READINGS`: double quotes around cells, with or without backslashes, or only as text.
-        whole: whether the lines are all there are; otherwise the last row may be cut short.
+        whole: whether the lines are all of the table; otherwise the last row may be truncated.
 
     Raises:
         BadRowError: for a row with more or fewer cells than the first, a quote that does not close at the end of a
@@ -118,6 +118,7 @@ def read_rows(lines: Iterable[str], delimiter: str, reading: str, whole: bool = 
 
 
 def _check_rows(reader: Any, delimiter: str, whole: bool) -> Iterator[list[str]]:
+    """Yield the rows of a reader of `csv` that are not blank, checked as `read_rows` says."""
     width, line = 0, 1
     while True:
         try:
@@ -132,20 +133,20 @@ def _check_rows(reader: Any, delimiter: str, whole: bool) -> Iterator[list[str]]
         if width == 1 or len(row) > 1 or "".join(row).strip():
             row = row or [""]
             width = width or len(row)
-            _check(row, width, line, last, delimiter)
+            _check_row(row, width, line, last, delimiter)
             yield row
         line = last + 1
 
 
-def _check(row: list[str], width: int, line: int, last: int, delimiter: str) -> None:
-    """Refuse the row of these lines if it has not `width` cells, or if it is several rows in one."""
+def _check_row(row: list[str], width: int, line: int, last: int, delimiter: str) -> None:
+    """Raise a `BadRowError` if the row of these lines has not `width` cells, or is several rows in one."""
     if len(row) != width:
         cells = "1 cell" if len(row) == 1 else f"{len(row)} cells"
         raise BadRowError(
             f"line {line} has {cells} where the first has {width}: expected as many; each cell ends at "
             f"{SHOWN.get(delimiter, 'the end of the line')}, and one that holds that needs double quotes around it"
         )
-    if last > line and _is_several(row, delimiter):
+    if last > line and _holds_rows(row, delimiter):
         raise BadRowError(
             f"a double quote in line {line} closes in line {last}, and each line between is a row: leave that quote "
             'out, or double it ("") in a cell with double quotes around it'
@@ -162,12 +163,12 @@ def _describe_quote(line: int, last: int, problem: str) -> str:
     )
 
 
-def _is_several(row: list[str], delimiter: str) -> bool:
-    """Whether the row is several in one, made so by quotes that are text.
+def _holds_rows(row: list[str], delimiter: str) -> bool:
+    """Return whether the row is several in one, made so by quotes that are text.
 
-    Of several columns each line of it then has as many cells. A comma within a text mostly has a space behind it, or
-    ends the line; one that ends a cell has none. Of one column nothing tells but the space within the quotes, which
-    texts have whose marks stand apart.
+    With several columns, each line of it then has as many cells. A comma within a text mostly has a space behind it, or
+    ends the line; one that ends a cell has none. With one column, only a space within the quotes can tell, as
+    texts have whose marks are written apart.
     """
     if len(row) == 1:
         return row[0][:1] in (" ", "\t") or row[0][-1:] in (" ", "\t")
@@ -179,7 +180,7 @@ def _is_several(row: list[str], delimiter: str) -> bool:
 
 
 def _check_escapes(lines: Iterable[str]) -> Iterator[str]:
-    """The lines, as long as backslashes do nothing but to mark quotes, as no backslash of a text may be lost."""
+    """Yield the lines while backslashes do nothing but mark quotes, so that no backslash of a text is lost."""
     for number, line in enumerate(lines, 1):
         if re.search(r'\\(?!["\\])', line.replace("\\\\", "")):
             raise BadRowError(f"line {number} has a backslash that marks no quote")
@@ -187,7 +188,7 @@ def _check_escapes(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _order_readings(head: str) -> list[str]:
-    """The readings that may fit: quotes are text if some stand within cells and none is doubled, as a writer would."""
+    """Return the readings that may fit: quotes are text if some are within cells and none is doubled, as in csv."""
     within = '""' not in head and re.search(r'[^,;\t|\r\n"\\]"[^,;\t|\r\n"]', head)
     readings = ["literal", "quoted"] if within else ["quoted", "literal"]
     return [*readings[:1], "escaped", *readings[1:]] if '\\"' in head else readings
@@ -195,22 +196,22 @@ def _order_readings(head: str) -> list[str]:
 
 def _split_head(shown: str, head: str, whole: bool) -> tuple[str, dict[str, list[list[str]]]]:
     """Find the delimiter, and the rows of the head by each reading that fits, the best one first."""
-    faults: dict[str, str] = {}
-    alone: set[str] = set()
+    problems: dict[str, str] = {}
+    unused: set[str] = set()  # delimiters by which a row is one cell
     readings = _order_readings(head)
     for reading in readings:
         found = {}
-        for delimiter in [one for one in SHOWN if one not in alone]:
+        for delimiter in [mark for mark in SHOWN if mark not in unused]:
             try:
                 rows = _read_head(head, delimiter, reading, whole)
             except BadRowError as error:
-                if reading == "quoted" or delimiter not in faults:
-                    faults[delimiter] = str(error)
+                if reading == "quoted" or delimiter not in problems:
+                    problems[delimiter] = str(error)
                 continue
             if rows and len(rows[0]) > 1:
                 found[delimiter] = rows
             else:
-                alone.add(delimiter)
+                unused.add(delimiter)
         if len(found) > 1 and "\t" not in found:
             raise CorpusError(
                 f"the cells of {shown} may end at {' or at '.join(SHOWN[delimiter] for delimiter in found)}, for each "
@@ -219,13 +220,23 @@ def _split_head(shown: str, head: str, whole: bool) -> tuple[str, dict[str, list
         if found:
             delimiter = next(iter(found))
             return delimiter, _read_all(head, delimiter, readings[readings.index(reading) :], whole)
+    _check_one_column(shown, head, {mark: problem for mark, problem in problems.items() if mark not in unused})
+    return NO_DELIMITER, _read_all(head, NO_DELIMITER, readings, whole)
+
+
+def _check_one_column(shown: str, head: str, problems: dict[str, str]) -> None:
+    """Raise a `CorpusError` if a delimiter by which the rows differ in cells is in the first line, or all lines below.
+
+    A table has one column if its delimiters are in no line, or in some below the first.
+    """
     first, *others = (line for line in io.StringIO(head, newline="") if line.strip())
-    for delimiter, fault in faults.items():
+    for delimiter, problem in problems.items():
         counts = {line.count(delimiter) for line in others}
         below = len(others) > 1 and len(counts) == 1 and counts != {0}
-        if delimiter not in alone and (delimiter in first or below):
-            raise CorpusError(f"{shown} cannot be read as csv: {fault}; if each line is a sentence, name the file .txt")
-    return ALONE, _read_all(head, ALONE, readings, whole)  # delimiters are in no line, or in some below the first
+        if delimiter in first or below:
+            raise CorpusError(
+                f"{shown} cannot be read as csv: {problem}; if each line is a sentence, name the file .txt"
+            )
 
 
 def _read_head(head: str, delimiter: str, reading: str, whole: bool) -> list[list[str]]:
@@ -233,7 +244,7 @@ def _read_head(head: str, delimiter: str, reading: str, whole: bool) -> list[lis
 
 
 def _read_all(head: str, delimiter: str, readings: list[str], whole: bool) -> dict[str, list[list[str]]]:
-    """The rows of the head by each reading that fits it."""
+    """Return the rows of the head by each reading that fits it."""
     fitting = {}
     for reading in readings:
         with contextlib.suppress(BadRowError):
@@ -242,7 +253,7 @@ def _read_all(head: str, delimiter: str, readings: list[str], whole: bool) -> di
 
 
 def _has_header(first: Sequence[str], body: list[list[str]], wanted: str | None) -> bool | None:
-    """Whether the first row holds the names of the columns; None if that cannot be told."""
+    """Return whether the first row holds the names of the columns; None if that cannot be told."""
     first = [cell.strip() for cell in first]
     if wanted in first:
         return True
@@ -259,27 +270,27 @@ def _has_header(first: Sequence[str], body: list[list[str]], wanted: str | None)
         return None if known else False
     if any(cell.lower() not in MISSING and re.search(r"[^\W\d]", cell) for cell, _ in numbers):
         return True
-    if any(_resembles(cell, cells) for cell, cells in pairs):
+    if any(_looks_like_others(cell, cells) for cell, cells in pairs):
         return None if known else False
     if known:
         return True
     named = len(set(first)) == len(first) and not any(_is_number(cell) for cell in first)
-    return True if named and any(_heads(cell, cells) for cell, cells in pairs) else None
+    return True if named and any(_looks_like_name(cell, cells) for cell, cells in pairs) else None
 
 
 def _is_number(cell: str) -> bool:
-    """Whether a cell is a number, a date or a time: more digits than letters."""
+    """Return whether a cell is a number, a date or a time: more digits than letters."""
     digits = sum(character.isdecimal() for character in cell)
     return digits > sum(character.isalpha() for character in cell)
 
 
 def _is_numeric(cells: Sequence[str]) -> bool:
-    """Whether a column holds numbers, empty cells aside."""
+    """Return whether a column holds numbers, empty cells aside."""
     return all(_is_number(cell) for cell in cells if cell.strip())
 
 
-def _resembles(cell: str, cells: list[str]) -> bool:
-    """Whether a cell is one of its column: a label that comes again, or a sentence among sentences."""
+def _looks_like_others(cell: str, cells: list[str]) -> bool:
+    """Return whether a cell is like those below it: a label that comes again, or a sentence among sentences."""
     if not cells:
         return len(cell.split()) > 3
     if cell in cells and len(set(cells)) <= len(cells) / 2:
@@ -290,14 +301,14 @@ def _resembles(cell: str, cells: list[str]) -> bool:
     return words > 3 and words >= median(len(other.split()) for other in cells) / 2
 
 
-def _heads(cell: str, cells: list[str]) -> bool:
-    """Whether a cell is a name above texts: one word, where nearly all below have more."""
+def _looks_like_name(cell: str, cells: list[str]) -> bool:
+    """Return whether a cell is a name above texts: one word, where nearly all below have more."""
     longer = sum(len(other.split()) > 1 for other in cells)
     return len(cell.split()) == 1 and longer >= max(1, 0.9 * len(cells))
 
 
 def _name_columns(cells: Sequence[str]) -> tuple[str, ...]:
-    """The names of the columns; those without one, or with that of an earlier one, are numbered from 1."""
+    """Return the names of the columns; those without one, or with that of an earlier one, are numbered from 1."""
     names: list[str] = []
     for number, cell in enumerate(cells, 1):
         name = cell.strip()

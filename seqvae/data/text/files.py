@@ -1,22 +1,31 @@
-"""One file as a data set of `datasets`: text, csv, json or parquet, compressed or not."""
+"""Files: text, csv, json or parquet, compressed or not, as data sets of `datasets`; and what is wrong with a bad one.
 
+What is read is kept in the cache of `datasets` under a name made of the content of the file: a file is read once, and
+an edited one again, wherever it is.
+"""
+
+import bz2
 import contextlib
+import errno
 import glob
+import gzip
+import io
 import json
+import lzma
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import xxhash
 
 from seqvae.data.text.dialects import ROWS, BadRowError, Dialect, find_dialect, read_rows
-from seqvae.data.text.opening import blame, inspect, open_text
 from seqvae.data.text.records import find_types, make_converter, read_records, refuse_mixture
-from seqvae.errors import CorpusError
+from seqvae.errors import CorpusError, write_atomically
 
 if TYPE_CHECKING:
     import pyarrow
@@ -32,54 +41,19 @@ FORMATS = {
     ".json": "json",
     ".parquet": "parquet",
 }
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
-STRINGS = ("string", "large_string")
-KINDS = dict.fromkeys(("list", "largelist", "sequence"), "lists") | {
-    "json": "values of several kinds",
-    "null": "nothing",
-}
-SHOWN = 80  # characters of the line that names the column taken, or a little more
-TABLES = 1  # the version of the tables that are kept: another way to read them must not find the old ones
+TABLES = 1  # the version of the tables that are kept: another way to read files must not find the old ones
 
 
-def cache_folder() -> Path:
-    """The folder of our own files in the cache of `datasets`."""
-    import datasets
+def _open_zst(path: Path, mode: str) -> Any:
+    import pyarrow
 
-    folder = Path(datasets.config.HF_DATASETS_CACHE) / "seqvae"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return pyarrow.input_stream(str(path), compression="zstd")
 
 
-def settle(path: Path, save: Callable[[Path], object]) -> None:
-    """Write a file of the cache under a name of its own first, so that no half of it is ever read."""
-    part = path.with_suffix(f".{os.getpid()}")
-    try:
-        save(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the progress bars and the log of `datasets` away from the user."""
-    import datasets
-
-    shown, level = not datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    try:
-        yield
-    finally:
-        datasets.logging.set_verbosity(level)
-        if shown:
-            datasets.enable_progress_bars()
-
-
-def bare(name: str) -> str:
-    """The name of a file without the ending that says how it is compressed."""
-    return next((name.removesuffix(ending) for ending in COMPRESSED if name.endswith(ending)), name)
+_OPEN: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": _open_zst}
+_CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b"))
+_WIDE = {"UTF-32": ("utf-32-le", "utf-32-be"), "UTF-16": ("utf-16-le", "utf-16-be")}
+_MARKS = {"UTF-32": (b"\xff\xfe\0\0", b"\0\0\xfe\xff"), "UTF-16": (b"\xff\xfe", b"\xfe\xff")}  # the longer ones first
 
 
 def load_file(shown: str, path: Path, column: str | None = None) -> tuple["Dataset", list[str] | None]:
@@ -93,25 +67,24 @@ def load_file(shown: str, path: Path, column: str | None = None) -> tuple["Datas
     Raises:
         CorpusError: when it cannot be read.
     """
-    suffix = Path(bare(path.name)).suffix.lower()
-    kind = FORMATS.get(suffix, "text")
-    inspect(shown, path, kind)
+    kind = find_format(path)
+    check_readable(shown, path, kind)
     try:
-        with quiet():
+        with silence_datasets():
             if kind == "csv":
-                return load_table(shown, path, column)
+                return _load_table(shown, path, column)
             if kind == "json":
-                return load_records(shown, path, column)
+                return _load_records(shown, path, column)
             options: dict[str, Any] = {"encoding": "utf-8-sig"} if kind == "text" else {}
             return _load_by_content(kind, path, options), None
     except CorpusError as error:
         raise error from None
     except Exception as error:
-        raise CorpusError(blame(shown, kind, error, path)) from None
+        raise CorpusError(explain(shown, kind, error, path)) from None
 
 
 def load_shards(paths: list[Path], column: str | None = None) -> tuple["Dataset", list[str] | None]:
-    """Load the files of one split as one data set, in their order."""
+    """Load the files of one split as one data set, in their order; otherwise as `load_file`."""
     import datasets
 
     parts = [load_file(str(path), path, column) for path in paths]
@@ -127,24 +100,142 @@ def load_shards(paths: list[Path], column: str | None = None) -> tuple["Dataset"
     try:
         return datasets.concatenate_datasets([part for part, _ in parts]), texts
     except Exception as error:
-        raise CorpusError(blame(f"{paths[0]} and its other shards", "one data set", error)) from None
+        raise CorpusError(explain(f"{paths[0]} and its other shards", "one data set", error)) from None
 
 
-def load_table(shown: str, path: Path, column: str | None) -> tuple["Dataset", list[str]]:
+def find_format(path: Path) -> str:
+    """Return the format of a file by its name: a value of `FORMATS`, `text` for any other."""
+    return FORMATS.get(Path(strip_compression(path.name)).suffix.lower(), "text")
+
+
+def strip_compression(name: str) -> str:
+    """Return the name of a file without the ending of its compression.
+
+    >>> strip_compression("train.csv.gz")
+    'train.csv'
+    """
+    return next((name.removesuffix(ending) for ending in _OPEN if name.endswith(ending)), name)
+
+
+def copy_to_cache(stream: BinaryIO) -> Path:
+    """Copy a stream to the cache under the name of its content, so that the same content is tokenized once.
+
+    Raises:
+        CorpusError: when it cannot be written.
+    """
+    digest = xxhash.xxh3_128()
+    try:
+        part = get_cache_folder() / f"stream.{os.getpid()}"
+        with open(part, "wb") as file:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+                file.write(block)
+        path = get_cache_folder() / f"stream-{digest.hexdigest()}.txt"
+        os.replace(part, path)
+    except OSError as error:
+        raise CorpusError(explain("standard input", "text", error)) from None
+    return path
+
+
+# ---- The cache -------------------------------------------------------------------------------------------------------
+
+
+def get_cache_folder() -> Path:
+    """Return the folder of our own files in the cache of `datasets`, which is made if missing."""
+    import datasets
+
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "seqvae"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def silence_datasets() -> Iterator[None]:
+    """Show no progress bars and no log of `datasets`."""
+    import datasets
+
+    shown, level = not datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(level)
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def hash_file(path: Path) -> str:
+    """Return a hash of the content of a file alone."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def set_fingerprint(dataset: "Dataset", fingerprint: str) -> "Dataset":
+    """Return the data set with a fingerprint of ours, which all that is kept in the cache goes by."""
+    dataset._fingerprint = fingerprint
+    return dataset
+
+
+def _load_by_content(kind: str, path: Path, options: dict[str, Any]) -> "Dataset":
+    """Load a file through a cache that goes by its content: that of `datasets` goes by path and time.
+
+    The fingerprint of the data set is that content and the way it was read, so all that is kept under it is as safe.
+    """
+    import datasets
+
+    described = f"{hash_file(path)}|{kind}|{sorted(options.items())}|{datasets.__version__}"
+    key = xxhash.xxh3_128_hexdigest(described.encode())
+    folder = get_cache_folder() / f"file-{key}"
+    known = folder / "tables.json"
+    if known.exists():
+        try:
+            tables = [str(folder / name) for name in json.loads(known.read_text(encoding="utf-8"))]
+            parts = [datasets.Dataset.from_file(table) for table in tables]
+            return set_fingerprint(datasets.concatenate_datasets(parts), key)
+        except Exception:  # a part of it is gone or damaged: the file is read again
+            shutil.rmtree(folder, ignore_errors=True)
+    source = {"train": [glob.escape(str(path.resolve()))]}
+    dataset = datasets.load_dataset(kind, data_files=source, split="train", cache_dir=str(folder), **options)
+    names = json.dumps([os.path.relpath(table["filename"], folder) for table in dataset.cache_files])
+    write_atomically(known, lambda part: part.write_text(names, encoding="utf-8"), shared=True)
+    return set_fingerprint(dataset, key)
+
+
+def _load_or_write(path: Path, how: str, write: Callable[[Path], object]) -> "Dataset":
+    """Load the table that `write` makes of a file, from the cache when it was made before of this content and `how`."""
+    import datasets
+
+    ending = Path(strip_compression(path.name)).suffix
+    key = xxhash.xxh3_128_hexdigest(f"{hash_file(path)}|{ending}|{how}|{TABLES}".encode())
+    target = get_cache_folder() / f"table-{key}.arrow"
+    with contextlib.suppress(Exception):  # not there yet, or damaged
+        return datasets.Dataset(datasets.table.MemoryMappedTable.from_file(str(target)), fingerprint=key)
+    write(target)
+    return datasets.Dataset(datasets.table.MemoryMappedTable.from_file(str(target)), fingerprint=key)
+
+
+# ---- Tables and records ----------------------------------------------------------------------------------------------
+
+
+def _load_table(shown: str, path: Path, column: str | None) -> tuple["Dataset", list[str]]:
     """Load a .csv or .tsv file, every cell as text, and name the columns that hold anything but numbers."""
     with open_text(path) as file:
         dialect = find_dialect(shown, file, column)
 
     def write(target: Path) -> None:
-        fault = ""
+        problem = ""
         for reading in dialect.readings:
             try:
-                return settle(target, partial(_write_table, path, dialect, reading))
+                return write_atomically(target, partial(_write_table, path, dialect, reading), shared=True)
             except BadRowError as error:
-                fault = str(error) if reading == "quoted" else fault or str(error)
-        raise CorpusError(f"{shown} cannot be read as csv: {fault}")
+                problem = str(error) if reading == "quoted" else problem or str(error)
+        raise CorpusError(f"{shown} cannot be read as csv: {problem}")
 
-    return _load_kept(path, f"{dialect.delimiter}|{dialect.skipped}", write), list(dialect.texts)
+    return _load_or_write(path, f"{dialect.delimiter}|{dialect.skipped}", write), list(dialect.texts)
 
 
 def _write_table(path: Path, dialect: Dialect, reading: str, target: Path) -> None:
@@ -156,32 +247,33 @@ def _write_table(path: Path, dialect: Dialect, reading: str, target: Path) -> No
         _write_arrow(target, schema, rows)
 
 
-def load_records(shown: str, path: Path, column: str | None) -> tuple["Dataset", list[str]]:
+def _load_records(shown: str, path: Path, column: str | None) -> tuple["Dataset", list[str]]:
     """Load a .jsonl or .json file, and name the columns that hold texts alone."""
-
-    def write(target: Path) -> None:
-        settle(target, partial(_write_records, shown, path))
-
-    dataset = _load_kept(path, "records", write)
-    kinds = {name: _describe_kind(feature) for name, feature in dataset.features.items()}
+    write = partial(_write_records, shown, path)
+    dataset = _load_or_write(path, "records", lambda target: write_atomically(target, write, shared=True))
+    kinds = {name: getattr(feature, "dtype", None) for name, feature in dataset.features.items()}
     texts = [name for name, kind in kinds.items() if kind == "string"]
     mixed = [name for name, kind in kinds.items() if kind == "large_string"]
     chosen = column or ("text" if "text" in kinds else mixed[0] if mixed and not texts else None)
     if chosen is not None and chosen in mixed:
-        refuse_mixture(shown, path, chosen)
+        with open_text(path) as file:
+            refuse_mixture(shown, file, ".json" in path.suffixes, chosen)
     return dataset, texts
 
 
 def _write_records(shown: str, path: Path, target: Path) -> None:
     import pyarrow
 
-    types = find_types(shown, path)
+    whole = ".json" in path.suffixes
+    with open_text(path) as file:
+        types = find_types(shown, file, whole)
     if not types:
         raise CorpusError(f"{shown} is empty")
-    records = (record for _, record in read_records(shown, path))
     columns = [(name, make_converter(kind)) for name, kind in types.items()]
-    rows = ([convert(record.get(name)) for name, convert in columns] for record in records)
-    _write_arrow(target, pyarrow.schema(list(types.items())), rows)
+    with open_text(path) as file:
+        records = (record for _, record in read_records(shown, file, whole))
+        rows = ([convert(record.get(name)) for name, convert in columns] for record in records)
+        _write_arrow(target, pyarrow.schema(list(types.items())), rows)
 
 
 def _write_arrow(target: Path, schema: "pyarrow.Schema", rows: Iterator[Sequence[Any]]) -> None:
@@ -194,119 +286,98 @@ def _write_arrow(target: Path, schema: "pyarrow.Schema", rows: Iterator[Sequence
             writer.write_batch(pyarrow.record_batch([pyarrow.array(*pair) for pair in columns], schema=schema))
 
 
-def _load_kept(path: Path, how: str, write: Callable[[Path], object]) -> "Dataset":
-    """Load what `write` makes of a file in the cache, once for each content."""
-    import datasets
-
-    key = xxhash.xxh3_128_hexdigest(f"{content_key(path)}|{Path(bare(path.name)).suffix}|{how}|{TABLES}".encode())
-    target = cache_folder() / f"table-{key}.arrow"
-    with contextlib.suppress(Exception):  # not there yet, or damaged
-        return datasets.Dataset(datasets.table.MemoryMappedTable.from_file(str(target)), fingerprint=key)
-    write(target)
-    return datasets.Dataset(datasets.table.MemoryMappedTable.from_file(str(target)), fingerprint=key)
+# ---- Bytes, and what is wrong with them ------------------------------------------------------------------------------
 
 
-def _load_by_content(kind: str, path: Path, options: dict[str, Any]) -> "Dataset":
-    """Load a file through a cache that knows it by its content: `datasets` itself goes by path and time.
-
-    The fingerprint of the data set is that content and the way it was read, so all that is kept under it is as safe.
-    """
-    import datasets
-
-    described = f"{content_key(path)}|{kind}|{sorted(options.items())}|{datasets.__version__}"
-    key = xxhash.xxh3_128_hexdigest(described.encode())
-    folder = cache_folder() / f"file-{key}"
-    known = folder / "tables.json"
-    if known.exists():
-        try:
-            tables = [str(folder / name) for name in json.loads(known.read_text(encoding="utf-8"))]
-            return _rename(key, datasets.concatenate_datasets([datasets.Dataset.from_file(table) for table in tables]))
-        except Exception:  # a part of it is gone or damaged: it is read again
-            shutil.rmtree(folder, ignore_errors=True)
-    source = {"train": [glob.escape(str(path.resolve()))]}
-    dataset = datasets.load_dataset(kind, data_files=source, split="train", cache_dir=str(folder), **options)
-    names = [os.path.relpath(table["filename"], folder) for table in dataset.cache_files]
-    settle(known, lambda part: part.write_text(json.dumps(names), encoding="utf-8"))
-    return _rename(key, dataset)
+def open_bytes(path: Path) -> Any:
+    """Open a file as bytes, decompressed by its ending."""
+    return _OPEN.get(path.suffix, open)(path, "rb")
 
 
-def _rename(fingerprint: str, dataset: "Dataset") -> "Dataset":
-    dataset._fingerprint = fingerprint
-    return dataset
+def open_text(path: Path) -> io.TextIOWrapper:
+    """Open a file as text in UTF-8, with or without a byte order mark, and with the ends of lines as they are."""
+    return io.TextIOWrapper(io.BufferedReader(open_bytes(path)), encoding="utf-8-sig", newline="")
 
 
-def content_key(path: Path) -> str:
-    """Make a name of the content of a file alone."""
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def check_readable(shown: str, path: Path, kind: str) -> None:
+    """Raise a `CorpusError` for a file that is empty, cannot be opened, or is plainly no text."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(1 << 16)
+    except OSError as error:
+        raise CorpusError(f"{shown} cannot be read: {error.strerror}") from None
+    if not head:
+        raise CorpusError(f"{shown} is empty")
+    if path.suffix in (".npz", ".npy"):
+        raise CorpusError(f"{shown} holds arrays, not text; give a text file in UTF-8, one sentence a line")
+    if kind == "parquet":
+        return
+    if path.suffix in _OPEN:
+        head = b""
+        with contextlib.suppress(OSError, EOFError, zlib.error, lzma.LZMAError), open_bytes(path) as file:
+            head = file.read(1 << 16)
+    if encoding := _find_wide_encoding(head):
+        raise CorpusError(f"{shown} is {encoding}, not UTF-8; save it as UTF-8")
+    controls = len(head) - len(head.translate(None, _CONTROLS))
+    if controls > 0.1 * len(head):
+        raise CorpusError(f"{shown} is binary, not text; give a text file in UTF-8, one sentence a line")
 
 
-def text_column(shown: str, dataset: "Dataset", wanted: str | None, texts: list[str] | None = None) -> str:
-    """Choose the column that holds the text: the one wanted, else `text`, else the only one of strings.
-
-    Args:
-        shown: what to call the data set in an error.
-        dataset: the data set.
-        wanted: the column that the user named, or its number from 1.
-        texts: the columns that look like text, for a csv file, which is read as strings throughout.
-
-    Raises:
-        CorpusError: when there is no such column, or none can be chosen.
-    """
-    kinds = {name: _describe_kind(feature) for name, feature in dataset.features.items()}
-    names = list(kinds)
-    strings = [name for name in names if kinds[name] in STRINGS]
-    if wanted is not None and wanted not in names and wanted.isdecimal() and 0 < int(wanted) <= len(names):
-        wanted = names[int(wanted) - 1]
-    if wanted is not None and wanted not in names:
-        outer = wanted.partition(".")[0]
-        hint = f"; a text within {outer!r} is not read: make it a column of its own" if outer in names else ""
-        raise CorpusError(f"{shown} has no column {wanted!r}; its columns are: {', '.join(names)}{hint}")
-    if wanted is not None and wanted not in strings:
-        raise CorpusError(f"the column {wanted!r} of {shown} holds {kinds[wanted]}, not text{_suggest(kinds[wanted])}")
-    likely = [name for name in strings if name in texts] if texts is not None else strings
-    chosen = wanted or ("text" if "text" in strings else likely[0] if len(likely) == 1 else None)
-    if not strings:
-        told = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
-        raise CorpusError(f"{shown} has no column of text; its columns are: {told}{_suggest(*kinds.values())}")
-    if chosen is None:
-        raise CorpusError(f"{shown} needs --column, the one that holds the text; its columns are: {', '.join(names)}")
-    return chosen
+def _find_wide_encoding(head: bytes) -> str:
+    """Return the encoding of two or four bytes a character of a text, with or without its mark; else nothing."""
+    for name, marks in _MARKS.items():
+        if head.startswith(marks):
+            return name
+    if b"\0" not in head:
+        return ""
+    for name, encodings in _WIDE.items():
+        for encoding in encodings:
+            with contextlib.suppress(UnicodeDecodeError):
+                text = head[: len(head) // 4 * 4].decode(encoding)
+                if {"\n", "\r", " "} & set(text) and all(
+                    character.isprintable() or character in "\t\n\v\f\r" for character in text
+                ):
+                    return f"{name} without a mark of it"
+    return ""
 
 
-def describe_column(shown: str, dataset: "Dataset", column: str) -> str:
-    """Name the column that was taken, with its first sentence, in one line of about 80 characters."""
-    first = ""
-    for text in chain.from_iterable(part.to_pylist() for part in dataset.data.column(column).slice(0, ROWS).chunks):
-        if first := " ".join((text or "")[:SHOWN].split()):
-            break
-    taken = f"column {column!r} of {shown}: "
-    room = max(20, SHOWN - len(taken))
-    return taken + json.dumps(first if len(first) <= room else first[: room - 4] + " ...", ensure_ascii=False)
+def explain(shown: str, kind: str, error: BaseException, path: Path | None = None) -> str:
+    """Return one sentence for why `error` came of reading `shown` as `kind`."""
+    chain = [error]
+    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(before)
+    for cause in chain:
+        if isinstance(cause, UnicodeDecodeError):
+            place, guess = _find_bad_byte(path)
+            return f"{shown} is not UTF-8{place}; save it as UTF-8{guess}"
+        if type(cause).__name__ in ("SchemaInferenceError", "EmptyDataError"):
+            return f"{shown} is empty"
+        if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
+            return f"no space left on the disk for the cache of {shown}; set HF_HOME to a folder that has some"
+        if isinstance(cause, OSError) and cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return f"the cache of {shown} cannot be written ({cause}); set HF_HOME to a folder that can"
+    last = chain[-1] if kind != "a data set of the hub" else error
+    return f"{shown} cannot be read as {kind}: {' '.join(str(last).split())[:300] or type(last).__name__}"
 
 
-def count_broken(dataset: "Dataset", column: str) -> int:
-    """Count the cells of a column that hold more than one line."""
-    import pyarrow.compute
-
-    parts = (
-        pyarrow.compute.match_substring_regex(part, r"\S\s*[\n\r]\s*\S") for part in dataset.data.column(column).chunks
-    )
-    return sum(part.true_count for part in parts)
-
-
-def _describe_kind(feature: Any) -> str:
-    """What a column holds, in a word or two."""
-    if isinstance(feature, dict):
-        return "objects"
-    kind = getattr(feature, "dtype", None) or type(feature).__name__.lower()
-    return KINDS.get(kind, kind)
+def _find_bad_byte(path: Path | None) -> tuple[str, str]:
+    """Return line and byte of the first byte that is not UTF-8, and a guess at the encoding of the text."""
+    if path is None:
+        return "", ""
+    offset = 0
+    with open_bytes(path) as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return f" (line {number}, byte {offset + error.start})", _guess_western(line, error.start)
+            offset += len(line)
+    return "", ""
 
 
-def _suggest(*kinds: str) -> str:
-    if "lists" in kinds:
-        return "; join the words of each list with spaces into one text"
-    return "; make the text within the objects a column of its own" if "objects" in kinds else ""
+def _guess_western(line: bytes, place: int) -> str:
+    """Guess at one byte a letter of western Europe: where the byte is between ASCII, and is a letter or mark."""
+    letter, around = line[place : place + 1].decode("cp1252", "replace"), line[max(0, place - 1) : place + 2]
+    if sum(byte > 127 for byte in around) != 1 or letter == "\ufffd":
+        return ""
+    return f" (it looks like {'Latin-1' if letter.isalpha() else 'Windows-1252'}, with {letter!r} there)"

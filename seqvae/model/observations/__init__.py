@@ -1,4 +1,4 @@
-"""Observations: what x is made of. An observation embeds it, and gives log p(x_t | features); one module a tenant."""
+"""Observations: what x is made of. An observation embeds x and gives log p(x_t | features)."""
 
 from seqvae.model.observations.base import Observation
 from seqvae.model.observations.frames import Frames

@@ -1,1 +1,1 @@
-"""Several models beside each other: tables, plots and a report. Knows outcomes, not models."""
+"""Comparisons of several runs: tables, figures and an HTML report, made from outcomes without a model."""

@@ -1,4 +1,8 @@
-"""Figures of several runs beside each other; matplotlib is imported only when one is drawn."""
+"""Figures that compare several runs. matplotlib is imported only when one is drawn.
+
+A few values are often far from the others: the KL of an autoencoder may be 180 nats where every other recipe's is below
+20. Axes of such values are linear for most of them and logarithmic beyond (matplotlib's `symlog`).
+"""
 
 from __future__ import annotations
 
@@ -8,37 +12,47 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqvae.reports.comparison import scales
-from seqvae.reports.comparison.outcomes import Outcome, by_name, measured
-from seqvae.reports.comparison.scales import Point, Scale, reach
-from seqvae.reports.figure_style import BLACK, GREY, LIGHT, REFERENCE, Look, canvas, key, legend, looks, save, style
+from seqvae.evaluation.metrics import ACTIVE
+from seqvae.reports.comparison.outcomes import Outcome, get_score, group_by_name
+from seqvae.reports.figure_style import (
+    BLACK,
+    GREY,
+    LIGHT,
+    REFERENCE,
+    Look,
+    add_legend,
+    choose_looks,
+    make_entry,
+    make_figure,
+    save_figure,
+    use_style,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-FAR = 2.0  # times the best -ELBO or -log p(x): what is larger would press all else into a corner
-EARLY = 0.2  # share of the steps whose fall from the untrained model may leave a panel
-THRESHOLD = 0.01  # as `seqvae.evaluation.metrics.ACTIVE`
-FLOOR = 1e-6  # smaller variances are drawn here
+NEAR, FAR = 2.0, 4.0  # times the median magnitude: an axis with values beyond `FAR` is logarithmic beyond `NEAR`
+SMALLEST = 1e-6  # smaller variances are drawn here
 PANELS = {
     "negative_elbo": "-ELBO",
     "reconstruction": "reconstruction",
     "kl": "KL",
     "mutual_information_lower": "mutual information",
 }
-SHADED = " In a shaded band: off the scale, with the value."
+LOGARITHMIC = " Axes with values far from the others are logarithmic beyond twice the median."
 CAPTIONS = {
-    "rate_distortion": "Reconstruction against KL, one mark a run; grey lines join points of equal -ELBO." + SHADED,
-    "nll_against_information": "-log p(x) with its standard error over the sentences, against the mutual information "
-    "of sentence and z: the mark is the lower end, the bar reaches from two standard errors below it to two above the "
-    "upper end." + SHADED,
-    "active_unit_curves": "Variance of the posterior mean over the sentences, over that of the prior, by latent "
-    f"dimension from the largest to the smallest; units above {THRESHOLD} count as active. What is below {FLOOR:g} is "
+    "rate_distortion": "Reconstruction against KL, one mark a run; grey lines join points of equal -ELBO."
+    + LOGARITHMIC,
+    "nll_against_information": "-log p(x) less the language model's (the lowest where there is none) with the standard "
+    "error over the sentences, against the mutual information of sentence and z: the mark is the lower bound, the bar "
+    "reaches from two standard errors below it to two above the upper bound." + LOGARITHMIC,
+    "active_unit_curves": "Variance of the posterior mean over the sentences, relative to the prior's, by latent "
+    f"dimension from the largest to the smallest; units above {ACTIVE} count as active. Values below {SMALLEST:g} are "
     "drawn there.",
     "training_curves": "Validation during training, nats per sentence, one line a run; of the mutual information the "
-    "lower end." + SHADED,
+    "lower bound." + LOGARITHMIC,
 }
 
 
@@ -47,7 +61,7 @@ def draw_all(outcomes: Sequence[Outcome], folder: Path) -> dict[str, Path]:
 
     Args:
         outcomes: the runs.
-        folder: made if it is not there.
+        folder: made if it does not exist.
 
     Returns:
         the SVG of each figure by its name, a key of `CAPTIONS`; the PNG lies beside it.
@@ -56,222 +70,206 @@ def draw_all(outcomes: Sequence[Outcome], folder: Path) -> dict[str, Path]:
         ConfigError: if matplotlib is not installed.
     """
     plots: dict[str, Callable[[Sequence[Outcome]], Figure | None]] = {
-        "rate_distortion": rate_distortion,
-        "nll_against_information": nll_against_information,
-        "active_unit_curves": active_unit_curves,
-        "training_curves": training_curves,
+        "rate_distortion": plot_rate_distortion,
+        "nll_against_information": plot_nll_against_information,
+        "active_unit_curves": plot_active_unit_curves,
+        "training_curves": plot_training_curves,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    with style():
+    with use_style():
         figures = {name: plot(outcomes) for name, plot in plots.items()}
-        return {name: save(figure, folder, name) for name, figure in figures.items() if figure is not None}
+        return {name: save_figure(figure, folder, name) for name, figure in figures.items() if figure is not None}
 
 
-def rate_distortion(outcomes: Sequence[Outcome]) -> Figure | None:
-    """Reconstruction against KL, with lines of equal -ELBO; None without such scores.
+def plot_rate_distortion(outcomes: Sequence[Outcome]) -> Figure | None:
+    """Plot reconstruction against KL, with lines of equal -ELBO; None without such scores.
 
     Source: Alemi et al., Fixing a Broken ELBO, 2018, arXiv:1711.00464.
     """
-    runs = _latent(outcomes, "kl", "reconstruction")
+    runs = _select_latent(outcomes, "kl", "reconstruction")
     if not runs:
         return None
-    points = [(run.name, run.scores["kl"], run.scores["reconstruction"]) for run in runs]
-    level, look = _language_model(outcomes), _looks(outcomes)
-    far = FAR * min(across + up for _, across, up in points)
-    acrosses, ups = [across for _, across, _ in points], [*(up for _, _, up in points), *level]
-    x, y = Scale.of([0.0, *acrosses], reach(acrosses, far)), Scale.of(ups, reach(ups, far))
-    figure, axes = canvas("KL, nats per sentence", "reconstruction, nats per sentence")
-    lines = _equal_sums(axes, points, x, y)
-    _scatter(axes, points, x, y, look)
-    legend(figure, _entries(runs, look, linestyle="none") + _reference(axes, level) + lines)
+    figure, axes = make_figure("KL, nats per sentence", "reconstruction, nats per sentence")
+    looks = _choose_looks(outcomes)
+    for run in runs:
+        axes.plot(run.scores["kl"], run.scores["reconstruction"], clip_on=False, **_mark(looks[run.name]))
+    set_scale(axes, "x", [run.scores["kl"] for run in runs])
+    axes.set_xlim(left=min(0.0, *(run.scores["kl"] for run in runs)))
+    entries = _make_entries(runs, looks, linestyle="none") + _add_reference(axes, _find_reference(outcomes))
+    add_legend(figure, entries + _add_equal_sums(axes))
     return figure
 
 
-def nll_against_information(outcomes: Sequence[Outcome]) -> Figure | None:
-    """-log p(x) against the mutual information of sentence and z; None without such scores."""
-    runs = _latent(outcomes, "nll", "mutual_information_lower")
+def plot_nll_against_information(outcomes: Sequence[Outcome]) -> Figure | None:
+    """Plot -log p(x), less the language model's, against the mutual information; None without such scores."""
+    runs = _select_latent(outcomes, "nll", "mutual_information_lower")
     if not runs:
         return None
-    points = [(run.name, run.scores["mutual_information_lower"], run.scores["nll"]) for run in runs]
-    lower, upper = ([_information(run, end) for run in runs] for end in ("lower", "upper"))
-    error = [measured(run.scores, "nll_standard_error") or 0.0 for run in runs]
-    level, look = _language_model(outcomes), _looks(outcomes)
-    far = FAR * min(up for _, _, up in points)
-    x = Scale.of([0.0, *(across for _, across, _ in points), *upper], reach(upper, far))
-    ends = [up + sign * e for (_, _, up), e in zip(points, error, strict=True) for sign in (-1, 1)]
-    y = Scale.of(ends + level, reach(ends + level, far))
-    figure, axes = canvas("mutual information of sentence and z, nats", "-log p(x), nats per sentence")
-    for (name, across, up), start, end, e in zip(points, lower, upper, error, strict=True):
-        thin: dict[str, Any] = {"color": look[name].colour, "linewidth": 1.0, "alpha": 0.6}
-        axes.plot([x.place(start), x.place(end)], [y.place(up)] * 2, **thin)
-        if not y.beyond(up):
-            axes.plot([x.place(across)] * 2, [up - e, up + e], marker="_", markersize=5, **thin)
-    _scatter(axes, points, x, y, look)
-    bars = [(name, end, up) for (name, _, up), end in zip(points, upper, strict=True) if x.beyond(end)]
-    scales.numbers_beside(axes, bars, x, y, look)
-    legend(figure, _entries(runs, look, linestyle="none") + _reference(axes, level))
+    reference, looks = _find_reference(outcomes), _choose_looks(outcomes)
+    base = min(run.scores["nll"] for run in runs) if reference is None else reference
+    name = "lowest" if reference is None else "language model's"
+    figure, axes = make_figure("mutual information of sentence and z, nats", f"-log p(x) less the {name}, nats")
+    for run in runs:
+        x, y = run.scores["mutual_information_lower"], run.scores["nll"] - base
+        low, high = _find_information(run)
+        axes.errorbar(
+            x,
+            y,
+            xerr=[[x - low], [high - x]],
+            yerr=get_score(run.scores, "nll_standard_error") or 0.0,
+            ecolor=(looks[run.name].colour, 0.6),
+            elinewidth=1.0,
+            **_mark(looks[run.name]),
+        )
+    set_scale(axes, "x", [_find_information(run)[1] for run in runs])
+    set_scale(axes, "y", [run.scores["nll"] - base for run in runs])
+    line: dict[str, Any] = {"color": BLACK, "linewidth": 1.0, "linestyle": REFERENCE}
+    axes.axhline(0.0, zorder=2, **line)
+    label = f"{'lowest' if reference is None else 'language model'}: {base:.2f}"
+    add_legend(figure, [*_make_entries(runs, looks, linestyle="none"), make_entry(label, **line)])
     return figure
 
 
-def _information(run: Outcome, end: str) -> float:
-    """Two standard errors beyond the lower or the upper end of the mutual information; the lower end from 0."""
-    name = f"mutual_information_{end}"
-    value, error = measured(run.scores, name), measured(run.scores, f"{name}_standard_error") or 0.0
-    if value is None:
-        value = run.scores["mutual_information_lower"]
-    return float(value + 2 * error if end == "upper" else max(0.0, value - 2 * error))
-
-
-def active_unit_curves(outcomes: Sequence[Outcome]) -> Figure | None:
-    """Variances of the posterior means, largest first, on a logarithmic axis; None without them."""
+def plot_active_unit_curves(outcomes: Sequence[Outcome]) -> Figure | None:
+    """Plot the variances of the posterior means, largest first, on a logarithmic axis; None without them."""
     from matplotlib.ticker import MaxNLocator
 
     runs = [run for run in outcomes if run.kind != "lm" and len(run.scores.get("variances") or ())]
     if not runs:
         return None
-    figure, axes = canvas("latent dimension, by variance", "variance of the posterior mean / the prior's")
-    look = _looks(outcomes)
+    figure, axes = make_figure("latent dimension, by variance", "variance of the posterior mean / the prior's")
+    looks = _choose_looks(outcomes)
     for run in runs:
-        values = np.maximum(np.sort(run.scores["variances"])[::-1], FLOOR)
-        given, every = look[run.name], max(1, len(values) // 12)
-        marks: dict[str, Any] = {"marker": given.marker, "markersize": 4, "markevery": every}
+        values = np.maximum(np.sort(run.scores["variances"])[::-1], SMALLEST)
+        look, every = looks[run.name], max(1, len(values) // 12)
+        marks: dict[str, Any] = {"marker": look.marker, "markersize": 4, "markevery": every}
         ranks = np.arange(1, len(values) + 1)
-        axes.plot(ranks, values, color=given.colour, linestyle=given.dash, alpha=0.85, **marks)
+        axes.plot(ranks, values, color=look.colour, linestyle=look.dash, alpha=0.85, **marks)
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     line: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (2, 2))}
-    axes.axhline(THRESHOLD, zorder=1, **line)
-    legend(figure, [*_entries(runs, look), key(f"threshold {THRESHOLD}", **line)])
+    axes.axhline(ACTIVE, zorder=1, **line)
+    add_legend(figure, [*_make_entries(runs, looks), make_entry(f"threshold {ACTIVE}", **line)])
     return figure
 
 
-def training_curves(outcomes: Sequence[Outcome]) -> Figure | None:
-    """Small multiples of the validations against the step; None without any."""
+def plot_training_curves(outcomes: Sequence[Outcome]) -> Figure | None:
+    """Plot the validations against the step, a panel for each quantity; None without any."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
-    lines = {name: {run: line for run in outcomes if (line := _line(run, name))} for name in PANELS}
-    lines = {name: panel for name, panel in lines.items() if any(value for p in panel.values() for _, value in p)}
-    if not lines:
+    panels = {name: [(run, line) for run in outcomes if (line := _read_curve(run, name))] for name in PANELS}
+    panels = {name: lines for name, lines in panels.items() if any(value for _, line in lines for _, value in line)}
+    if not panels:
         return None
-    bests = [line[-1][1] for line in lines.get("negative_elbo", {}).values()]
-    columns = min(2, len(lines))
-    rows = -(-len(lines) // columns)
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
     figure = Figure(figsize=(3.0 * columns + 1.8, 2.4 * rows + 0.2), layout="constrained")
-    look = _looks(outcomes)
-    for place, (name, panel) in enumerate(lines.items()):
-        axes = figure.add_subplot(rows, columns, place + 1, xlabel="step", ylabel=f"{PANELS[name]}, nats")
-        _panel(axes, panel, FAR * min(bests, default=np.inf), look)
+    looks = _choose_looks(outcomes)
+    for place, (name, lines) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(rows, columns, place, xlabel="step", ylabel=f"{PANELS[name]}, nats")
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        for run, line in lines:
+            look = looks[run.name]
+            marker = "" if len(line) > 1 else look.marker
+            axes.plot(*zip(*line, strict=True), color=look.colour, linestyle=look.dash, marker=marker, alpha=0.85)
+        set_scale(axes, "y", [value for _, line in lines for _, value in line])
     figure.align_ylabels()
-    legend(figure, _entries([run for run in outcomes if any(run in p for p in lines.values())], look, marker=""))
+    shown = [run for run in outcomes if any(run is other for lines in panels.values() for other, _ in lines)]
+    add_legend(figure, _make_entries(shown, looks, marker=""))
     return figure
 
 
-Line = list[tuple[int, float]]  # step and value of each validation
+def set_scale(axes: Axes, axis: str, values: Sequence[float]) -> None:
+    """Make the axis `x` or `y` logarithmic at its end where some values are far from most of the others.
+
+    It is linear up to `NEAR` times the median of their magnitudes; all of it where none is over `FAR` times the median.
+    """
+    from matplotlib.ticker import FixedLocator
+
+    sizes = np.abs(values)
+    median = float(np.median(sizes))
+    if not 0 < FAR * median < sizes.max() < np.inf:
+        return
+    linear = NEAR * median
+    (axes.set_xscale if axis == "x" else axes.set_yscale)("symlog", linthresh=linear, linscale=2.0)
+    ticks = [size * 10.0**power for power in range(-3, 6) for size in (1, 2, 5)]
+    ticks = [0.0, *(tick for tick in ticks if tick > linear / 8)]
+    line = axes.xaxis if axis == "x" else axes.yaxis
+    line.set_major_locator(FixedLocator(ticks + [-tick for tick in ticks if tick > 0 > min(values)]))
+    line.set_major_formatter("{x:g}")
 
 
-def _panel(axes: Axes, lines: dict[Outcome, Line], far: float, look: dict[str, Look]) -> None:
-    """The lines of one quantity; those that end far off leave through the upper edge, and are named there."""
-    from matplotlib.ticker import MaxNLocator
-    from matplotlib.transforms import Bbox, TransformedBbox
-
-    last = max(line[-1][0] for line in lines.values())
-    shown = [line[-1][1] for line in lines.values()]
-    for line in lines.values():
-        if line[-1][1] <= far:
-            settled = [min(value, far) for step, value in line if step > EARLY * last]
-            shown += [min(value for _, value in line), *settled]
-    x, y = Scale(0, 1.03 * last, 1.03 * last), Scale.of(shown, far)
-    scales.apply(axes, x, "x")
-    scales.apply(axes, y, "y")
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    inside = TransformedBbox(Bbox([[0, y.low], [1, y.edge]]), axes.get_yaxis_transform())
-    for run, line in lines.items():
-        given = look[run.name]
-        mark = "" if len(line) > 1 else given.marker
-        (drawn,) = axes.plot(
-            *zip(*line, strict=True), color=given.colour, linestyle=given.dash, marker=mark, alpha=0.85
-        )
-        drawn.set_clip_box(inside)
-    gone = [(run.name, float(line[-1][0]), line[-1][1]) for run, line in lines.items() if y.beyond(line[-1][1])]
-    scales.numbers_above(axes, gone, x, y, look, width=0.22, lift=0.0)
-
-
-def _scatter(axes: Axes, points: Sequence[Point], x: Scale, y: Scale, look: dict[str, Look]) -> None:
-    """One mark a run; those off the scale in the bands, with their values."""
-    scales.apply(axes, x, "x")
-    scales.apply(axes, y, "y")
-    for name, across, up in points:
-        mark: dict[str, Any] = {"color": look[name].colour, "marker": look[name].marker, "markeredgecolor": "white"}
-        axes.plot(x.place(across), y.place(up), linestyle="none", markeredgewidth=0.6, alpha=0.9, zorder=4, **mark)
-    scales.numbers_beside(axes, [p for p in points if x.beyond(p[1])], x, y, look)
-    scales.numbers_above(axes, [p for p in points if y.beyond(p[2])], x, y, look, width=0.14, lift=0.25)
-
-
-def _equal_sums(axes: Axes, points: Sequence[Point], x: Scale, y: Scale) -> list[Any]:
-    """Lines on which x + y is the same, each with its sum where no mark is near; their entry of the legend."""
+def _add_equal_sums(axes: Axes) -> list[Any]:
+    """Draw lines on which x + y is the same, each with its sum; return their entry of the legend."""
     from matplotlib.ticker import MaxNLocator
 
-    size = np.array([x.size, y.size])
-    line: dict[str, Any] = {"color": LIGHT, "linewidth": 0.8}
-    taken = [np.array([x.place(across), y.place(up)]) / size for _, across, up in points]
-    drawn = 0
-    for level in MaxNLocator(7, steps=[1, 2, 5, 10]).tick_values(0, x.edge + y.edge):
-        left, right = max(0.0, level - y.edge), min(x.edge, level - max(0.0, y.low))
-        if np.linalg.norm((right - left) / size) < 0.15 or right < left:
-            continue
-        axes.plot([left, right], [level - left, level - right], zorder=1, **line)
-        across = np.linspace(0.85 * left + 0.15 * right, 0.15 * left + 0.85 * right, 21)
-        places = np.stack([across, level - across], axis=1)
-        clear = [min(np.linalg.norm(place / size - other) for other in taken) for place in places]
-        best = places[int(np.argmax(clear))]
-        taken.append(best / size)
-        box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
-        axes.text(
-            best[0], best[1], f"{level:g}", color=GREY, fontsize=7.5, ha="center", va="center", bbox=box, zorder=2
-        )
-        drawn += 1
-    return [key("equal -ELBO", **line)] if drawn else []
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    x, y = np.meshgrid(np.linspace(left, right, 1000), np.linspace(low, high, 100))
+    levels = np.asarray(MaxNLocator(10, steps=[1, 2, 5, 10]).tick_values(left + low, right + high))
+    if axes.get_xscale() == "symlog":
+        levels = np.array([size * 10.0**power for power in range(-1, 5) for size in (1, 1.5, 2, 3, 4, 5, 7)])
+    height = low + 0.12 * (high - low)
+    levels = levels[(levels - height > left) & (levels - height < right)]
+    lines = axes.contour(x, y, x + y, levels, colors=LIGHT, linewidths=0.8, zorder=1)
+    axes.clabel(lines, fmt="%g", fontsize=7.5, colors=GREY, manual=[(level - height, height) for level in levels])
+    return [make_entry("equal -ELBO", color=LIGHT, linewidth=0.8)]
 
 
-def _reference(axes: Axes, level: list[float]) -> list[Any]:
-    """The language model's -log p(x) as a horizontal line; its entry of the legend."""
+def _add_reference(axes: Axes, level: float | None) -> list[Any]:
+    """Draw the language model's -log p(x) as a horizontal line; return its entry of the legend."""
+    if level is None:
+        return []
     line: dict[str, Any] = {"color": BLACK, "linewidth": 1.0, "linestyle": REFERENCE}
-    for value in level:
-        axes.axhline(value, zorder=2, **line)
-    return [key(f"language model: {value:.2f}", **line) for value in level]
+    axes.axhline(level, zorder=2, **line)
+    return [make_entry(f"language model: {level:.2f}", **line)]
 
 
-def _language_model(outcomes: Sequence[Outcome]) -> list[float]:
-    """Mean -log p(x) of the language models, nats per sentence, if there are any."""
-    values = [run.scores["nll"] for run in outcomes if run.kind == "lm" and _has(run, "nll")]
-    return [float(np.mean(values))] if values else []
+def _find_reference(outcomes: Sequence[Outcome]) -> float | None:
+    """Return the mean -log p(x) of the language models, nats per sentence; None if there are none."""
+    values = [run.scores["nll"] for run in outcomes if run.kind == "lm" and _has_scores(run, "nll")]
+    return float(np.mean(values)) if values else None
 
 
-def _entries(runs: Sequence[Outcome], look: dict[str, Look], **options: Any) -> list[Any]:
-    """The recipes in the legend, with marker and dash unless `options` say otherwise."""
-    names = {name: look[name] for name in by_name(runs)}
+def _find_information(run: Outcome) -> tuple[float, float]:
+    """Return the bounds of the mutual information, each moved out by two standard errors, the lower one at least 0."""
+    lower = run.scores["mutual_information_lower"]
+    upper = get_score(run.scores, "mutual_information_upper")
+    errors = [get_score(run.scores, f"mutual_information_{end}_standard_error") or 0.0 for end in ("lower", "upper")]
+    return max(0.0, lower - 2 * errors[0]), (lower if upper is None else upper) + 2 * errors[1]
+
+
+def _mark(look: Look) -> dict[str, Any]:
+    """Return how a run is drawn as a mark."""
+    ink = {"color": look.colour, "marker": look.marker, "markeredgecolor": "white", "markeredgewidth": 0.6}
+    return ink | {"linestyle": "none", "alpha": 0.9, "zorder": 4}
+
+
+def _make_entries(runs: Sequence[Outcome], looks: dict[str, Look], **options: Any) -> list[Any]:
+    """Make the entries of the recipes in the legend, with marker and dash unless `options` give others."""
+    names = {name: looks[name] for name in group_by_name(runs)}
     return [
-        key(name, **({"color": given.colour, "marker": given.marker, "linestyle": given.dash} | options))
-        for name, given in names.items()
+        make_entry(name, **({"color": look.colour, "marker": look.marker, "linestyle": look.dash} | options))
+        for name, look in names.items()
     ]
 
 
-def _looks(outcomes: Sequence[Outcome]) -> dict[str, Look]:
-    return looks({name: runs[0].kind for name, runs in by_name(outcomes).items()})
+def _choose_looks(outcomes: Sequence[Outcome]) -> dict[str, Look]:
+    return choose_looks({name: runs[0].kind for name, runs in group_by_name(outcomes).items()})
 
 
-def _latent(outcomes: Sequence[Outcome], *names: str) -> list[Outcome]:
-    """The runs with a latent that have these scores."""
-    return [run for run in outcomes if run.kind != "lm" and _has(run, *names)]
+def _select_latent(outcomes: Sequence[Outcome], *names: str) -> list[Outcome]:
+    """Select the runs with a latent space that have these scores."""
+    return [run for run in outcomes if run.kind != "lm" and _has_scores(run, *names)]
 
 
-def _has(run: Outcome, *names: str) -> bool:
-    """Whether the run has these scores, all finite."""
-    values = [measured(run.scores, name) for name in names]
+def _has_scores(run: Outcome, *names: str) -> bool:
+    """Return whether the run has these scores, all finite."""
+    values = [get_score(run.scores, name) for name in names]
     return all(value is not None and np.isfinite(value) for value in values)
 
 
-def _line(run: Outcome, name: str) -> Line:
-    """The validations that measured it."""
-    return [(line["step"], value) for line in run.curve if (value := measured(line, name)) is not None]
+def _read_curve(run: Outcome, name: str) -> list[tuple[int, float]]:
+    """Return step and value of each validation that measured it."""
+    return [(line["step"], value) for line in run.curve if (value := get_score(line, name)) is not None]

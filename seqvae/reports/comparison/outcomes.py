@@ -1,4 +1,4 @@
-"""Several trained models beside each other: mean and deviation over seeds, and the difference to the language model."""
+"""Several trained models beside each other: means over seeds, and the difference to the language model."""
 
 import math
 import statistics
@@ -12,7 +12,7 @@ from seqvae.errors import ConfigError
 from seqvae.reports.comparison.tables import Cell, Column, Estimate, Table
 
 RESAMPLES = 10_000
-BLOCK = 1_000_000  # drawn sentences that are held at a time: 24 MB
+BLOCK = 1_000_000  # resampled values that are held at a time: 8 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,12 +23,12 @@ class Outcome:
         name: of its recipe or folder; runs that differ in their seed alone share it.
         seed: of the training.
         kind: `vae`, `ae` (weight 0) or `lm` (no latent).
-        scores: by the names of `seqvae.evaluation.evaluate.Scores`; what is missing or None was not measured.
-        nll: (N,) nats of each test sentence, in the order of the corpus.
+        scores: by the names of `seqvae.evaluation.scores.Scores`; those that are missing or None were not measured.
+        nll: (N,) -log p(x) of each test sentence, nats, in the order of the corpus.
         curve: the validations in their order, as in `metrics.jsonl`.
         sentences: lists of texts: `samples`, `originals`, `reconstructions`, `interpolation`.
-        minutes: that the training took.
-        diagnosis: one line on its health.
+        minutes: of training.
+        diagnosis: the state that `seqvae.reports.diagnosis` finds.
     """
 
     name: str
@@ -57,27 +57,30 @@ COLUMNS = (
     Column("kl", "KL", "KL(q(z|x) || p(z)), nats per sentence", "z,.2f"),
     Column("negative_elbo", "-ELBO", "reconstruction + KL, nats per sentence: an upper bound of -log p(x)", "z,.2f"),
     Column("perplexity", "perplexity", "per word", ",.1f"),
-    Column("unknown", "<unk>", "share of the targets that are <unk>, whose nll is not that of a word", ",.3f"),
+    Column("unknown", "<unk>", "fraction of the targets that are <unk>, whose nll is not that of a word", ",.3f"),
     Column("bits_per_byte", "bits/byte", "bits for each byte of the text", ",.3f"),
-    Column("mutual_information_lower", "MI lower", "mutual information of sentence and z, nats, lower end", "z,.2f"),
-    Column("mutual_information_upper", "MI upper", "mutual information of sentence and z, nats, upper end", "z,.2f"),
-    Column("active_units", "active units", "latent dimensions that tell sentences apart", ",.1f"),
+    Column("mutual_information_lower", "MI lower", "mutual information of sentence and z, nats, lower bound", "z,.2f"),
+    Column("mutual_information_upper", "MI upper", "mutual information of sentence and z, nats, upper bound", "z,.2f"),
+    Column("active_units", "active units", "latent dimensions whose posterior mean differs between sentences", ",.1f"),
     Column(
-        "permuted_nll_increase", "z permuted", "rise of the reconstruction with another sentence's z, nats", "z,.2f"
+        "permuted_nll_increase",
+        "z permuted",
+        "rise of the reconstruction with another sentence's z, nats",
+        "z,.2f",
     ),
     Column(
         "inference_gap",
         "inference gap",
-        "what a better q(z|x) of the same decoder gains at least, nats/sentence",
+        "rise of the ELBO when q(z|x) is refined for the same decoder, a lower bound, nats per sentence",
         "z,.2f",
     ),
-    Column("gap_to_entropy", "gap to entropy", "-log p(x) less the exact one, nats per sentence", "z,.2f"),
+    Column("gap_to_entropy", "gap to entropy", "-log p(x) less the entropy of the corpus, nats per sentence", "z,.2f"),
     Column("bleu_mean", "BLEU", "of reconstructions from posterior means, 0 to 100", ",.1f"),
     Column(
         "forward_perplexity", "forward PPL", "of samples under an n-gram model of the training text, per token", ",.1f"
     ),
     Column("reverse_perplexity", "reverse PPL", "of held-out text under an n-gram model of samples, per token", ",.1f"),
-    Column("distinct_2", "distinct-2", "different pairs of words over all pairs, of the samples", ",.3f"),
+    Column("distinct_2", "distinct-2", "distinct pairs of words over all pairs, of the samples", ",.3f"),
     Column("minutes", "minutes", "of training", ",.1f"),
     Column("diagnosis", "diagnosis"),
 )
@@ -86,83 +89,87 @@ COLUMNS = (
 def compare(
     outcomes: Sequence[Outcome],
     *,
-    floors: Mapping[str, Mapping[str, float]] | None = None,
+    baselines: Mapping[str, Mapping[str, float]] | None = None,
     definitions: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Table:
-    """One row for each recipe, in the order given, then the floors; columns that nobody has a value for are left out.
+    """Make a table: a row for each recipe, in the order given, then the baselines; empty columns are left out.
 
     Args:
-        outcomes: the runs, scored on the same sentences; those of kind `lm` are what the others are compared to.
-        floors: scores (`nll`, `perplexity`, `bits_per_byte`) by the names of models without training, such as unigrams.
-        definitions: what the scores mean, in place of the short ones here.
+        outcomes: the runs, scored on the same sentences; the others are compared to those of kind `lm`.
+        baselines: scores (`nll`, `perplexity`, `bits_per_byte`) of simple models, such as unigrams, by name.
+        definitions: of scores by name, in place of the short ones here.
         seed: of the bootstrap.
 
     Raises:
         ConfigError: if there are no runs, or they were scored on different numbers of sentences.
     """
-    count, runs = _sentences(outcomes), by_name(outcomes)
-    differences = to_language_model(outcomes, seed=seed)
-    rows: list[dict[str, Cell]] = [_row(name, group, differences.get(name)) for name, group in runs.items()]
-    for name, scores in (floors or {}).items():
-        values = {c.name: Estimate(scores[c.name]) for c in COLUMNS if c.shape and c.name in scores}
-        rows.append({"recipe": name, "kind": "floor", **values})
+    count, runs = _count_sentences(outcomes), group_by_name(outcomes)
+    differences = compare_to_language_model(outcomes, seed=seed)
+    rows: list[dict[str, Cell]] = [_make_row(name, group, differences.get(name)) for name, group in runs.items()]
+    for name, scores in (baselines or {}).items():
+        values = {c.name: Estimate(scores[c.name]) for c in COLUMNS if c.number_format and c.name in scores}
+        rows.append({"recipe": name, "kind": "baseline", **values})
     shown = [column for column in COLUMNS if any(row.get(column.name) not in (None, "") for row in rows)]
-    meaning = definitions or {}
-    columns = tuple(replace(c, definition=meaning.get(c.name, c.definition)) for c in shown)
-    return Table(_caption(rows, count), columns, tuple(rows))
+    given = definitions or {}
+    columns = tuple(replace(c, definition=given.get(c.name, c.definition)) for c in shown)
+    return Table(_make_caption(rows, count), columns, tuple(rows))
 
 
-def by_name(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
-    """The runs of each recipe, recipes in the order of their first run."""
+def group_by_name(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    """Group the runs by recipe, recipes in the order of their first run."""
     groups: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault(outcome.name, []).append(outcome)
     return groups
 
 
-def measured(scores: Mapping[str, Any], name: str) -> float | None:
-    """A score, or `negative_elbo`, of a run or of a line of its curve; None if it was not measured."""
+def get_score(scores: Mapping[str, Any], name: str) -> float | None:
+    """Return a score, or `negative_elbo`, of a run or of a line of its curve; None if it was not measured."""
     sign, key = (-1, "elbo") if name == "negative_elbo" else (1, name)
     value = scores.get(key)
     return None if value is None else sign * value
 
 
-def to_language_model(outcomes: Sequence[Outcome], *, seed: int = 0) -> dict[str, Estimate]:
-    """Mean difference of -log p(x) to the language model by recipe, nats per sentence, with its 95 % interval.
+def compare_to_language_model(outcomes: Sequence[Outcome], *, seed: int = 0) -> dict[str, Estimate]:
+    """Return the mean difference of -log p(x) to the language model by recipe, nats per sentence, with 95 % intervals.
 
-    The nll of a sentence is first averaged over the seeds (for the reference: over all runs of kind `lm`), so that the
-    interval speaks of the choice of sentences, not of the choice of seeds. Empty without a language model; recipes with
-    another share of `<unk>` are left out, since their nll is of other words.
+    The nll of a sentence is first averaged over the seeds (of the language model: over all runs of kind `lm`), so the
+    interval covers the choice of sentences, not the choice of seeds. Empty without a language model. Recipes with
+    another fraction of `<unk>` are left out, since their nll is of other words.
     """
     reference = [outcome.nll for outcome in outcomes if outcome.kind == "lm"]
-    usual = {outcome.scores.get("unknown") for outcome in outcomes if outcome.kind == "lm"}
-    others = {name: [o.nll for o in group if o.kind != "lm"] for name, group in by_name(outcomes).items()}
-    share = {o.name: o.scores.get("unknown") for o in outcomes}
-    others = {name: group for name, group in others.items() if group and share[name] in usual}
-    if not reference or not others or not len(reference[0]):
+    unknown = {outcome.scores.get("unknown") for outcome in outcomes if outcome.kind == "lm"}
+    comparable = [outcome for outcome in outcomes if outcome.kind != "lm" and outcome.scores.get("unknown") in unknown]
+    groups = group_by_name(comparable)
+    if not reference or not groups or not len(reference[0]):
         return {}
-    pairs = np.stack([np.mean(group, axis=0) - np.mean(reference, axis=0) for group in others.values()])
+    pairs = np.stack(
+        [np.mean([o.nll for o in group], axis=0) - np.mean(reference, axis=0) for group in groups.values()]
+    )
     low, high = bootstrap_interval(pairs, seed=seed)
     means = pairs.mean(axis=1)
-    return {name: Estimate(float(means[i]), interval=(float(low[i]), float(high[i]))) for i, name in enumerate(others)}
+    return {name: Estimate(float(means[i]), interval=(float(low[i]), float(high[i]))) for i, name in enumerate(groups)}
 
 
 def bootstrap_interval(
     values: np.ndarray, *, resamples: int = RESAMPLES, level: float = 0.95, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval of means over sentences, the sentences drawn anew with replacement.
+    """Estimate percentile intervals of means over sentences, by resampling the sentences with replacement.
 
-    All rows see the same draws. Differences of two models on the same sentences make it the paired bootstrap.
+    All rows are resampled alike, so that differences of two models on the same sentences make it the paired bootstrap.
 
     Args:
         values: (R, N), R quantities on N sentences.
-        resamples: how often N sentences are drawn.
-        level: probability that the interval is made for.
-        seed: of the draws.
+        resamples: number of resamples of N sentences.
+        level: coverage of the interval.
+        seed: of the resamples.
 
     Returns:
         low and high, each (R,).
+
+    Raises:
+        ConfigError: if scipy is not installed.
 
     Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13; paired, for texts: Koehn,
     Statistical Significance Tests for Machine Translation Evaluation, 2004.
@@ -171,21 +178,29 @@ def bootstrap_interval(
     >>> low.tolist(), high.tolist()
     ([0.0, 3.0], [1.0, 3.0])
     """
-    generator, count = np.random.default_rng(seed), values.shape[1]
-    block, means = max(1, BLOCK // count), []
-    for first in range(0, resamples, block):
-        rows = min(block, resamples - first)
-        drawn = generator.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
-        # How often each sentence was drawn, times the values: one product of matrices serves all quantities.
-        times = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
-        means.append(times.astype(np.float64) @ values.T / count)
-    tail = (1 - level) / 2
-    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail], axis=0)
-    return low, high
+    try:
+        from scipy.stats import bootstrap
+    except ImportError:
+        raise ConfigError('comparisons need scipy: install it with pip install "seqvae[plot]"') from None
+    found = bootstrap(
+        (values,),
+        np.mean,
+        axis=1,
+        method="percentile",
+        n_resamples=resamples,
+        confidence_level=level,
+        batch=max(1, BLOCK // values.size),
+        rng=np.random.default_rng(seed),
+    )
+    return found.confidence_interval.low, found.confidence_interval.high
 
 
-def _sentences(outcomes: Sequence[Outcome]) -> int:
-    """The number of sentences that all runs were scored on."""
+def _count_sentences(outcomes: Sequence[Outcome]) -> int:
+    """Return the number of sentences that all runs were scored on.
+
+    Raises:
+        ConfigError: if there are no runs, or their numbers of sentences differ.
+    """
     if not outcomes:
         raise ConfigError("nothing to compare: expected one trained run or more")
     first = outcomes[0]
@@ -196,40 +211,40 @@ def _sentences(outcomes: Sequence[Outcome]) -> int:
     return len(first.nll)
 
 
-def _row(name: str, runs: Sequence[Outcome], difference: Estimate | None) -> dict[str, Cell]:
-    numbers = [c.name for c in COLUMNS if c.shape and c.name not in ("runs", "difference")]
+def _make_row(name: str, runs: Sequence[Outcome], difference: Estimate | None) -> dict[str, Cell]:
+    numbers = [c.name for c in COLUMNS if c.number_format and c.name not in ("runs", "difference")]
     return {
         "recipe": name,
         "kind": " / ".join(dict.fromkeys(run.kind for run in runs)),
         "runs": Estimate(len(runs)),
         "difference": difference,
         "diagnosis": "; ".join(dict.fromkeys(run.diagnosis for run in runs if run.diagnosis)),
-        **{number: _over_seeds(runs, number) for number in numbers},
+        **{number: _average_seeds(runs, number) for number in numbers},
     }
 
 
-def _over_seeds(runs: Sequence[Outcome], name: str) -> Estimate | None:
-    """Mean and sample standard deviation over the runs that have it; of one run, its standard error if there is one."""
+def _average_seeds(runs: Sequence[Outcome], name: str) -> Estimate | None:
+    """Return mean and sample standard deviation over the runs with this score; of one run, its standard error."""
     values = {
-        run: value for run in runs if (value := measured(run.scores | {"minutes": run.minutes}, name)) is not None
+        run: value for run in runs if (value := get_score(run.scores | {"minutes": run.minutes}, name)) is not None
     }
     if not values:
         return None
     if len(values) == 1:
         ((run, value),) = values.items()
         return Estimate(value, standard_error=run.scores.get(f"{name.removeprefix('negative_')}_standard_error"))
-    finite = all(map(math.isfinite, values.values()))
-    return Estimate(statistics.fmean(values.values()), deviation=statistics.stdev(values.values()) if finite else None)
+    deviation = statistics.stdev(values.values()) if all(map(math.isfinite, values.values())) else None
+    return Estimate(statistics.fmean(values.values()), standard_deviation=deviation)
 
 
-def _caption(rows: Sequence[Mapping[str, Cell]], count: int) -> str:
-    """What was compared, and what the numbers beside the means are, as far as there are such."""
+def _make_caption(rows: Sequence[Mapping[str, Cell]], count: int) -> str:
+    """Describe the sentences and the numbers beside the means, as far as there are such."""
     parts = {part for row in rows for cell in row.values() if isinstance(cell, Estimate) for part in cell.parts()}
     notes = {
-        "deviation": "± is the sample standard deviation over the seeds.",
+        "standard_deviation": "± is the sample standard deviation over the seeds.",
         "standard_error": "Parentheses: the standard error over the sentences, of a single seed.",
         "low": "Brackets: the 95 % interval of the mean difference, by a paired bootstrap over the sentences "
         f"({RESAMPLES:,} resamples of the nll averaged over the seeds).",
     }
-    known = [note for part, note in notes.items() if part in parts]
-    return " ".join([f"Means over the same {count:,} sentences.", *known])
+    shown = [note for part, note in notes.items() if part in parts]
+    return " ".join([f"Means over the same {count:,} sentences.", *shown])

@@ -1,4 +1,4 @@
-"""Files of recipes: the options of each model that `seqvae compare` trains, as TOML."""
+"""Files of recipes: TOML with the options of each model that `seqvae compare` trains."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -6,20 +6,20 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from seqvae.config import Config, Data, Training, for_text
+from seqvae.config import Config, Data, Training, require_tokens
 from seqvae.errors import ConfigError, choose
 from seqvae.training.build import resolve_all
 
-SECTIONS = {"model", "objective"}  # of the options; other tables are recipes
+SECTIONS = {"model", "objective"}  # tables of options; the others are recipes
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What is trained of the recipes, and for how long.
+    """Which recipes are trained, how often and for how long.
 
     Attributes:
-        seeds: trainings of each recipe.
-        minutes: of each training, in place of what the recipe says.
+        seeds: number of trainings of each recipe.
+        minutes: of each training, in place of the recipe's; None keeps them.
         epochs: likewise.
         only: names of recipes; empty = all.
     """
@@ -31,21 +31,21 @@ class Budget:
 
 
 def plan(paths: Sequence[Path], corpus: str, budget: Budget) -> list[tuple[str, Config]]:
-    """The name and the options of each training: all recipes with the first seed, then with the next.
+    """Return the name and the options of each training: all recipes with the first seed, then with the next.
 
     Args:
-        paths: TOML files in which options are named as for `--config`. A table of another name is a recipe; what stands
-            outside holds for all recipes of the file, or is itself the one recipe, named like the file.
-        corpus: what all of them are trained on.
-        budget: how many trainings each recipe gets, and how long they are.
+        paths: TOML files with options named as for `--config`. A table of another name is a recipe; options outside
+            such tables hold for all recipes of the file, or are themselves the one recipe, named like the file.
+        corpus: that all of them are trained on.
+        budget: the number and the length of the trainings.
 
     Raises:
-        ConfigError: for a file that is missing, no TOML, or without recipes, for two recipes of one name, for a name
-            that no recipe has, and for options that cannot be.
+        ConfigError: for a file that is missing, not TOML or without recipes, for two recipes of one name, for an
+            unknown name in `budget.only`, and for invalid options.
     """
     found: dict[str, tuple[Path, dict[str, Any]]] = {}
     for path in paths:
-        for name, values in _tables(path).items():
+        for name, values in _read_tables(path).items():
             if name in found:
                 raise ConfigError(f"two recipes have the name {name}, in {found[name][0]} and {path}: rename one")
             found[name] = path, values
@@ -56,10 +56,10 @@ def plan(paths: Sequence[Path], corpus: str, budget: Budget) -> list[tuple[str, 
         if budget.only and name not in budget.only:
             continue
         try:
-            config = Config.from_dict(_sections(values) | {"corpus": corpus})
+            config = Config.from_dict(_sort_into_sections(values) | {"corpus": corpus})
             limits = {"max_minutes": budget.minutes, "max_epochs": budget.epochs}
             given: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
-            configs[name] = resolve_all(for_text(replace(config, training=replace(config.training, **given))))
+            configs[name] = resolve_all(require_tokens(replace(config, training=replace(config.training, **given))))
         except ConfigError as error:
             raise ConfigError(f"recipe {name} of {path}: {error}") from None
     return [
@@ -69,7 +69,7 @@ def plan(paths: Sequence[Path], corpus: str, budget: Budget) -> list[tuple[str, 
     ]
 
 
-def _tables(path: Path) -> dict[str, dict[str, Any]]:
+def _read_tables(path: Path) -> dict[str, dict[str, Any]]:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -80,25 +80,25 @@ def _tables(path: Path) -> dict[str, dict[str, Any]]:
     shared = {name: value for name, value in values.items() if name not in tables}
     if not tables and not SECTIONS & shared.keys():
         raise ConfigError(f'{path} has no recipe: expected a table for each, as [language-model] with kind = "lm"')
-    return {name: merged(shared, value) for name, value in tables.items()} or {path.stem: shared}
+    return {name: merge(shared, value) for name, value in tables.items()} or {path.stem: shared}
 
 
-def merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of both, `own` first; a part of another name is another part, and takes nothing from the shared one.
+def merge(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge options, `own` first; a part with a name of its own takes no options from a shared part of another name.
 
-    >>> merged({"a": 1, "prior": {"name": "mixture", "components": 9}}, {"prior": {"name": "normal"}})
+    >>> merge({"a": 1, "prior": {"name": "mixture", "components": 9}}, {"prior": {"name": "normal"}})
     {'a': 1, 'prior': {'name': 'normal'}}
     """
     both = {**shared, **own}
     for name in shared.keys() & own.keys():
-        ours, theirs = shared[name], own[name]
-        if isinstance(ours, Mapping) and isinstance(theirs, Mapping) and theirs.get("name") in (None, ours.get("name")):
-            both[name] = merged(ours, theirs)
+        base, given = shared[name], own[name]
+        if isinstance(base, Mapping) and isinstance(given, Mapping) and given.get("name") in (None, base.get("name")):
+            both[name] = merge(base, given)
     return both
 
 
-def _sections(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as a --config file has them, in the sections of a `Config`."""
+def _sort_into_sections(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Sort options, named as in a --config file, into the sections of a `Config`."""
     flat = {field.name: group.__name__.lower() for group in (Data, Training) for field in fields(group)}
     found: dict[str, Any] = {"data": {}, "training": {}}
     for written, value in values.items():

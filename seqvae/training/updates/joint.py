@@ -1,4 +1,4 @@
-"""All parameters at once, down the gradient of the objective."""
+"""The usual step: all parameters, down the gradient of the objective."""
 
 from seqvae.data.batch import Batch
 from seqvae.objective.objective import Report
@@ -6,12 +6,12 @@ from seqvae.training.trainer import Trainer, Update
 
 
 class Joint(Update):
-    """One step of all parameters, by one batch and one draw of z for each sentence.
+    """A step of all parameters, from one batch and one sample of z for each sentence.
 
     Source: Kingma & Welling, Auto-Encoding Variational Bayes, 2014, https://arxiv.org/abs/1312.6114, algorithm 1.
     """
 
     def forward(self, trainer: Trainer, batch: Batch) -> tuple[Report, float]:
-        """Trace, loss, step."""
-        loss, report = trainer.objective(trainer.trace(batch), trainer.scheduled)
+        """Compute trace and loss, and make a step."""
+        loss, report = trainer.objective(trainer.trace(batch), trainer.schedule_step)
         return report, trainer.descend(loss, report)

@@ -1,4 +1,4 @@
-"""An autoencoder first, whose encoder the VAE then starts with."""
+"""Pre-training of the encoder in an autoencoder, before the VAE is trained."""
 
 from typing import Any
 
@@ -13,16 +13,16 @@ from seqvae.training.trainer import Trainer, Update
 
 
 class Pretrain(Update):
-    """Updates without the divergence; then the decoder starts anew, and the schedule of the objective begins.
+    """Steps without the divergence; then the decoder is reset, and the schedule of the objective begins.
 
-    The encoder then knows how to tell sentences apart, and a decoder that has learnt nothing yet has the more use for
-    z. Decoder and observation go back to the weights that they began with (the authors' code draws new ones), and what
-    the optimizer knows of them is dropped. A table of embeddings that the encoder reads too stays as it is.
+    The encoder then distinguishes sentences, and an untrained decoder relies on z more. Decoder and observation return
+    to their initial weights (the authors' code samples new ones), and their state in the optimizer is dropped. An
+    embedding that the encoder shares is not reset.
 
-    Alone it does not keep the KL from falling to 0 later; the paper adds free bits, `kl` with the floor `dimension`.
+    Pre-training alone does not keep the KL from falling to 0 later; the paper adds free bits, per dimension.
 
     Args:
-        steps: how many are made before the schedule begins.
+        steps: of pre-training, before the schedule begins.
 
     Source: Li, He, Neubig, Berg-Kirkpatrick & Yang, A Surprisingly Effective Fix for Deep Latent Variable Modeling of
     Text, 2019, https://arxiv.org/abs/1909.00868.
@@ -32,40 +32,42 @@ class Pretrain(Update):
         super().__init__()
         check_size(2**40, steps=steps)
         self.steps = steps
-        self.first: dict[str, Tensor] = {}  # the weights that the decoder goes back to, until it has
+        self.initial: dict[str, Tensor] = {}  # the weights of the decoder, until it is reset
 
     @property
-    def before(self) -> int:
-        """Those of the autoencoder."""
+    def schedule_delay(self) -> int:
+        """The steps of pre-training."""
         return self.steps
 
     def get_extra_state(self) -> dict[str, Tensor]:
-        """What a run that is resumed before the decoder starts anew needs for that."""
-        return self.first
+        """Return the initial weights, for a run that is resumed before the decoder is reset."""
+        return self.initial
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """The inverse."""
-        self.first = dict(state)
+        """Restore the initial weights."""
+        self.initial = dict(state)
 
     def forward(self, trainer: Trainer, batch: Batch) -> tuple[Report, float]:
-        """As `joint`, but for the moment between the two stages."""
+        """Make a step as `joint` does, after the reset if the schedule begins now."""
         if trainer.step == 0:
-            self.first = {name: tensor.detach().clone() for name, tensor in decoder_side(trainer.model).items()}
-        if trainer.scheduled == 0:
-            self._start_anew(trainer)
-        loss, report = trainer.objective(trainer.trace(batch), trainer.scheduled)
+            self.initial = {
+                name: tensor.detach().clone() for name, tensor in find_decoder_tensors(trainer.model).items()
+            }
+        if trainer.schedule_step == 0:
+            self._reset_decoder(trainer)
+        loss, report = trainer.objective(trainer.trace(batch), trainer.schedule_step)
         return report, trainer.descend(loss, report)
 
     @torch.no_grad()
-    def _start_anew(self, trainer: Trainer) -> None:
-        for name, tensor in decoder_side(trainer.model).items():
-            tensor.copy_(self.first[name])
+    def _reset_decoder(self, trainer: Trainer) -> None:
+        for name, tensor in find_decoder_tensors(trainer.model).items():
+            tensor.copy_(self.initial[name])
             trainer.optimizer.state.pop(tensor, None)
-        self.first = {}
+        self.initial = {}
 
 
-def decoder_side(model: SequenceVAE) -> dict[str, Tensor]:
-    """What p(x|z) has for itself: parameters and buffers of decoder and observation that the encoder does not have."""
+def find_decoder_tensors(model: SequenceVAE) -> dict[str, Tensor]:
+    """Return the parameters and buffers of decoder and observation that the encoder does not share."""
     parts = nn.ModuleDict({"decoder": model.decoder, "observation": model.observation})
-    read = {id(tensor) for tensor in model.encoder.state_dict(keep_vars=True).values()}
-    return {name: tensor for name, tensor in parts.state_dict(keep_vars=True).items() if id(tensor) not in read}
+    shared = {id(tensor) for tensor in model.encoder.state_dict(keep_vars=True).values()}
+    return {name: tensor for name, tensor in parts.state_dict(keep_vars=True).items() if id(tensor) not in shared}

@@ -1,0 +1,339 @@
+"""`sample`, `reconstruct`, `interpolate`, `encode`, `decode`: sentences from points of the latent space, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from seqvae.cli.shared import (
+    FLAT,
+    SWITCH,
+    Column,
+    Density,
+    Folder,
+    Label,
+    LabelColumn,
+    Seed,
+    Writing,
+    app,
+    list_given,
+)
+from seqvae.errors import ConfigError, check_folder
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from seqvae.cli.interfaces import Interface
+
+Beam = Annotated[int, Parameter(help="width of a beam search; 0 = none.")]
+Number = Annotated[int, Parameter(name=["--number", "-n"], help="number of sentences to generate.")]
+SampleLabel = Annotated[
+    str | None,
+    Parameter(
+        help="the label of the sentences, for a model trained with --label-column; by default labels are sampled as "
+        "often as the training sentences have them, and --json has them."
+    ),
+]
+Validator = Annotated[
+    str | None,
+    Parameter(
+        help="for strings of symbols: `package.module:function`, a function of yours that takes a string and returns "
+        "whether it is valid. Standard error then has the fractions that are valid, unique among the valid, and novel "
+        "(not among the training strings) among the unique valid; --json has `valid` of each string."
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How words are chosen.
+
+    Attributes:
+        temperature: 0 takes the likeliest word each time, 1 samples from the model. For series: of their noise.
+        top_k: sample among the K likeliest words; 0 = all.
+        top_p: sample among the likeliest words that together have this probability.
+        min_p: sample among words with at least this fraction of the probability of the likeliest.
+        beam: search for the likeliest sentence of each z with a beam of this width, instead of sampling words.
+        allow_unknown: allow `<unk>` in the sentences.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    beam: int = 0
+    allow_unknown: Annotated[bool, SWITCH] = False
+
+
+# -- sample -----------------------------------------------------------------------------------------------------------
+
+
+@app.command(sort_key=2)
+def sample(
+    model: Folder,
+    /,
+    *,
+    number: Number = 10,
+    label: SampleLabel = None,
+    decoding: Annotated[Decoding | None, FLAT] = None,
+    density: Annotated[Density | None, FLAT] = None,
+    validator: Validator = None,
+    writing: Annotated[Writing | None, FLAT] = None,
+    seed: Seed = None,
+) -> None:
+    """Generate sentences from samples of the prior, or of a density of the aggregate posterior, one a line."""
+    decoding, density, writing = decoding or Decoding(), density or Density(), writing or Writing()
+    check_sample(number, decoding, density, validator)
+    from seqvae.cli.interfaces import open_interface
+
+    interface, options = open_interface(model), list_given(decoding)
+    words = {name: value for name, value in options.items() if name != "temperature"}
+    aggregate = {"from": density.source == "aggregate"}
+    interface.refuse(**words, **aggregate, validator=validator, label=label)
+    interface.check(writing)
+    labels = choose_labels(interface, number, label, seed)
+    z, facts = sample_points(interface, number, density, labels, seed)
+    generated = interface.model.generate(z, labels=labels, seed=seed, **{"temperature": decoding.temperature} | words)
+    write_samples(interface, generated, facts, writing, validator)
+
+
+def check_sample(number: int, decoding: Decoding, density: Density, validator: str | None) -> None:
+    """Refuse before any work options that cannot be used.
+
+    Raises:
+        ConfigError: for the first of them.
+    """
+    from seqvae.cli.inputs import check_density
+    from seqvae.model.decoding import check_options
+    from seqvae.reports.validity import load_validator
+
+    if number < 1:
+        raise ConfigError(f"--number {number}: expected 1 or more")
+    check_options(**{name: value for name, value in vars(decoding).items() if name != "allow_unknown"})
+    check_density(density)
+    if validator is not None:
+        load_validator(validator)
+
+
+def choose_labels(interface: Interface[Any], number: int, label: str | None, seed: int | None) -> list[str] | None:
+    """Return the label of each sample: the one that is given, else sampled ones; None for a model without labels."""
+    if label is None:
+        labels: list[str] | None = interface.model.sample_labels(number, seed=seed)
+        return labels
+    interface.model.number_labels(label, 1)  # an unknown one is refused before any work
+    return [label] * number
+
+
+def sample_points(
+    interface: Interface[Any], number: int, density: Density, labels: list[str] | None, seed: int | None
+) -> tuple[Any, list[dict[str, Any]]]:
+    """Sample z (number, D), and return what --json adds to each sample: its label, its confidence."""
+    from seqvae.cli.inputs import fit_density
+    from seqvae.cli.output import log
+
+    facts: list[dict[str, Any]] = [{}] * number if labels is None else [{"label": label} for label in labels]
+    if density.source == "prior":
+        return interface.model.sample_prior(number, seed=seed), facts
+    found = fit_density(interface.model, density)
+    points = found.sample(number, seed=seed, min_confidence=density.min_confidence or 0.0)
+    error = "" if found.gain_standard_error is None else f" ± {found.gain_standard_error:.2f}"
+    log(
+        f"density fitted to {found.sentences:,} sentences; samples of q of others are {found.gain:.2f}{error} nats "
+        f"likelier under it than under the prior; holes: {found.holes:.2f} ± {found.holes_standard_error:.2f} nats, "
+        f"those of the prior {found.holes_prior:.2f} ± {found.holes_prior_standard_error:.2f}"
+    )
+    confidence = zip(points.log_prob.tolist(), points.quantile.tolist(), strict=True)
+    beside = [{"confidence": log_prob, "confidence_quantile": quantile} for log_prob, quantile in confidence]
+    return points.z, [one | other for one, other in zip(facts, beside, strict=True)]
+
+
+def write_samples(
+    interface: Interface[Any],
+    generated: list[Any],
+    facts: list[dict[str, Any]],
+    writing: Writing,
+    validator: str | None,
+) -> None:
+    """Write the samples, and log how many of them are valid, unique and novel if there is a validator."""
+    from seqvae.cli.inputs import read_training_texts
+    from seqvae.cli.output import log
+    from seqvae.reports.validity import check_texts, count, load_validator
+
+    if validator is None:
+        return interface.write(generated, writing, "sample", facts=facts)
+    texts = [sentence.text for sentence in generated]
+    valid = check_texts(validator, load_validator(validator), texts)
+    facts = [fact | {"valid": verdict} for fact, verdict in zip(facts, valid, strict=True)]
+    interface.write(generated, writing, "sample", facts=facts)
+    training, reason = read_training_texts(interface.model) if any(valid) else ([], "")
+    log(str(count(texts, valid, training)) + (f": {reason}" if reason else ""))
+
+
+# -- the other verbs --------------------------------------------------------------------------------------------------
+
+
+@app.command(sort_key=3)
+def reconstruct(
+    model: Folder,
+    source: str = "-",
+    /,
+    *,
+    column: Column = None,
+    label: Label = None,
+    label_column: LabelColumn = None,
+    beam: Beam = 0,
+    writing: Annotated[Writing | None, FLAT] = None,
+) -> None:
+    """Decode each sentence of a file from its posterior mean, one a line.
+
+    Args:
+        source: a file with a sentence a line, or `-` for standard input; for a model of series, a file of series.
+    """
+    from seqvae.cli.inputs import read_items
+    from seqvae.cli.interfaces import open_interface
+
+    writing = writing or Writing()
+    interface = open_interface(model)
+    interface.refuse(beam=beam)
+    interface.check(writing)
+    items, labels = read_items(interface, source, column=column, label=label, label_column=label_column)
+    z = interface.model.encode(items, labels=labels).mode
+    options = {"beam": beam} if beam else {}
+    interface.write(interface.model.generate(z, labels=labels, **options), writing, "series", originals=items)
+
+
+@app.command(sort_key=4)
+def interpolate(
+    model: Folder,
+    start: str | None = None,
+    end: str | None = None,
+    /,
+    *,
+    label: Label = None,
+    steps: int = 7,
+    path: Literal["linear", "slerp"] | None = None,
+    writing: Annotated[Writing | None, FLAT] = None,
+    seed: Seed = None,
+) -> None:
+    """Interpolate between two sentences, or between two samples of the prior if none is given.
+
+    Args:
+        start: the first sentence; for a model of series, a file whose first series it is.
+        end: the last one; for a model of series, a file whose first series it is, by default the last of the other
+            file.
+        steps: number of sentences, the two ends included.
+        path: `linear` (default between sentences) or `slerp` (default between samples of the prior, and on a sphere).
+    """
+    from seqvae.cli.interfaces import open_interface
+
+    writing = writing or Writing()
+    interface = open_interface(model)
+    vae = interface.model
+    interface.refuse(label=label)
+    interface.check(writing)
+    ends = interface.read_ends(start, end)
+    if ends is None:
+        z = vae.sample_prior(2, seed=seed)
+        labels = vae.sample_labels(1, seed=seed) if label is None else [label]
+        label = labels[0] if labels else None
+    else:
+        z = vae.encode(ends, labels=label).mode
+    path = path or ("slerp" if ends is None else vae.default_path)
+    points = interface.model.interpolate_points(z[0], z[1], steps=steps, path=path)
+    interface.write(vae.generate(points, labels=label), writing, "step")
+
+
+@app.command(sort_key=5)
+def encode(
+    model: Folder,
+    source: str,
+    /,
+    *,
+    output: Path,
+    column: Column = None,
+    label: Label = None,
+    label_column: LabelColumn = None,
+    scale: Annotated[bool, SWITCH] = False,
+) -> None:
+    """Write the posterior means of a file's sentences as a NumPy array (sentences, latent).
+
+    Args:
+        source: a file with a sentence a line, or `-` for standard input; for a model of series, a file of series.
+        output: the .npy file to write.
+        scale: write the posterior's standard deviations instead.
+    """
+    import numpy as np
+
+    from seqvae.cli.inputs import read_items
+    from seqvae.cli.interfaces import open_interface
+
+    if output.suffix != ".npy":
+        raise ConfigError(f"--output {output}: expected a name that ends in .npy")
+    check_folder("--output", output)
+    interface = open_interface(model)
+    items, labels = read_items(interface, source, column=column, label=label, label_column=label_column)
+    q = interface.model.encode(items, labels=labels)
+    try:
+        with open(output, "wb") as file:
+            np.save(file, (q.stddev if scale else q.mode).numpy())
+    except OSError as error:
+        raise ConfigError(f"--output {output} cannot be written: {error.strerror}") from None
+
+
+@app.command(sort_key=6)
+def decode(
+    model: Folder,
+    latents: Path,
+    /,
+    *,
+    label: Label = None,
+    temperature: float = 0.0,
+    beam: Beam = 0,
+    writing: Annotated[Writing | None, FLAT] = None,
+    seed: Seed = None,
+) -> None:
+    """Decode each row of a NumPy array into a sentence, one a line.
+
+    Args:
+        latents: a .npy file of shape (sentences, latent), as `seqvae encode` writes it.
+        temperature: 0 takes the likeliest word each time, 1 samples from the model.
+    """
+    from seqvae.cli.interfaces import open_interface
+    from seqvae.model.decoding import check_options
+
+    writing = writing or Writing()
+    check_options(temperature=temperature or float(beam > 0), beam=beam)
+    interface = open_interface(model)
+    interface.refuse(beam=beam, label=label)
+    interface.check(writing)
+    z = read_latents(latents, interface.model.config.model.latent)
+    options = {"beam": beam} if beam else {}
+    generated = interface.model.generate(z, labels=label, temperature=temperature, seed=seed, **options)
+    interface.write(generated, writing, "row")
+
+
+def read_latents(path: Path, latent: int) -> np.ndarray:
+    """Read points (N, D) of the latent space from a .npy file.
+
+    Raises:
+        ConfigError: for a file that holds anything else.
+    """
+    import numpy as np
+
+    expected = "expected a .npy file as `seqvae encode` writes it"
+    try:
+        z = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise ConfigError(f"there is no file {path}: {expected}") from None
+    except (OSError, ValueError, EOFError):
+        raise ConfigError(f"{path} is not a NumPy array: {expected}") from None
+    if not isinstance(z, np.ndarray):
+        raise ConfigError(f"{path} is an archive of arrays: {expected}")
+    if z.dtype.kind not in "fiu" or z.ndim != 2 or z.shape[1] != latent:
+        raise ConfigError(f"{path} holds {z.dtype} of shape {z.shape}: expected numbers (sentences, {latent})")
+    if not np.isfinite(z).all():
+        raise ConfigError(f"{path} holds values that are not finite")
+    return z

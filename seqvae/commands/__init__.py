@@ -1,1 +1,0 @@
-"""What the commands do: results go to standard output, progress and remarks to standard error."""

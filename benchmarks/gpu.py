@@ -27,7 +27,7 @@ import torch  # noqa: E402
 
 from benchmarks.agreement import CUDA, DEVICE, compare_devices, format_row, use_precision  # noqa: E402
 from benchmarks.reference import optimizer, step  # noqa: E402
-from benchmarks.speed import best, rate  # noqa: E402
+from benchmarks.speed import rate, time_best  # noqa: E402
 from benchmarks.workloads import LARGE, Work, config, get_train, make_corpus, make_reference, repeat_epochs, training  # noqa: E402
 from seqvae.data.batching import Batches, iterate_by_length  # noqa: E402
 from seqvae.data.text.corpus import TextCorpus  # noqa: E402
@@ -71,7 +71,7 @@ def measure_limits(size: int) -> dict[str, float]:
     for name in PRECISIONS:
         with use_precision(name) as half:
             a, b = torch.randn(2, size, size, device=DEVICE).to(torch.bfloat16 if half else torch.float32)
-            found[name] = 2 * size**3 / best(lambda a=a, b=b: (a @ b, wait())) / 1e12
+            found[name] = 2 * size**3 / time_best(lambda a=a, b=b: (a @ b, wait())) / 1e12
     return found
 
 
@@ -135,16 +135,16 @@ def measure_training(sizes: Sizes, limits: dict[str, float]) -> Iterator[str]:
 def measure_use(sizes: Sizes) -> Iterator[str]:
     """Measure scores and samples of a new model of the first size, in fp32; lines of a table."""
     yield "| work | unit | rate | MiB | reference | MiB | ratio |\n| --- | --- | ---: | ---: | ---: | ---: | ---: |"
-    corpus, layers, budget = make_corpus(*LARGE), sizes.layers[0], likelihood.BUDGET
+    corpus, layers, budget = make_corpus(*LARGE), sizes.layers[0], likelihood.MAX_TOKENS
     model = build_model(config(*layers), corpus.size).to(DEVICE).eval()
     with torch.device(DEVICE):
         plain = make_reference(corpus, *layers).eval()
     some = list(iterate_by_length(get_train(corpus).at_most(sizes.scored), batch_size=16))
 
     def score(steps: int) -> float:
-        likelihood.BUDGET = steps
+        likelihood.MAX_TOKENS = steps
         done = likelihood.measure(model, some, samples=sizes.samples).nll
-        likelihood.BUDGET = budget
+        likelihood.MAX_TOKENS = budget
         return len(done) * sizes.samples
 
     def score_plainly(_: int) -> float:
@@ -160,7 +160,7 @@ def measure_use(sizes: Sizes) -> Iterator[str]:
             return len(plain.sample(torch.randn(count, model.latent), sizes.longest).tolist())
 
     scoring, sampling = ("sentences x samples/s", score, score_plainly), ("sentences/s", sample, sample_plainly)
-    rows = {f"-log p(x), {n:,} steps a call": (n, *scoring) for n in (budget, 32 * budget)}
+    rows = {f"-log p(x), {n:,} tokens a call": (n, *scoring) for n in (budget, 32 * budget)}
     rows |= {f"{n:,} samples of {sizes.longest} tokens": (n, *sampling) for n in sizes.points}
     for name, (number, unit, *works) in rows.items():
         sides = measure_rates(sizes, *(lambda work=work, n=number: partial(work, n) for work in works))

@@ -1,4 +1,4 @@
-"""README.md and docs/guide.md do what they say: Python runs, TOML is a recipe, commands and options are known."""
+"""The documents do what they say: Python runs, TOML is a recipe, commands, options and links are there."""
 
 import re
 import shlex
@@ -18,7 +18,8 @@ from seqvae.training.build import CATALOGUES, resolve_all
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "docs/guide.md")
-TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
+PAGES = (*DOCUMENTS, "docs/results/README.md")
+TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in PAGES}
 OTHERS = {"--cpu", "--nproc_per_node", "--num_processes"}  # options of torchrun and accelerate
 DRAWN = {"docs/architecture.md"}  # by `python docs/architecture.py`
 # Short trainings of small models, where a block does not say otherwise.
@@ -28,6 +29,7 @@ LABELLED = [
 ]
 
 each_document = pytest.mark.parametrize("document", DOCUMENTS)
+each_page = pytest.mark.parametrize("page", PAGES)
 
 
 def find_blocks(document, language):
@@ -82,10 +84,10 @@ def test_every_block_of_toml_is_a_recipe(document, place, commands):
             assert len(plan([Path("recipe.toml")], "my.txt", Budget(seeds=1))) == len(values) - 1
 
 
-@each_document
-def test_every_command_is_understood(document, commands, monkeypatch):
+@each_page
+def test_every_command_is_understood(page, commands, monkeypatch):
     monkeypatch.chdir(ROOT)  # where the recipes are
-    lines = [line for text in find_blocks(document, "sh") for line in text.splitlines()]
+    lines = [line for text in find_blocks(page, "sh") for line in text.splitlines()]
     parts = [part for line in lines for part in re.split("&&|[|]", line)]
     calls = [words for part in parts if (words := shlex.split(part, comments=True))]
     assert {words[0] for words in calls} <= {"seqvae", "pip", "python", "pytest", "cat"}
@@ -96,14 +98,14 @@ def test_every_command_is_understood(document, commands, monkeypatch):
     assert (ROOT / "train.py").is_file()
 
 
-@each_document
-def test_every_option_is_one(document):
+@each_page
+def test_every_option_is_one(page):
     known = {"--help", "--version", *OTHERS}
     for name in app:
         if not name.startswith("-"):
             found: cyclopts.ArgumentCollection = app[name].assemble_argument_collection()
             known |= {option for argument in found for option in argument.names}
-    for option in re.findall(r"(?<![-\w])--[a-z][\w.-]*\w", TEXTS[document]):
+    for option in re.findall(r"(?<![-\w])--[a-z][\w.-]*\w", TEXTS[page]):
         place = ".".join(option.removeprefix("--").split(".")[:2])
         if place in CATALOGUES:
             options = {p for cls in CATALOGUES[place].values() for p in cls.__init__.__annotations__}
@@ -112,11 +114,11 @@ def test_every_option_is_one(document):
             assert option in known, option
 
 
-@each_document
-def test_every_link_to_a_file_or_heading_leads_somewhere(document):
-    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", TEXTS[document]):
+@each_page
+def test_every_link_to_a_file_or_heading_leads_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", TEXTS[page]):
         path, _, heading = target.partition("#")
-        file = ROOT / document if not path else (ROOT / document).parent / path
+        file = ROOT / page if not path else (ROOT / page).parent / path
         assert file.exists() or target in DRAWN, target
         if heading:
             titles = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.M)

@@ -13,7 +13,7 @@ from typing import Any
 import cyclopts
 
 from seqvae.cli import compare, evaluate, generate, steer, train  # noqa: F401  their commands join the application
-from seqvae.cli.shared import app, move_stream_last, read_recipe
+from seqvae.cli.shared import app, move_stream_last, read_recipe, spell_out_parts
 from seqvae.cli.streams import drop_streams, open_streams, report_escapes
 from seqvae.errors import SeqVAEError, UnknownWordsWarning
 from seqvae.training.machine import share_cores
@@ -91,7 +91,7 @@ def _parse_and_run(arguments: list[str]) -> None:
     app.config = read_recipe(arguments)
     if arguments[:1] in ([], ["--help"], ["-h"]):
         app.help_format = "plaintext"  # a list of commands has no more, and reading Markdown takes a third of its time
-    app(move_stream_last(arguments), exit_on_error=False, print_error=False)
+    app(move_stream_last(spell_out_parts(arguments)), exit_on_error=False, print_error=False)
     if arguments[:1] == ["train"] and {"--help", "-h"} & set(arguments):
         from seqvae.training.build import format_parts
 

@@ -215,7 +215,7 @@ def print_comparison(table: str, folder: Path) -> None:
 # -- models -----------------------------------------------------------------------------------------------------------
 
 
-def print_description(model: AnyVAE, format_rows: Sequence[tuple[str, str]]) -> None:
+def print_description(model: AnyVAE, rows: Sequence[tuple[str, str]]) -> None:
     """Print what a model is: its size, its parts, its corpus, its scores.
 
     Args:
@@ -229,7 +229,7 @@ def print_description(model: AnyVAE, format_rows: Sequence[tuple[str, str]]) -> 
         ("corpus", facts.get("corpus", config.corpus)),
         *notes,
         ("kind", config.kind),
-        *format_rows,
+        *rows,
         ("parameters", f"{sum(p.numel() for p in parameters):,}, in {len(parameters)} tensors"),
         ("trained for", f"{facts.get('step', 0):,} steps, seed {config.training.seed}"),
         ("latent", f"{config.model.latent} dimensions"),

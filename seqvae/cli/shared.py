@@ -108,8 +108,43 @@ def read_recipe(arguments: list[str]) -> tuple[Callable[..., None], ...]:
                 values = tomllib.loads(path.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
                 raise ConfigError(f"--config {path} cannot be read as TOML: {error}") from None
-            return MergeParts(values, str(path)), cyclopts.config.Toml(path, use_commands_as_keys=False)
+            values = spell_out_tables(values)
+            source = cyclopts.config.Dict(values, use_commands_as_keys=False, source=str(path))
+            return MergeParts(values, str(path)), source
     return ()
+
+
+PLACES = [
+    f"{group}.{name}"
+    for group, options in (("model", Model()), ("objective", Objective()))
+    for name, default in vars(options).items()
+    if isinstance(default, dict)
+]
+
+
+def spell_out_parts(arguments: list[str]) -> list[str]:
+    """Write a part that is given by its name alone in full: `--model.prior mixture` as `--model.prior.name mixture`.
+
+    >>> spell_out_parts(["--model.prior", "mixture", "--model.latent=8", "--objective.weight=cyclical"])
+    ['--model.prior.name', 'mixture', '--model.latent=8', '--objective.weight.name=cyclical']
+    """
+    names = {f"--{place}": f"--{place}.name" for place in PLACES}
+    split = [argument.partition("=") for argument in arguments]
+    return [names.get(option, option) + equals + value for option, equals, value in split]
+
+
+def spell_out_tables(values: dict[str, Any]) -> dict[str, Any]:
+    """Write the parts of a TOML file that are given by their name alone in full: `prior = "mixture"`.
+
+    >>> spell_out_tables({"seed": 1, "model": {"latent": 8, "prior": "mixture"}})
+    {'seed': 1, 'model': {'latent': 8, 'prior': {'name': 'mixture'}}}
+    """
+    found = dict(values)
+    for place in PLACES:
+        group, name = place.split(".")
+        if isinstance(found.get(group), dict) and isinstance(found[group].get(name), str):
+            found[group] = found[group] | {name: {"name": found[group][name]}}
+    return found
 
 
 @dataclass(frozen=True)

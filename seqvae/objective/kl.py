@@ -67,7 +67,7 @@ def explain_missing_kl(trace: Trace) -> str:
 MIN_LOG_WEIGHT, MAX_LOG_WEIGHT = math.log(1e-3), math.log(10.0)
 MOMENTUM = 0.99  # of the running mean of the KL; long, since batches of long sentences have a larger KL
 TOLERANCE = 0.1  # relative distance between that mean and its set point within which it is near
-PATIENCE = 200  # steps in a row near the set point until the KL counts as settled; the mean lags by half as many
+PATIENCE = 200  # steps in a row near the set point until the KL counts as stationary; the mean lags by half as many
 MAX_RATIO = 2.0  # between set point and target
 
 

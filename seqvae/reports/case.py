@@ -70,7 +70,7 @@ class Case:
         baseline: -log p(x) of a unigram model on the same sentences (of series: of a Gaussian independent of time);
             None if not known.
         train_baseline: the same on the training sentences of `scores.train_reconstruction`.
-        settled: whether the kept model is from after the end of the KL weight's schedule.
+        stationary: whether the kept model is from after the end of the KL weight's schedule.
         folder: the model folder, for the command; its recipe.toml is used.
     """
 

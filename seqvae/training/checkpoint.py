@@ -25,7 +25,7 @@ from seqvae.rng import Stream
 from seqvae.training.build import build_model, hand_over, require_sources
 from seqvae.training.own_parts import Handed
 
-FORMAT = 3
+FORMAT = 4
 CONFIG, WEIGHTS, TOKENIZER, CARD = "config.json", "model.safetensors", "tokenizer.json", "README.md"
 METRICS = "metrics.jsonl"
 STATE = Path("resume") / "state.pt"

@@ -237,3 +237,26 @@ def test_switches_have_a_yes_and_a_no(trained):
     config = trained(*SIZE, "--no-split-punctuation", "--lowercase", "--model.share-embedding")
     assert (config["data"]["split_punctuation"], config["data"]["lowercase"]) == (False, True)
     assert config["model"]["share_embedding"] is True
+
+
+# -- a part by its name alone ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "toml"),
+    [
+        (["--model.prior", "mixture"], ""),
+        (["--model.prior=mixture"], ""),
+        ([], '[model]\nprior = "mixture"\n'),
+        (["--model.prior.components", "50"], '[model]\nprior = "mixture"\n'),
+    ],
+)
+def test_a_part_is_given_by_its_name_alone(arguments, toml, trained):
+    prior = trained(*SIZE, *arguments, toml=toml)["model"]["prior"]
+    assert (prior["name"], prior["components"]) == ("mixture", 50 if "50" in arguments else 10)
+
+
+def test_an_unknown_name_of_a_part_is_refused_with_the_nearest(trained, capsys):
+    with pytest.raises(SystemExit):
+        trained("--objective.weight", "cyclicle")
+    assert "did you mean 'cyclical'" in capsys.readouterr().err

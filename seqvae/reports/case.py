@@ -161,7 +161,7 @@ class Case:
         return not uses_z(self.scores.permuted_nll_increase, self.find_comparable_cost(self.scores.reconstruction))
 
     def has_gap(self, least: float) -> bool:
-        """Return whether refining q gains at least so many nats, and two standard errors."""
+        """Return whether refining q gains at least `least` nats, and two standard errors."""
         gap = self.scores.inference_gap
         return gap is not None and gap >= max(least, 2 * (self.scores.inference_gap_standard_error or 0.0))
 

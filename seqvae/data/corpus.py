@@ -77,6 +77,11 @@ class Split(ABC):
             ConfigError: for a column that the source has not.
         """
 
+    @property
+    def counts(self) -> dict[str, np.ndarray | None]:
+        """Units of the source in each sequence, (N,) each, by name; empty where there are none, as in series."""
+        return {}
+
     @abstractmethod
     def batch(self, indices: Indices) -> Batch:
         """Return some sequences as a batch, in the given order."""

@@ -14,8 +14,7 @@ import torch
 
 from seqvae.data.batch import UNKNOWN
 from seqvae.data.batching import iterate_by_length
-from seqvae.data.series.corpus import SeriesSplit
-from seqvae.data.text.corpus import TextSplit
+from seqvae.data.corpus import Split
 from seqvae.data.text.grammar import FACTORS
 from seqvae.errors import CorpusError
 from seqvae.evaluation.inference_gap import inference_gap
@@ -37,7 +36,7 @@ from seqvae.model.vae import SequenceVAE
 
 def score_split(
     model: SequenceVAE,
-    split: TextSplit | SeriesSplit,
+    split: Split,
     *,
     samples: int = 100,
     seed: int = 0,
@@ -62,12 +61,8 @@ def score_split(
     """
     batches = [(torch.from_numpy(index), batch) for index, batch in iterate_by_length(split)]
     table = measure(model, batches, samples=samples, seed=seed, seeds=seeds)
-    if isinstance(split, SeriesSplit):
-        scores = compute_scores(model, batches, table, seed=seed)
-    else:
-        words = split.words if split.spaced else None
-        counts: dict[str, Counts | None] = {"words": words, "bytes": split.bytes, "characters": split.characters}
-        scores = compute_scores(model, batches, table, true_log_probs=find_true_log_probs(split), seed=seed, **counts)
+    true_log_probs = find_true_log_probs(split)
+    scores = compute_scores(model, batches, table, true_log_probs=true_log_probs, seed=seed, **split.counts)
     if target_kl is not None:
         scores = replace(scores, target_kl=target_kl, target_kl_distance=scores.kl / target_kl - 1)
     if refined and model.latent:
@@ -78,12 +73,12 @@ def score_split(
     return scores, table
 
 
-def find_factors(split: TextSplit) -> list[str]:
+def find_factors(split: Split) -> list[str]:
     """Return the columns with the factors of the built-in grammar, if these are its sentences; else none."""
     return list(FACTORS) if {"log_prob", *FACTORS} <= set(split.columns) else []
 
 
-def find_true_log_probs(split: TextSplit) -> list[float] | None:
+def find_true_log_probs(split: Any) -> list[float] | None:
     """Return the true log p(x) of each sentence, nats, if all are whole sentences of the built-in grammar; else None.
 
     Where the sentences have labels y it is log p(x|y) = log p(x) - log p(y), if these are a factor of the grammar,

@@ -7,7 +7,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 
 from seqvae.data.batch import Batch
 from seqvae.errors import ConfigError, CorpusError, TrainingError, check_size
@@ -19,7 +19,7 @@ from seqvae.evaluation.likelihood import (
     log_likelihood,
     split_batch,
 )
-from seqvae.model.distributions import get_gaussian_parameters, kl
+from seqvae.model.distributions import build_diagonal_gaussian, get_gaussian_parameters, kl
 from seqvae.model.modes import evaluating
 from seqvae.model.vae import SequenceVAE
 from seqvae.rng import keyed_normal
@@ -199,6 +199,6 @@ def _log_likelihoods(model: SequenceVAE, batch: Batch, mean: Tensor, scale: Tens
 
 def _estimate_kl(p: Distribution, mean: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
     """Return KL(q||p) in closed form, (B, 1) float64, nats, or else its estimate by each sample, (B, S)."""
-    q = Independent(Normal(mean, scale, validate_args=False), 1, validate_args=False)
+    q = build_diagonal_gaussian(mean, scale)
     found = kl(q, p, (mean[:, None] + scale[:, None] * noise).transpose(0, 1)).double()  # (B,) or (S, B)
     return found.T if found.dim() == 2 else found[:, None]

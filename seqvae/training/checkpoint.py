@@ -5,10 +5,7 @@ one.
 """
 
 import json
-import os
-import stat
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from seqvae.config import Config
 from seqvae.data.text.tokenizer import Tokenizer
-from seqvae.errors import CheckpointError, SeqVAEError, truncate
+from seqvae.errors import CheckpointError, SeqVAEError, truncate, write_atomically
 from seqvae.model.vae import SequenceVAE
 from seqvae.rng import Stream
 from seqvae.training.build import build_model, hand_over, require_sources
@@ -191,23 +188,14 @@ def load_state(folder: Path) -> dict[str, Any]:
 
 
 def write(path: Path, how: Callable[[Path], object]) -> None:
-    """Let `how` write a file beside `path`, flush it to the disk, and rename it to `path` in one step.
+    """Let `how` write a file as `write_atomically` does.
 
-    The file has the permissions of any new one, whatever `how` gave it (safetensors lets the owner alone read).
+    Raises:
+        CheckpointError: if the disk is full or the place cannot be written.
     """
-    beside = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(beside, "wb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-        how(beside)
-        os.chmod(beside, stat.S_IMODE(mode))
-        with open(beside, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        write_atomically(path, how)
     except (OSError, SafetensorError, RuntimeError) as error:
-        with suppress(OSError):
-            beside.unlink()
         raise CheckpointError(
             f"cannot write {path} ({_first_line(error)}): is the disk full, the place writable?"
         ) from None

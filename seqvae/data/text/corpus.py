@@ -134,6 +134,11 @@ class TextSplit(base.Split):
         return words >= FEW_WORDS * len(self) and int(self.characters.sum()) <= LONG_WORD * words
 
     @property
+    def counts(self) -> dict[str, np.ndarray | None]:
+        """Words, bytes and characters of each sentence, (N,) each; words are None where no white space splits them."""
+        return {"words": self.words if self.spaced else None, "bytes": self.bytes, "characters": self.characters}
+
+    @property
     def columns(self) -> list[str]:
         """Names of the columns of the source, that of the text among them."""
         return self.rows.dataset.column_names

@@ -6,13 +6,13 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from seqvae.data.batch import Batch
 from seqvae.errors import ConfigError, check_size
 from seqvae.evaluation.inference_gap import follow_natural_gradient
-from seqvae.model.distributions import get_gaussian_parameters
+from seqvae.model.distributions import build_diagonal_gaussian, get_gaussian_parameters
 from seqvae.model.vae import Trace
 from seqvae.objective.objective import Report
 from seqvae.training.trainer import Trainer, Update
@@ -138,7 +138,7 @@ def allow_second_derivatives(device: str) -> Iterator[None]:
 
 def make_gaussian(mean: Tensor, log_scale: Tensor) -> Distribution:
     """Make N(mean, diag(exp(log_scale))^2), both (B, D)."""
-    return Independent(Normal(mean, log_scale.exp(), validate_args=False), 1, validate_args=False)
+    return build_diagonal_gaussian(mean, log_scale.exp())
 
 
 def carry_gradients(start: tuple[Tensor, Tensor], gradients: tuple[Tensor, Tensor]) -> Tensor:

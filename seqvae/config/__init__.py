@@ -1,0 +1,33 @@
+"""Every option and its default, in one place, without importing torch.
+
+The same names serve on the command line (`--model.latent 64`), in a TOML file (`[model]` / `latent = 64`), in
+`TextVAE.fit(latent=64)` and in a model folder's config.json. A *part* is the name of an implementation and its options;
+`seqvae.training.build` has the catalogues of the names.
+
+The dataclasses check types and ranges, and keep what they are given. `resolve` completes it where a run begins.
+"""
+
+from seqvae.config.options import Config, Data, Model, Objective, TargetBy, Training, describe_miss, meets_target
+from seqvae.config.parts import OwnPart, Part, complete, convert, get_import_path
+from seqvae.config.resolve import get_corpus_options, require_tokens, resolve, select_frames, to_toml
+
+__all__ = [
+    "Config",
+    "Data",
+    "Model",
+    "Objective",
+    "OwnPart",
+    "Part",
+    "TargetBy",
+    "Training",
+    "complete",
+    "convert",
+    "describe_miss",
+    "get_corpus_options",
+    "get_import_path",
+    "meets_target",
+    "require_tokens",
+    "resolve",
+    "select_frames",
+    "to_toml",
+]

@@ -76,10 +76,10 @@ class Pretrained(ABC):
             public.save_pretrained(folder)
             return str(api.upload_folder(repo_id=name, folder_path=folder))
 
-    def write_card(self, folder: Path, scores: Scores | None = None) -> None:
+    def write_card(self, folder: str | Path, scores: Scores | None = None) -> None:
         """Write README.md: what the model is, its corpus, its scores if given, and a few samples."""
         text = format_card(self, scores)
-        write(folder / CARD, lambda path: path.write_text(text, encoding="utf-8"))
+        write(Path(folder) / CARD, lambda path: path.write_text(text, encoding="utf-8"))
 
     @abstractmethod
     def preview_samples(self) -> list[str]:
@@ -100,14 +100,18 @@ class Pretrained(ABC):
         self, z0: Tensor | np.ndarray, z1: Tensor | np.ndarray, *, steps: int = 7, path: str = "linear"
     ) -> Tensor:
         """Return (steps, D) points from z0 (D,) to z1 (D,), both included, along `linear` or `slerp`."""
+        self._require_latent()
         like = next(self.model.parameters())
         z0, z1 = (read_points(z[None], self.model.latent, like)[0] for z in (z0, z1))
         return paths.get_path(path)(z0, z1, steps)
 
+    def _require_latent(self) -> None:
+        if not self.model.has_latent:
+            raise ConfigError("this model is of kind lm: it has no latent space to encode into; train one of kind vae")
+
     def _posterior(self, batches: IndexedBatches) -> Distribution:
         """Encode all rows: q(z|x), batch (B,) in the order of their indices, event (D,)."""
-        if not self.model.latent:
-            raise ConfigError("this model is of kind lm: it has no latent space to encode into; train one of kind vae")
+        self._require_latent()
         with evaluating(self.model):
             places, hidden = zip(
                 *((torch.as_tensor(p), self.model.encode_features(batch)) for p, batch in batches), strict=True

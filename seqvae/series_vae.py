@@ -53,8 +53,8 @@ class Series:
 class SeriesVAE(Pretrained):
     """A VAE of series of frames in R^F. A series is an array (frames, F), or (frames,) with one channel.
 
-    It has the methods of `TextVAE`, so that commands and reports need not know which of the two they have. There are no
-    labels: an argument `labels` can only be None.
+    It has the methods of `TextVAE`, but for those of words (`tokenize`, `aggregate`), so that commands and reports need
+    not know which of the two they have. There are no labels: an argument `labels` can only be None.
 
     Attributes:
         unit: one item of a corpus, as messages name it; `units` for several.

@@ -264,7 +264,9 @@ class TextVAE(Pretrained):
         stream = Stream(seed)
         if temperature and not beam:
             options["generator"] = stream.generator()
-        found = decode(self.model, z, temperature=1.0 if beam else temperature, beam=beam, **options)
+        if beam and temperature in (0.0, 1.0):  # both are what a beam search is: nothing is sampled
+            temperature = 1.0
+        found = decode(self.model, z, temperature=temperature, beam=beam, **options)
         texts = self.tokenizer.decode_batch(found.tokens)
         return [Sentence(*row) for row in zip(texts, found.log_prob.tolist(), map(len, found.tokens), strict=True)]
 

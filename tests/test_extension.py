@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from seqvae import TextVAE, testing
+from seqvae.cli import main
 from seqvae.config import Config, get_import_path
 from seqvae.errors import CheckpointError, ConfigError, SeqVAEError
 from seqvae.series_vae import SeriesVAE
@@ -402,3 +403,62 @@ def test_the_page_names_what_is_filled_in_and_what_checks():
         assert set(re.findall(r"`(\w+)`", filled)) <= FILLED
         assert all(hasattr(testing, name) for name in re.findall(r"`(check_\w+)`", check))
     assert {name for row in table for name in re.findall(r"`(\w+)`", row[0])} == {*PARTS}
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------
+
+WRONG = """
+from seqvae.model.priors import StandardNormal
+from seqvae.objective.term import Term
+from seqvae.training.trainer import Update
+
+
+class PerDimension(Term):
+    def forward(self, trace):
+        return trace.q.mean.square()
+
+
+class Mistaken(StandardNormal):
+    def forward(self):
+        return {}["k"]
+
+
+class Forgetful(Update):
+    def forward(self, trainer, batch):
+        return None
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "expected"),
+    [
+        (
+            "--objective.divergence",
+            "PerDimension",
+            "PerDimension returns (B,), one value for each sentence; found (2",
+        ),
+        ("--model.prior", "Mistaken", "KeyError: 'k', wrong_parts.py line 14"),
+        ("--objective.update", "Forgetful", "an update returns a Report and the norm of the gradient, found NoneType"),
+        ("--model.prior", "Missing", "cannot be imported (AttributeError: "),
+    ],
+)
+def test_a_part_that_is_wrong_is_one_line_with_its_place(option, name, expected, tmp_path, monkeypatch, capsys):
+    (tmp_path / "wrong_parts.py").write_text(WRONG)
+    (tmp_path / "text.txt").write_text("\n".join(SENTENCES * 3))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "text.txt", option, f"wrong_parts:{name}", "--output", "model"])
+    sys.modules.pop("wrong_parts", None)
+    line = capsys.readouterr().err.strip()
+    assert stop.value.code == 2 and expected in line and len(line.splitlines()) == 1
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_command_opens_a_folder_whose_parts_it_is_given(module, tmp_path, capsys):
+    prior = module.HeavyPrior(latent=4)
+    TextVAE.fit(SENTENCES, **SIZES, prior=prior, output=tmp_path / "model")
+    with pytest.raises(SystemExit):
+        main(["sample", str(tmp_path / "model")])
+    assert "--part somebodys_parts:HeavyPrior" in capsys.readouterr().err
+    main(["sample", str(tmp_path / "model"), "-n", "3", "--part", "somebodys_parts:HeavyPrior"])
+    assert len(capsys.readouterr().out.splitlines()) == 3

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import cyclopts
 from cyclopts import Parameter
 
-from seqvae.cli.shared import AT_LEAST_ONE, SWITCH, Column, FixedSeed, Folder, Json, app
+from seqvae.cli.shared import AT_LEAST_ONE, SWITCH, Column, FixedSeed, Folder, Json, OwnParts, app
 from seqvae.errors import ConfigError, check_folder
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def evaluate(
     plot: Path | None = None,
     output: Path | None = None,
     json: Json = False,
+    part: OwnParts = None,
 ) -> None:
     """Print held-out scores with their definitions and standard errors, and the diagnosis in one line.
 
@@ -65,7 +66,7 @@ def evaluate(
 
     if output is not None:
         check_folder("--output", output)
-    interface = open_interface(model)
+    interface = open_interface(model, part)
     interface.refuse(text=text, language_model=language_model, plot=plot)
     judge = check_extras(interface, text, language_model, plot, label_column or [])
     held_out, train, notes = Selection(corpus, split, column, limit).read(interface.model)
@@ -178,6 +179,7 @@ def diagnose(
     limit: int = 1000,
     seed: FixedSeed = 0,
     json: Json = False,
+    part: OwnParts = None,
 ) -> None:
     """Name a model's state (healthy, collapsed, lagging encoder ...), the evidence for it, and what to try.
 
@@ -189,7 +191,7 @@ def diagnose(
     from seqvae.cli.interfaces import open_interface
     from seqvae.cli.output import print_diagnosis, print_json
 
-    interface = open_interface(model)
+    interface = open_interface(model, part)
     held_out, train, notes = Selection(corpus, split, column, limit).read(interface.model)
     options = {"samples": DIAGNOSIS_SAMPLES, "seed": seed, "folder": model}
     found = examine_with_notes(interface, held_out, train, notes, **options).diagnosis
@@ -200,10 +202,10 @@ def diagnose(
 
 
 @app.command(sort_key=11)
-def describe(model: Folder, /) -> None:
+def describe(model: Folder, /, *, part: OwnParts = None) -> None:
     """Describe a model: its size, its parts, its corpus and its scores."""
     from seqvae.cli.interfaces import open_interface
     from seqvae.cli.output import print_description
 
-    interface = open_interface(model)
+    interface = open_interface(model, part)
     print_description(interface.model, interface.describe())

@@ -16,6 +16,7 @@ from seqvae.cli.shared import (
     Folder,
     Label,
     LabelColumn,
+    OwnParts,
     Seed,
     Writing,
     app,
@@ -83,13 +84,14 @@ def sample(
     validator: Validator = None,
     writing: Annotated[Writing | None, FLAT] = None,
     seed: Seed = None,
+    part: OwnParts = None,
 ) -> None:
     """Generate sentences from samples of the prior, or of a density of the aggregate posterior, one a line."""
     decoding, density, writing = decoding or Decoding(), density or Density(), writing or Writing()
     check_sample(number, decoding, density, validator)
     from seqvae.cli.interfaces import open_interface
 
-    interface, options = open_interface(model), list_given(decoding)
+    interface, options = open_interface(model, part), list_given(decoding)
     words = {name: value for name, value in options.items() if name != "temperature"}
     aggregate = {"from": density.source == "aggregate"}
     interface.refuse(**words, **aggregate, validator=validator, label=label)
@@ -186,6 +188,7 @@ def reconstruct(
     label_column: LabelColumn = None,
     beam: Beam = 0,
     writing: Annotated[Writing | None, FLAT] = None,
+    part: OwnParts = None,
 ) -> None:
     """Decode each sentence of a file from its posterior mean, one a line.
 
@@ -196,7 +199,7 @@ def reconstruct(
     from seqvae.cli.interfaces import open_interface
 
     writing = writing or Writing()
-    interface = open_interface(model)
+    interface = open_interface(model, part)
     interface.refuse(beam=beam)
     interface.check(writing)
     items, labels = read_items(interface, source, column=column, label=label, label_column=label_column)
@@ -217,6 +220,7 @@ def interpolate(
     path: Literal["linear", "slerp"] | None = None,
     writing: Annotated[Writing | None, FLAT] = None,
     seed: Seed = None,
+    part: OwnParts = None,
 ) -> None:
     """Interpolate between two sentences, or between two samples of the prior if none is given.
 
@@ -230,7 +234,7 @@ def interpolate(
     from seqvae.cli.interfaces import open_interface
 
     writing = writing or Writing()
-    interface = open_interface(model)
+    interface = open_interface(model, part)
     vae = interface.model
     interface.refuse(label=label)
     interface.check(writing)
@@ -257,6 +261,7 @@ def encode(
     label: Label = None,
     label_column: LabelColumn = None,
     scale: Annotated[bool, SWITCH] = False,
+    part: OwnParts = None,
 ) -> None:
     """Write the posterior means of a file's sentences as a NumPy array (sentences, latent).
 
@@ -273,7 +278,7 @@ def encode(
     if output.suffix != ".npy":
         raise ConfigError(f"--output {output}: expected a name that ends in .npy")
     check_folder("--output", output)
-    interface = open_interface(model)
+    interface = open_interface(model, part)
     items, labels = read_items(interface, source, column=column, label=label, label_column=label_column)
     q = interface.model.encode(items, labels=labels)
     try:
@@ -294,6 +299,7 @@ def decode(
     beam: Beam = 0,
     writing: Annotated[Writing | None, FLAT] = None,
     seed: Seed = None,
+    part: OwnParts = None,
 ) -> None:
     """Decode each row of a NumPy array into a sentence, one a line.
 
@@ -306,7 +312,7 @@ def decode(
 
     writing = writing or Writing()
     check_options(temperature=temperature or float(beam > 0), beam=beam)
-    interface = open_interface(model)
+    interface = open_interface(model, part)
     interface.refuse(beam=beam, label=label)
     interface.check(writing)
     z = read_latents(latents, interface.model.config.model.latent)

@@ -345,9 +345,9 @@ def _save(path: Path, generated: Sequence[Series]) -> None:
 INTERFACES: dict[str, type[Interface[Any]]] = {TextVAE.unit: TextInterface, SeriesVAE.unit: SeriesInterface}
 
 
-def open_interface(name: str) -> Interface[Any]:
+def open_interface(name: str, parts: list[str] | None = None) -> Interface[Any]:
     """Load a model, of whatever class, with what the commands read and write for it."""
-    return make_interface(load(name))
+    return make_interface(load(name, parts=parts or ()))
 
 
 def make_interface(model: AnyVAE) -> Interface[Any]:

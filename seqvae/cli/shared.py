@@ -23,6 +23,14 @@ Label = Annotated[str | None, Parameter(help="the label of the sentences, for a 
 LabelColumn = Annotated[
     str | None, Parameter(help="the column of a table that holds the labels, in place of one --label for all.")
 ]
+OwnParts = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--part",
+        help="`package.module:Class`: a class of your own that the model is made of (see CONTRIBUTING.md); may be "
+        "repeated. A folder names such classes, and they are imported only if you name them here.",
+    ),
+]
 Column = Annotated[str | None, Parameter(help="the column of a table that holds the sentences (or series).")]
 Seed = Annotated[
     int | None,

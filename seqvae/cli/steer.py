@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from seqvae.cli.shared import SWITCH, Column, Folder, Json, Label, Writing, app
+from seqvae.cli.shared import SWITCH, Column, Folder, Json, Label, OwnParts, Writing, app
 from seqvae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def steer(
     column: Column = None,
     report: Annotated[bool, SWITCH] = False,
     json: Json = False,
+    part: OwnParts = None,
 ) -> None:
     """Give sentences an attribute: decode them after a move along its direction in the latent space.
 
@@ -55,7 +56,7 @@ def steer(
     from seqvae.text_vae import TextVAE
     from seqvae.training.machine import keep_freed_memory
 
-    vae = TextVAE.from_pretrained(model)
+    vae = TextVAE.from_pretrained(model, parts=part or ())
     check_steering(vae, list(sentences), label, strength, report)
     wanted = Attribute(label_column, attribute, corpus, column)
     known, held_out = wanted.read(vae, report=report)

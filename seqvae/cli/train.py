@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from seqvae.cli.shared import FLAT, SWITCH, app
-from seqvae.config import Config, Data, Model, Objective, TargetBy, Training
+from seqvae.config import Config, Data, Model, Objective, OwnPart, TargetBy, Training
 from seqvae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -162,9 +162,19 @@ def resume_config(folder: Path, given: Config, corpus: str | None) -> Config:
         ours, theirs, usual = (getattr(c, group) for c in (given, config, default))
         for field in dataclasses.fields(ours):
             asked, was = getattr(ours, field.name), getattr(theirs, field.name)
-            if asked not in (was, getattr(usual, field.name)):
+            if asked not in (was, getattr(usual, field.name)) and not names_only(asked, was):
                 raise ConfigError(f"--resume continues with {field.name} = {was}, not {asked}: leave the option out")
     return hand_over(config, get_own_parts(given))
+
+
+def names_only(given: Any, stored: Any) -> bool:
+    """Tell whether a part of the user's own was named again, its options stored or at their defaults."""
+    from seqvae.training.own_parts import find_options
+
+    if not isinstance(given, OwnPart) or given["name"] != stored["name"]:
+        return False
+    defaults = {name: parameter.default for name, parameter in find_options(given.cls).items()}
+    return all(value in (stored.get(name), defaults.get(name, value)) for name, value in given.items())
 
 
 def report(run: Run, folder: Path) -> None:

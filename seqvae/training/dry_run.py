@@ -4,11 +4,13 @@ Parts that do not go together fail there. Nothing is left behind: random numbers
 the whole process are restored.
 """
 
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import repeat
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -21,9 +23,10 @@ from seqvae.data.batch import END, UNKNOWN, Batch
 from seqvae.data.batching import Batches
 from seqvae.errors import ConfigError, SeqVAEError, TrainingError
 from seqvae.model.vae import SequenceVAE
-from seqvae.objective.objective import Objective
+from seqvae.objective.objective import Objective, Report
 from seqvae.training.trainer import Trainer, Update
 
+PACKAGE = Path(__file__).parents[1]
 VOCABULARY, CHANNELS, LABELS = 8, 2, 2  # of the made-up sentences, and of the made-up series
 LATENT, EMBEDDING = 3, 4
 # Options of these names, of any part, are at most this in a dry step; all others are tried as they are given.
@@ -107,8 +110,13 @@ def get_name(config: Config, place: str) -> str:
 
 
 def shorten_error(error: Exception) -> str:
-    """Return the first line of an error, not too long."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:120].rstrip(". ")
+    """Return the first line of an error, not too long; of one in a part of the user's own its kind and place too."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0][:120].rstrip(". ")
+    frames = traceback.extract_tb(error.__traceback__)
+    last = Path(frames[-1].filename) if frames else PACKAGE
+    if PACKAGE in last.parents or "site-packages" in last.parts or not last.is_file():
+        return text
+    return f"{type(error).__name__}: {text}, {last.name} line {frames[-1].lineno}"
 
 
 def try_step(config: Config, build: Callable[[Config], Parts]) -> Exception | None:
@@ -129,9 +137,20 @@ def make_steps(model: SequenceVAE, objective: Objective, rule: Update, config: C
     pair = Pair(series=config.model.observation["name"] == "frames", labels=model.condition is not None)
     trainer = DryTrainer(model, objective, cast(Batches, pair), config.training, cast(Accelerator, Alone()), rule)
     heaviest = first + max((0, weight.annealing_steps), key=lambda step: abs(weight(step)))
+    for term in (objective.divergence, objective.auxiliary):
+        term.register_forward_hook(check_term_shape)
     for step in sorted({0, first, heaviest} if first else {heaviest}):
         trainer.step = step
-        rule(trainer, pair.batch)
+        found = rule(trainer, pair.batch)
+        if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], Report)):
+            raise TypeError(f"an update returns a Report and the norm of the gradient, found {type(found).__name__}")
+
+
+def check_term_shape(term: nn.Module, arguments: Any, value: Tensor) -> None:
+    """Raise a `TypeError` unless a term has returned one value for each sentence."""
+    if not isinstance(value, Tensor) or value.dim() != 1:
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"{type(term).__name__} returns (B,), one value for each sentence; found {shape}")
 
 
 @contextmanager

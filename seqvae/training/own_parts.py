@@ -44,7 +44,7 @@ def import_part(path: str) -> Any:
     """Import `module:name`, from the current folder too. Only for paths that the user has written.
 
     Raises:
-        ConfigError: if there is no such module, or nothing of that name in it.
+        ConfigError: if there is no such module, it fails, or nothing of that name is in it.
     """
     module, _, name = path.partition(":")
     with look_in_current_folder():
@@ -52,9 +52,10 @@ def import_part(path: str) -> Any:
             found: Any = importlib.import_module(module)
             for attribute in name.split("."):
                 found = getattr(found, attribute)
-        except (ImportError, AttributeError, ValueError) as error:
+        except Exception as error:  # whatever the module does when it is imported
             raise ConfigError(
-                f"part {path} cannot be imported ({error}): expected MODULE:CLASS, such as my_package.parts:MyPrior"
+                f"part {path} cannot be imported ({type(error).__name__}: {error}): expected MODULE:CLASS, such as "
+                "my_package.parts:MyPrior"
             ) from None
     return found
 
@@ -191,5 +192,5 @@ def missing_source(folder: str, place: str, name: str) -> CheckpointError:
     return CheckpointError(
         f"{folder} has a part from outside seqvae, {truncate(f'{place} = {name}')}, which is not imported because a "
         f"file names it: if you trust it, write `from {truncate(module)} import {truncate(cls)}` and "
-        f"from_pretrained({folder!r}, parts=[{truncate(cls)}])"
+        f"from_pretrained({folder!r}, parts=[{truncate(cls)}]), in a command --part {truncate(name)}"
     )

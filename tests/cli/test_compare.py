@@ -4,11 +4,13 @@ import itertools
 import json
 import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 
 from seqvae.cli import main
-from seqvae.reports.comparison.run import OUTCOME, find_differences, name_folders
+from seqvae.reports.comparison.run import OUTCOME, check_begun, find_differences, keep_precision, name_folders
+from seqvae.training.runs import read_options
 
 RECIPES = """
 max_epochs = 1
@@ -85,6 +87,14 @@ def test_a_comparison_that_was_killed_continues_where_it_was(whole, corpus, reci
     ours, theirs = (json.loads((f / "table.json").read_text())["rows"] for f in (whole, folder))
     for one, other in zip(ours, theirs, strict=True):
         assert one["nll"] == pytest.approx(other["nll"], rel=1e-6)
+
+
+def test_a_precision_that_was_left_open_is_that_of_the_training(whole):
+    folder = whole / "vae" / "seed-0"
+    config = read_options(folder)
+    free = replace(config, training=replace(config.training, precision="auto"))
+    assert keep_precision(folder, free) == config and check_begun(folder, keep_precision(folder, free))
+    assert keep_precision(whole / "none", free) == free
 
 
 def test_runs_of_other_options_are_not_mixed_in(whole, corpus, recipes, file, tmp_path, refused):

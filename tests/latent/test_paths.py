@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
+from seqvae import TextVAE
 from seqvae.errors import ConfigError
 from seqvae.latent.paths import PATHS, get_path, linear, sample_prior, slerp
 from seqvae.model.decoding import decode
@@ -183,3 +184,10 @@ def test_points_are_not_made_of_the_random_numbers_that_draw_words_with_the_same
 def test_no_draws_are_refused():
     with pytest.raises(ConfigError, match="at least 1"):
         sample_prior(Shifted(), 0)
+
+
+def test_a_model_without_a_latent_space_has_no_path():
+    texts = [f"a {noun} ." for noun in ("cat", "dog", "bird", "fish") * 6]
+    model = TextVAE.fit(texts, kind="lm", max_epochs=1, embedding=8, decoder={"hidden": 8}, precision="fp32")
+    with pytest.raises(ConfigError, match="it has no latent space"):
+        model.interpolate_points(torch.zeros(0), torch.zeros(0), steps=3)

@@ -188,6 +188,8 @@ def _open_path(path: Path, column: str | None) -> Source:
 
 def _describe_missing(path: Path) -> str:
     built_in = (*BUILT_IN_TEXTS, *BUILT_IN_SERIES)
+    if path.name in BUILT_IN_SERIES:
+        return f"{path.name} holds series, not sentences: expected text; series are for SeriesVAE and its models"
     siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     near = next(iter(difflib.get_close_matches(path.name, [*built_in, *siblings], n=1, cutoff=0.6)), None)
     hint = "; if it is a sentence, write [sentence]" if " " in path.name else ""

@@ -6,7 +6,7 @@ What is finished is kept: a training, and the outcome of each run that was score
 import json
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from seqvae.training import runs
 from seqvae.training.checkpoint import METRICS, write
 from seqvae.training.loop import Run
 from seqvae.training.machine import keep_freed_memory
+from seqvae.training.own_parts import Handed, get_own_parts
 
 COMPARISONS = Path("comparisons")
 OUTCOME = "outcome.json"
@@ -84,25 +85,26 @@ class Comparison:
 
     def run(self, folder: Path, name: str, config: Config) -> Outcome:
         """Return the outcome of a training: stored, or scored after the training has begun or continued."""
+        config = keep_precision(folder, config)
         stored, resume = folder / OUTCOME, check_begun(folder, config)
         if resume and stored.is_file():
             values = json.loads(stored.read_text(encoding="utf-8"))
             if values.pop("scoring") == asdict(self.scoring):
-                corpus = self.load_corpus(TextVAE.from_pretrained(folder))
+                corpus = self.load_corpus(TextVAE.from_pretrained(folder, parts=get_own_parts(config)))
                 self.check_sentences(self.choose_split(corpus), corpus, name)
                 return Outcome(**values | {"nll": np.array(values["nll"])})
         self.log(f"{name}, seed {config.training.seed}: {'continues' if resume else 'begins'} in {folder}")
         assert self.train is not None
         if self.train(config, folder, resume=resume).interrupted:
             raise KeyboardInterrupt
-        outcome = self.score(folder, name)
+        outcome = self.score(folder, name, get_own_parts(config))
         values = vars(outcome) | {"nll": outcome.nll.tolist(), "scoring": asdict(self.scoring)}
         write(stored, lambda path: path.write_text(json.dumps(values), encoding="utf-8"))
         return outcome
 
-    def score(self, folder: Path, name: str) -> Outcome:
-        """Score the model in `folder`."""
-        model = TextVAE.from_pretrained(folder)
+    def score(self, folder: Path, name: str, parts: Handed = ()) -> Outcome:
+        """Score the model in `folder`, made of these `parts` of the user's own."""
+        model = TextVAE.from_pretrained(folder, parts=parts)
         corpus = self.load_corpus(model)
         split = self.choose_split(corpus)
         self.check_sentences(split, corpus, name)
@@ -228,7 +230,7 @@ def run_recipes(
     planned = plan([Path(recipe) for recipe in recipes], corpus, budget)
     work = [(folder / name / f"seed-{config.training.seed}", name, config) for name, config in planned]
     for place, _, config in work:
-        check_begun(place, config)
+        check_begun(place, keep_precision(place, config))
     return folder, [comparison.run(*item) for item in work]
 
 
@@ -248,6 +250,14 @@ def score_models(sources: Sequence[str], comparison: Comparison, output: Path | 
     comparison.places += [model.config.corpus for model in models]
     pairs = zip(folders, name_folders(folders), strict=True)
     return folder, [comparison.score(Path(source), name) for source, name in pairs]
+
+
+def keep_precision(folder: Path, config: Config) -> Config:
+    """Return the configuration with the precision of the training in `folder`, where it leaves the choice."""
+    if config.training.precision != "auto" or not (folder / runs.RESOLVED).is_file():
+        return config
+    precision = runs.read_options(folder).training.precision
+    return replace(config, training=replace(config.training, precision=precision))
 
 
 def check_begun(folder: Path, config: Config) -> bool:

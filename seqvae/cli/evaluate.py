@@ -91,7 +91,7 @@ class Results:
     """The results of an evaluation, printed as they come, or all at once as JSON.
 
     Attributes:
-        quiet: whether nothing is printed on the way.
+        quiet: whether nothing is printed before the end.
         values: what JSON holds.
     """
 

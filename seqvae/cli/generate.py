@@ -226,7 +226,7 @@ def interpolate(
 
     Args:
         start: the first sentence; for a model of series, a file whose first series it is.
-        end: the last one; for a model of series, a file whose first series it is, by default the last of the other
+        end: the last one; for a model of series, a file whose first series it is, by default the last of that
             file.
         steps: number of sentences, the two ends included.
         path: `linear` (default between sentences) or `slerp` (default between samples of the prior, and on a sphere).

@@ -93,7 +93,7 @@ def check_steering(model: TextVAE, sentences: list[str], label: str | None, stre
     """Refuse before any work what cannot be steered.
 
     Raises:
-        ConfigError: for the first mistake.
+        ConfigError: for the first of them.
     """
     from seqvae.evaluation.text_metrics import import_optional
 

@@ -73,8 +73,8 @@ class RecurrentDecoder(Decoder):
     ) -> None:
         super().__init__()
         if not (initial_state or every_step or every_layer or skip):
-            ways = "initial_state, every_step and skip, or every_layer"
-            raise ConfigError(f"decoder without z: set at least one of {ways} to true")
+            options = "initial_state, every_step and skip, or every_layer"
+            raise ConfigError(f"decoder without z: set at least one of {options} to true")
         check_size(hidden=hidden)
         check_size(MAX_LAYERS, layers=layers)
         output_dropout = dropout if output_dropout is None else output_dropout

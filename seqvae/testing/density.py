@@ -16,7 +16,7 @@ DENSITY = "log_prob is a density that integrates to 1, and the one that samples 
 
 
 def check_density(laws: Laws, d: Distribution, spherical: bool, row: bool = False) -> None:
-    """`log_prob` integrates to 1 and is the density of the samples."""
+    """Check that `log_prob` integrates to 1 and is the density of the samples."""
     with torch.no_grad():
         if spherical:
             return check_circle(laws, d) if d.event_shape == (2,) else None
@@ -48,7 +48,7 @@ def check_line(laws: Laws, log_prob: Callable[[Tensor], Tensor], samples: Tensor
 
 
 def check_locally(laws: Laws, log_prob: Callable[[Tensor], Tensor], samples: Tensor) -> None:
-    """E_p[h(z) / p(z)] = 1 for a density h that lies where many samples are, whatever tails p has.
+    """Check that E_p[h(z) / p(z)] = 1 for a density h that lies where many samples are, whatever tails p has.
 
     h is a Gaussian fitted to the tenth of the samples nearest to the densest one.
     """

@@ -92,7 +92,7 @@ def project(z: Tensor, part: Any) -> Tensor:
 
 
 def check_prior_distribution(laws: Laws, prior: Prior, latent: int | None) -> None:
-    """Shapes, precision, finite values, and one density whoever asks."""
+    """Check shapes, precision, finite values, and one density whoever asks."""
     p = prior()
     laws.require(isinstance(p, Distribution), "forward() returns a torch Distribution", type(p).__name__)
     laws.require(
@@ -128,7 +128,7 @@ def check_prior_gradients(laws: Laws, prior: Prior, shared: set[int]) -> None:
 
 
 def check_prior_divergence(laws: Laws, prior: Prior) -> None:
-    """KL(q||p) is not negative, on average."""
+    """Check that KL(q||p) is not negative, on average."""
     p = prior()
     mean = torch.randn(5, *p.event_shape).double()
     q: Distribution = Independent(Normal(mean, torch.full_like(mean, 0.5)), 1)
@@ -142,7 +142,7 @@ def check_prior_divergence(laws: Laws, prior: Prior) -> None:
 
 
 def check_posterior_distribution(laws: Laws, posterior: Posterior, h: Tensor, latent: int | None) -> None:
-    """Shapes, gradients, and the points that stand for a sentence."""
+    """Check shapes, gradients, and the points that stand for a sentence."""
     h = h.clone().requires_grad_()
     q = posterior(h)
     laws.require(isinstance(q, Distribution), "forward(h) returns a torch Distribution", type(q).__name__)
@@ -187,7 +187,7 @@ def check_extremes(laws: Laws, posterior: Posterior, h: Tensor) -> None:
 
 
 def check_half_precision(laws: Laws, posterior: Posterior, h: Tensor) -> None:
-    """The KL is a difference of squares: q is computed in single precision, whatever the encoder computes in."""
+    """Check that q is computed in single precision, as its KL, a difference of squares, needs."""
     single, h = deepcopy(posterior).float(), h.float()
 
     def sample(h: Tensor) -> Tensor:

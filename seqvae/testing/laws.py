@@ -146,7 +146,7 @@ class Laws:
 
 
 def check_state(laws: Laws, part: nn.Module, compute: Callable[..., Tensor]) -> None:
-    """A copy with other weights is the same part again once the weights are loaded."""
+    """Check that a copy with other weights is the same part again once the weights are loaded."""
     copy = deepcopy(part)
     with torch.no_grad():
         for parameter in copy.parameters():

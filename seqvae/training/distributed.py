@@ -61,7 +61,7 @@ class GatherRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, own: Tensor, total: int, process: Process) -> Tensor:
-        """(b, ...) -> (B, ...)."""
+        """Return (B, ...) of (b, ...)."""
         ctx.process = process
         most = -(-total // process.world)
         padded = torch.cat([own, own.new_zeros(most - len(own), *own.shape[1:])])
@@ -70,7 +70,7 @@ class GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        """(B, ...) -> (b, ...)."""
+        """Return (b, ...) of (B, ...)."""
         own = ctx.process.world * ctx.process.scatter(gradient)
         return (own if ctx.process.rank < len(gradient) else 0 * own), None, None
 
@@ -80,13 +80,13 @@ class ScatterRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, whole: Tensor, process: Process) -> Tensor:
-        """(B, ...) -> (b, ...)."""
+        """Return (b, ...) of (B, ...)."""
         ctx.process, ctx.total = process, len(whole)
         return whole[process.rows(len(whole)).to(whole.device)]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """(b, ...) -> (B, ...)."""
+        """Return (B, ...) of (b, ...)."""
         return ctx.process.gather(gradient, ctx.total) / ctx.process.world, None
 
 
@@ -105,7 +105,7 @@ class DistributedMap:
         self.common: list[Tensor] = []  # the state of the common stream while the process's own is in use
 
     def __call__(self, function: Callable[..., Tensor], batch: Batch, *tensors: Tensor) -> Tensor:
-        """(B, ...), the same in all processes."""
+        """Return (B, ...), the same in all processes."""
         total = len(batch)
         rows = self.process.rows(total)
         scattered = [self.process.scatter(tensor) for tensor in tensors]

@@ -22,7 +22,7 @@ HEAD = 1 << 18  # characters from which the dialect is found
 ROWS = 1_000  # rows from which header and kinds of columns are found
 LONGEST = 1 << 24  # characters of a cell; a quote that is never closed would else read a whole file into memory
 
-# What columns are often called. Other names are told from texts by the cells below them.
+# What columns are often called. Other names are distinguished from texts by the cells below them.
 COMMON = """\
 abstract answer author body caption category class comment content context date description document headline
 id idx index label labels lang language line message name question rating review score sentence sentences sentiment
@@ -253,7 +253,7 @@ def _read_all(head: str, delimiter: str, readings: list[str], whole: bool) -> di
 
 
 def _has_header(first: Sequence[str], body: list[list[str]], wanted: str | None) -> bool | None:
-    """Return whether the first row holds the names of the columns; None if that cannot be told."""
+    """Return whether the first row holds the names of the columns; None if that cannot be decided."""
     first = [cell.strip() for cell in first]
     if wanted in first:
         return True

@@ -62,7 +62,7 @@ def load_file(shown: str, path: Path, column: str | None = None) -> tuple["Datas
     Args:
         shown: what to call the file in an error.
         path: the file.
-        column: the one that the user named, by which a table without a header is told from one with a header.
+        column: the one that the user named, by which a table without a header is distinguished from one with.
 
     Raises:
         CorpusError: when it cannot be read.

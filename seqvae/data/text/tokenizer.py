@@ -145,7 +145,7 @@ def _to_parts(normalizer: normalizers.Normalizer) -> dict:
 class Tokenizer:
     """Text to ids and back; in every kind ids 0 to 3 are padding, start, end and unknown.
 
-    `word` splits at whitespace and, unless told otherwise, around punctuation; `bpe` merges bytes and so can write any
+    `word` splits at whitespace and, by default, around punctuation; `bpe` merges bytes and so can write any
     text; `char` makes each Unicode code point a token. A literal `<unk>` in a text is the unknown word of a `word`
     tokenizer; `<s>`, `</s>`, `<pad>` in a text are ordinary words.
 

@@ -1,7 +1,7 @@
 """Unknown words: what a tokenizer reads as `<unk>`, in a corpus and in what somebody typed.
 
 Any word behind `<unk>` costs what that one token costs: a corpus of nothing but unknown words has an excellent
-likelihood. So users are told where there are many.
+likelihood. So a log line warns where there are many.
 """
 
 import unicodedata

@@ -17,7 +17,7 @@ from seqvae.training.trainer import Trainer, Update
 
 
 class Importance(Update):
-    """A step of all parameters down the gradient of the negative importance-weighted bound,
+    """Steps of all parameters down the gradient of the negative importance-weighted bound of several samples of z.
 
         -L = -E_{z_1..z_K ~ q}[ logsumexp_k l_k - log K ],   l_k = log p(x|z_k) + w (log p(z_k) - log q(z_k|x)),
 

@@ -85,6 +85,9 @@ def test_mutual_information_is_zero_without_information_and_log_n_with_distinct_
     z = torch.randn(count, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     found, _ = bound_mutual_information(same, z, torch.zeros(count))
     assert (found.lower, found.upper) == (0.0, 0.0)
+    # With a KL above 0 they hold none either: with the own component each bound is log q - log q_agg = 0 exactly.
+    found, _ = bound_mutual_information(same, z, torch.ones(count))
+    assert found.lower == pytest.approx(0.0, abs=1e-12) and found.upper == pytest.approx(0.0, abs=1e-12)
     # Far apart, log q_agg(z) = log q(z|x) - log N exactly, and the noise of log q(z|x) - log p(z) is all that is left:
     # 6 standard errors of it are passed by chance in 2 of 10^9 seeds (the seed is fixed).
     apart = normal(torch.arange(count)[:, None].double(), torch.full((count, 1), 1e-3).double())

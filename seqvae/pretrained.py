@@ -1,6 +1,7 @@
 """What trained models of text and of series have in common: folder, hub, model card, encoding, paths between points."""
 
 import dataclasses
+import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -13,6 +14,7 @@ from torch.distributions import Distribution
 from seqvae.config import Config, Data, Model, Objective, Training
 from seqvae.data.containers import list_names
 from seqvae.data.corpus import Corpus
+from seqvae.data.text.sources import locate
 from seqvae.errors import CheckpointError, ConfigError, choose, expand, shorten
 from seqvae.evaluation.likelihood import IndexedBatches
 from seqvae.evaluation.scores import Scores, format_rows
@@ -56,6 +58,15 @@ class Pretrained(ABC):
             CheckpointError: one line if it is missing, damaged, not written by seqvae, or of another class.
         """
         return cls(load_checkpoint(name, parts))
+
+    @classmethod
+    def _train(cls, config: Config, corpus: Corpus[Any], source: Any, folder: Path | None) -> Self:
+        """Train on a corpus that was read from `source`; into a folder, with its card, if one is given."""
+        place = locate(source) if isinstance(source, str | os.PathLike) else corpus.name
+        model = cls(train_checkpoint(dataclasses.replace(config, corpus=place), corpus, folder))
+        if folder is not None:
+            model.write_card(folder)
+        return model
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the model and its card into `folder`."""

@@ -1,6 +1,5 @@
 """SeriesVAE: a trained model of real-valued series; arrays go in, arrays come out."""
 
-import dataclasses
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -25,7 +24,7 @@ from seqvae.evaluation.scores import Scores
 from seqvae.model.frame_decoding import GeneratedSeries, decode_frames
 from seqvae.model.modes import Points, read_points
 from seqvae.model.observations import Frames
-from seqvae.pretrained import Pretrained, build_config, train_checkpoint
+from seqvae.pretrained import Pretrained, build_config
 from seqvae.rng import Stream, check_seed
 from seqvae.training.build import resolve_all
 from seqvae.training.checkpoint import Checkpoint
@@ -95,12 +94,7 @@ class SeriesVAE(Pretrained):
         folder = None if output is None else check_output(expand(output))
         data = config.data
         corpus = load_series(series, column=data.column, max_length=data.max_length, seed=data.split_seed)
-        place = locate(series) if isinstance(series, str | os.PathLike) else corpus.name
-        config = dataclasses.replace(config, corpus=place)
-        model = cls(train_checkpoint(config, corpus, folder))
-        if folder is not None:
-            model.write_card(folder)
-        return model
+        return cls._train(config, corpus, series, folder)
 
     @classmethod
     def resolve(cls, config: Config) -> Config:

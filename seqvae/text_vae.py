@@ -27,7 +27,7 @@ from seqvae.evaluation.scores import Scores
 from seqvae.latent.density import AggregateDensity, Density, fit_aggregate
 from seqvae.model.decoding import decode
 from seqvae.model.modes import Points, read_points
-from seqvae.pretrained import Pretrained, build_config, train_checkpoint
+from seqvae.pretrained import Pretrained, build_config
 from seqvae.rng import Stream, check_seed, shift_seed
 from seqvae.training.build import resolve_all
 from seqvae.training.checkpoint import Checkpoint
@@ -104,12 +104,7 @@ class TextVAE(Pretrained):
         folder = None if output is None else check_output(expand(output))
         corpus = load(sentences, **get_corpus_options(config))
         warn_unknown(corpus.unknown_words)
-        place = locate(sentences) if isinstance(sentences, str | os.PathLike) else corpus.name
-        config = dataclasses.replace(config, corpus=place)
-        model = cls(train_checkpoint(config, corpus, folder))
-        if folder is not None:
-            model.write_card(folder)
-        return model
+        return cls._train(config, corpus, sentences, folder)
 
     @classmethod
     def resolve(cls, config: Config) -> Config:

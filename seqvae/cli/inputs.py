@@ -134,19 +134,28 @@ def check_density(options: Density) -> None:
     check_confidence(options.min_confidence or 0.0)
 
 
+def read_splits(model: TextVAE, corpus: str | None, column: str | None, purpose: str) -> dict[str, TextSplit]:
+    """Read the splits of the corpus of the training, or of another; `purpose` is what their sentences are for.
+
+    Raises:
+        ConfigError: if the corpus of the training is not there any more, or never was a file.
+    """
+    if corpus is None and is_unnamed(model):
+        raise ConfigError("the model was trained on standard input or a list in memory: write --corpus FILE")
+    try:
+        whole = not model.is_training_corpus(corpus)
+        return model.load_corpus(corpus, column=column, whole=whole).splits
+    except CorpusError as error:
+        if corpus is not None:
+            raise
+        raise ConfigError(f"{error}; or write --corpus FILE to {purpose} other sentences") from None
+
+
 def fit_density(model: TextVAE, options: Density) -> AggregateDensity:
     """Fit a density to the posteriors of some training sentences of the model, or of those of `--corpus`."""
     if not model.model.latent:
         raise ConfigError("--from aggregate needs a latent space: a model of kind lm has none")
-    if options.corpus is None and is_unnamed(model):
-        raise ConfigError("the model was trained on standard input or a list in memory: write --corpus FILE")
-    try:
-        own = model.is_training_corpus(options.corpus)
-        splits = model.load_corpus(options.corpus, column=options.column, whole=not own).splits
-    except CorpusError as error:
-        if options.corpus is not None:
-            raise
-        raise ConfigError(f"{error}; or write --corpus FILE to fit to other sentences") from None
+    splits = read_splits(model, options.corpus, options.column, "fit to")
     split = splits["train" if "train" in splits else "test"].at_most(MAX_SAMPLES)
     with silence_unknown():
         return model.aggregate(
@@ -173,15 +182,7 @@ class Attribute:
         """Read the sentences to learn from, checked; for a report also held-out ones, else None."""
         if self.corpus is None and self.column is not None:
             raise ConfigError("--column belongs to --corpus FILE: write that too")
-        if self.corpus is None and is_unnamed(model):
-            raise ConfigError("the model was trained on standard input or a list in memory: write --corpus FILE")
-        try:
-            own = model.is_training_corpus(self.corpus)
-            splits = model.load_corpus(self.corpus, column=self.column, whole=not own).splits
-        except CorpusError as error:
-            if self.corpus is not None:
-                raise
-            raise ConfigError(f"{error}; or write --corpus FILE to learn from other sentences") from None
+        splits = read_splits(model, self.corpus, self.column, "learn from")
         known = splits["train" if "train" in splits else "test"]
         held = splits.get("test", splits.get("valid"))
         if report and held in (known, None):  # no splits: hold out some sentences, which are then not learnt from

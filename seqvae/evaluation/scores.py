@@ -288,15 +288,6 @@ class TextScores:
         "fraction of paths of which at least 5 of 7 texts (as large a part of other `steps`) are different"
     )
     varied_paths_standard_error: float | None = _path("standard error of varied_paths")
-    path_perplexity: float | None = _path("perplexity of the texts on the paths, as forward_perplexity")
-    path_perplexity_ends: float | None = _path("the same of the first and the last text of each path")
-    fluent_steps: float | None = _path(
-        "fraction of the steps between the ends whose own perplexity is at most 1.5 times that of the end with the "
-        "larger one"
-    )
-    fluent_steps_standard_error: float | None = _path("standard error of fluent_steps over the paths")
-    fluent_paths: float | None = _path("fraction of paths of which all steps are such")
-    fluent_paths_standard_error: float | None = _path("standard error of fluent_paths")
     monotone_paths: float | None = _path(
         "fraction of paths on which the words in common with the first text, marks left out, never rise, and those "
         "with the last never fall, by not even one word"
@@ -307,6 +298,23 @@ class TextScores:
         "one that both lose or regain counts nothing"
     )
     directed_paths_standard_error: float | None = _path("standard error of directed_paths")
+    path_perplexity: float | None = _path("perplexity of the texts on the paths, as forward_perplexity")
+    path_perplexity_ends: float | None = _path("the same of the first and the last text of each path")
+    path_perplexity_ratio: float | None = _path(
+        "the largest, of the steps between the ends, of the perplexity of its texts of all paths together, over "
+        "path_perplexity_ends: near 1 where paths lead through text as fluent as their ends"
+    )
+    fluent_steps: float | None = _path(
+        "fraction of the steps between the ends whose own perplexity is at most 1.5 times that of the end with the "
+        "larger one"
+    )
+    fluent_steps_standard_error: float | None = _path("standard error of fluent_steps over the paths")
+    fluent_steps_real: float | None = _path(
+        "the same with held-out sentences without <unk> in place of these steps: single sentences differ much"
+    )
+    fluent_paths: float | None = _path("fraction of paths of which all steps are such")
+    fluent_paths_standard_error: float | None = _path("standard error of fluent_paths")
+    fluent_paths_real: float | None = _path("the same with independent held-out sentences in place of the steps")
 
 
 def get_definitions(cls: type = Scores, unit: Unit = TEXT) -> dict[str, str]:

@@ -156,20 +156,19 @@ def is_directed(path: Sequence[str]) -> bool:
     return all(a >= b for a, b in pairwise(first - last for first, last in counts))
 
 
-def compare_with_ends(log_perplexities: Sequence[float], factor: float) -> list[bool]:
-    """Tell of each step between the ends of a path whether its perplexity is at most `factor` times the larger end's.
+def limit_by_ends(log_perplexities: Sequence[float], factor: float) -> float:
+    """Return the largest log-perplexity that a step between the ends of a path may have: that of `factor` x the ends'.
 
-    The larger one, so that a path that repeats one of its ends has no step that is too large.
+    Of the two ends the one with the larger perplexity counts, so that a path that repeats its ends is within the limit.
 
     Args:
         log_perplexities: nats per token, of each text of a path.
         factor: 1 or more.
 
-    >>> compare_with_ends([1.0, 1.3, 1.5, 0.2, 0.5], factor=1.5)  # log 1.5 is 0.41
-    [True, False, True]
+    >>> limit_by_ends([1.0, 9.0, 3.0, 0.5], factor=math.e)
+    2.0
     """
-    limit = max(log_perplexities[0], log_perplexities[-1]) + math.log(factor)
-    return [value <= limit for value in log_perplexities[1:-1]]
+    return max(log_perplexities[0], log_perplexities[-1]) + math.log(factor)
 
 
 def import_optional(name: str) -> Any:

@@ -25,13 +25,13 @@ from seqvae.evaluation.scores import TextScores
 from seqvae.evaluation.text_metrics import (
     bleu,
     bleu_standard_error,
-    compare_with_ends,
     distinct,
     distinct_steps,
     exact_match,
     import_optional,
     is_directed,
     is_monotone,
+    limit_by_ends,
     list_words,
     novelty,
     self_bleu,
@@ -132,7 +132,10 @@ def evaluate_text(
             q = model.encode(held_out.texts(), labels=labels)
         scores |= _score_reconstructions(model, q, labels, held_out, seed)
         if count := min(paths, len(held_out) // 2):
-            scores |= _score_paths(_decode_paths(model, q, labels, steps, count, seed), model, steps, judge)
+            sequences = _decode_paths(model, q, labels, steps, count, seed)
+            scores |= _score_paths(_separate_marks(model, sequences), steps)
+            if judge is not None:
+                scores |= _score_path_fluency(sequences, _read_known(held_out), steps, judge)
     return TextScores(**scores)
 
 
@@ -231,9 +234,8 @@ def _decode_paths(
     return model.tokenize(model.decode(points.transpose(0, 1).flatten(0, 1), labels=names))
 
 
-def _score_paths(sequences: Sequences, model: TextVAE, steps: int, judge: LanguageModel | None) -> Found:
-    """Score paths of `steps` texts: how many of these differ, how fluent they are, and whether they turn back."""
-    texts = _separate_marks(model, sequences)
+def _score_paths(texts: list[str], steps: int) -> Found:
+    """Score paths of `steps` texts: how many of these are different, and whether a path turns back."""
     paths = [texts[start : start + steps] for start in range(0, len(texts), steps)]
     different = [len(set(path)) for path in paths]
     scores: Found = {"paths": len(paths), "steps": steps, "distinct_steps": distinct_steps(paths)}
@@ -241,17 +243,31 @@ def _score_paths(sequences: Sequences, model: TextVAE, steps: int, judge: Langua
     scores |= _average("varied_paths", [count >= VARIED * steps for count in different])
     scores |= _average("monotone_paths", list(map(is_monotone, paths)))
     scores |= _average("directed_paths", list(map(is_directed, paths)))
-    if judge is None:
+    return scores
+
+
+def _score_path_fluency(sequences: Sequences, real: Sequences, steps: int, judge: LanguageModel) -> Found:
+    """Compare the perplexities of the steps between the ends of paths with those of the ends, and real text with them.
+
+    Real text stands for a step by each of the sentences in turn, and for all steps of a path by independent ones.
+    """
+    nll, tokens = (values.view(-1, steps) for values in judge(sequences))
+    together = [perplexity(float(nll[:, part].sum()), int(tokens[:, part].sum())) for part in range(steps)]
+    ends = perplexity(float(nll[:, [0, -1]].sum()), int(tokens[:, [0, -1]].sum()))
+    scores: Found = {"path_perplexity": perplexity(float(nll.sum()), int(tokens.sum())), "path_perplexity_ends": ends}
+    if steps == 2:
         return scores
-    nll, tokens = judge(sequences)
-    per_text = (nll / tokens).view(-1, steps)
-    ends = [row for row in range(len(texts)) if row % steps in (0, steps - 1)]
-    scores["path_perplexity"] = perplexity(float(nll.sum()), int(tokens.sum()))
-    scores["path_perplexity_ends"] = perplexity(float(nll[ends].sum()), int(tokens[ends].sum()))
-    if steps > 2:
-        fluent = [compare_with_ends(path, TOLERANCE) for path in per_text.tolist()]
-        scores |= _average("fluent_steps", list(map(fmean, fluent)))
-        scores |= _average("fluent_paths", list(map(all, fluent)))
+    scores["path_perplexity_ratio"] = max(together[1:-1]) / ends
+    each = nll.double() / tokens
+    limits = torch.tensor([[limit_by_ends(path, TOLERANCE)] for path in each.tolist()], dtype=torch.float64)
+    fluent = each[:, 1:-1] <= limits
+    scores |= _average("fluent_steps", fluent.double().mean(1).tolist())
+    scores |= _average("fluent_paths", fluent.all(1).tolist())
+    if real:
+        real_nll, real_tokens = judge(real)
+        expected = (real_nll.double() / real_tokens <= limits).double().mean(1)
+        scores["fluent_steps_real"] = float(expected.mean())
+        scores["fluent_paths_real"] = float((expected ** (steps - 2)).mean())
     return scores
 
 

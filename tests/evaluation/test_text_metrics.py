@@ -11,7 +11,6 @@ from seqvae.errors import ConfigError
 from seqvae.evaluation.text_metrics import (
     bleu,
     bleu_standard_error,
-    compare_with_ends,
     count_shared,
     distinct,
     distinct_steps,
@@ -19,6 +18,7 @@ from seqvae.evaluation.text_metrics import (
     exact_match,
     is_directed,
     is_monotone,
+    limit_by_ends,
     list_words,
     novelty,
     self_bleu,
@@ -117,11 +117,9 @@ def test_paths_that_turn_back_are_found(path, monotone, directed):
     assert is_monotone(path[::-1]) == monotone and is_directed(path[::-1]) == directed
 
 
-def test_each_step_is_compared_with_the_end_of_the_larger_perplexity():
-    half = math.log(1.5)
-    assert compare_with_ends([1.0, 2.0 + half, 2.0 + half + 1e-9, 0.1, 2.0], 1.5) == [True, False, True]
-    assert compare_with_ends([2.0, 2.0, 1.0, 1.0], 1.0) == [True, True]  # a path that repeats its ends
-    assert compare_with_ends([2.0, 1.0], 1.5) == []
+def test_the_limit_of_a_step_is_that_of_the_end_of_the_larger_perplexity():
+    assert limit_by_ends([math.log(20), 9.0, math.log(80)], 1.5) == pytest.approx(math.log(120))
+    assert limit_by_ends([math.log(80), 0.1, math.log(20)], 1.0) == pytest.approx(math.log(80))
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_short_sentences_have_at_most_8_words_and_scores_of_their_own(corpus):
 
 
 def test_without_short_sentences_there_is_their_number_alone():
-    texts = [f"{first} two three four five six seven eight nine" for first in ("one", "no")]
+    texts = [f"{first} two three four five six seven eight nine" for first in ("one", "no", "any", "my")]
     tokenizer = load(texts * 3, max_length=40).tokenizer
     split = load(texts, tokenizer=tokenizer, whole=True).test
     scores = evaluate_text(Parrot(tokenizer, texts), split, number=2, paths=0)
@@ -199,7 +199,8 @@ def test_paths_are_scored_step_by_step(corpus):
     parrot = Parrot(corpus.tokenizer, SENTENCES)
     decode = parrot.decode
     parrot.decode = lambda z, labels: straight + turning if len(z) == 10 else decode(z, labels)
-    scores = evaluate_text(parrot, corpus.train.select(range(4)), corpus.train, number=4, steps=5, paths=2)
+    split = corpus.train.select(range(4))
+    scores = evaluate_text(parrot, split, corpus.train, number=4, steps=5, paths=2)
     assert (scores.paths, scores.distinct_steps, scores.distinct_texts) == (2, 7 / 8, 4)
     assert scores.varied_paths == 1  # 4 of 5 are more than 5 of 7
     assert scores.monotone_paths == scores.directed_paths == 1 / 2
@@ -209,9 +210,15 @@ def test_paths_are_scored_step_by_step(corpus):
     assert scores.path_perplexity == pytest.approx(per_token(learned, tokens))
     assert scores.path_perplexity_ends == pytest.approx(per_token(learned, [tokens[i] for i in (0, 4, 5, 9)]))
     each = np.array([per_token(learned, [ids]) for ids in tokens]).reshape(2, 5)
-    fluent = each[:, 1:-1] <= 1.5 * each[:, [0, -1]].max(1, keepdims=True)
+    columns = [per_token(learned, [tokens[row], tokens[row + 5]]) for row in (1, 2, 3)]
+    assert scores.path_perplexity_ratio == pytest.approx(max(columns) / scores.path_perplexity_ends)
+    limits = 1.5 * each[:, [0, -1]].max(1, keepdims=True)
+    fluent = each[:, 1:-1] <= limits
     assert 0 < fluent.mean() < 1  # else the example shows nothing
     assert (scores.fluent_steps, scores.fluent_paths) == pytest.approx((fluent.mean(), fluent.all(1).mean()))
+    real = (np.array([per_token(learned, [ids]) for ids in sequences(split)]) <= limits).mean(1)
+    assert scores.fluent_steps_real == pytest.approx(real.mean())
+    assert scores.fluent_paths_real == pytest.approx((real**3).mean())
 
 
 @pytest.mark.parametrize(("steps", "different", "varied"), [(7, 5, 1), (7, 4, 0), (14, 10, 1), (14, 9, 0), (2, 1, 0)])
@@ -281,9 +288,9 @@ def test_the_same_seed_gives_the_same_scores_and_leaves_the_global_random_number
 
 def test_without_the_training_split_only_what_needs_it_is_missing(scores, model, corpus):
     without = evaluate_text(model, corpus.train.select(range(9)), number=12, steps=3, paths=4)
-    needed = {"language_model_order", "reverse_perplexity_real", "novelty", "path_perplexity", "path_perplexity_ends"}
-    needed |= {name for name in asdict(scores) if name.startswith(("forward_perplexity", "fluent"))}
-    assert len(needed) == 15 and without == replace(scores, **dict.fromkeys(needed))
+    needed = {"language_model_order", "reverse_perplexity_real", "novelty"}
+    needed |= {name for name in asdict(scores) if name.startswith(("forward_perplexity", "path_perplexity", "fluent"))}
+    assert len(needed) == 18 and without == replace(scores, **dict.fromkeys(needed))
 
 
 def test_a_given_language_model_is_that_of_the_forward_perplexities(scores, model, corpus):

@@ -304,6 +304,9 @@ class TextScores:
         "the largest, of the steps between the ends, of the perplexity of its texts of all paths together, over "
         "path_perplexity_ends: near 1 where paths lead through text as fluent as their ends"
     )
+    path_perplexity_ratio_standard_error: float | None = _path(
+        "standard error of path_perplexity_ratio, by a bootstrap over the paths"
+    )
     fluent_steps: float | None = _path(
         "fraction of the steps between the ends whose own perplexity is at most 1.5 times that of the end with the "
         "larger one"

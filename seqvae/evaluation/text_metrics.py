@@ -84,8 +84,7 @@ def bleu_standard_error(originals: Sequence[str], reconstructions: Sequence[str]
     pairs = zip(reconstructions, originals, strict=True)
     each = [scorer.sentence_score(text, [original]) for text, original in pairs]
     counts = np.array([[*one.counts, *one.totals, one.sys_len, one.ref_len] for one in each])  # (N, 10)
-    times = np.random.default_rng(seed).multinomial(len(each), np.full(len(each), 1 / len(each)), RESAMPLES)
-    sums = (times @ counts).tolist()
+    sums = (resample(len(each), seed) @ counts).tolist()
     return float(np.std([scorer.compute_bleu(s[:4], s[4:8], *s[8:], smooth_method="exp").score for s in sums]))
 
 
@@ -169,6 +168,18 @@ def limit_by_ends(log_perplexities: Sequence[float], factor: float) -> float:
     2.0
     """
     return max(log_perplexities[0], log_perplexities[-1]) + math.log(factor)
+
+
+# -- for all of them --------------------------------------------------------------------------------------------------
+
+
+def resample(count: int, seed: int = 0) -> np.ndarray:
+    """Sample `count` of `count` items with replacement, 500 times: how often each was taken, (500, count) int64.
+
+    >>> resample(3).sum(1).tolist() == [3] * 500
+    True
+    """
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
 
 
 def import_optional(name: str) -> Any:

@@ -34,6 +34,7 @@ from seqvae.evaluation.text_metrics import (
     limit_by_ends,
     list_words,
     novelty,
+    resample,
     self_bleu,
     token_accuracy,
     unique,
@@ -252,12 +253,11 @@ def _score_path_fluency(sequences: Sequences, real: Sequences, steps: int, judge
     Real text stands for a step by each of the sentences in turn, and for all steps of a path by independent ones.
     """
     nll, tokens = (values.view(-1, steps) for values in judge(sequences))
-    together = [perplexity(float(nll[:, part].sum()), int(tokens[:, part].sum())) for part in range(steps)]
     ends = perplexity(float(nll[:, [0, -1]].sum()), int(tokens[:, [0, -1]].sum()))
     scores: Found = {"path_perplexity": perplexity(float(nll.sum()), int(tokens.sum())), "path_perplexity_ends": ends}
     if steps == 2:
         return scores
-    scores["path_perplexity_ratio"] = max(together[1:-1]) / ends
+    scores |= _compare_with_ends(nll, tokens)
     each = nll.double() / tokens
     limits = torch.tensor([[limit_by_ends(path, TOLERANCE)] for path in each.tolist()], dtype=torch.float64)
     fluent = each[:, 1:-1] <= limits
@@ -269,6 +269,22 @@ def _score_path_fluency(sequences: Sequences, real: Sequences, steps: int, judge
         scores["fluent_steps_real"] = float(expected.mean())
         scores["fluent_paths_real"] = float((expected ** (steps - 2)).mean())
     return scores
+
+
+def _compare_with_ends(nll: Tensor, tokens: Tensor) -> Found:
+    """Divide the perplexity of the worst step between the ends by that of the ends, from -log p and tokens (N, S).
+
+    Each step is that of all N paths together; the standard error is that of a bootstrap over the paths.
+    """
+
+    def divide(times: Tensor) -> Tensor:
+        each, lengths = times @ nll.double(), times @ tokens.double()  # (500 or 1, S)
+        ends = (each[:, 0] + each[:, -1]) / (lengths[:, 0] + lengths[:, -1])
+        return ((each / lengths)[:, 1:-1].amax(1) - ends).exp()
+
+    found, count = divide(torch.ones(1, len(nll), dtype=torch.float64)), len(nll)
+    error = float(divide(torch.from_numpy(resample(count)).double()).std()) if count > 1 else None
+    return {"path_perplexity_ratio": float(found), "path_perplexity_ratio_standard_error": error}
 
 
 def _choose_language_model(

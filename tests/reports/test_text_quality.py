@@ -212,6 +212,7 @@ def test_paths_are_scored_step_by_step(corpus):
     each = np.array([per_token(learned, [ids]) for ids in tokens]).reshape(2, 5)
     columns = [per_token(learned, [tokens[row], tokens[row + 5]]) for row in (1, 2, 3)]
     assert scores.path_perplexity_ratio == pytest.approx(max(columns) / scores.path_perplexity_ends)
+    assert scores.path_perplexity_ratio_standard_error > 0
     limits = 1.5 * each[:, [0, -1]].max(1, keepdims=True)
     fluent = each[:, 1:-1] <= limits
     assert 0 < fluent.mean() < 1  # else the example shows nothing
@@ -229,6 +230,18 @@ def test_a_varied_path_has_5_different_texts_of_7(steps, different, varied, corp
     scores = evaluate_text(parrot, corpus.train.select(range(3)), corpus.train, number=3, steps=steps, paths=1)
     assert (scores.distinct_texts, scores.varied_paths, scores.varied_paths_standard_error) == (different, varied, None)
     assert (scores.fluent_steps is None) == (steps == 2)  # no step between the ends
+
+
+def test_paths_that_are_all_alike_have_no_standard_error(corpus):
+    parrot, path = Parrot(corpus.tokenizer, SENTENCES), ["a cat sat, here.", "a dog ran, home.", "the dog ate, here."]
+    decode = parrot.decode
+    parrot.decode = lambda z, labels: path * 3 if len(z) == 9 else decode(z, labels)
+    scores = evaluate_text(parrot, corpus.train.select(range(6)), corpus.train, number=6, steps=3, paths=3)
+    middle, ends = ([parrot.tokenize(path)[i] for i in rows] for rows in ([1], [0, 2]))
+    learned = NGram.fit(sequences(corpus.train), order=5, vocabulary=len(corpus.tokenizer))
+    assert scores.path_perplexity_ratio == pytest.approx(per_token(learned, middle) / per_token(learned, ends))
+    for name in ("path_perplexity_ratio", "distinct_texts", "varied_paths", "monotone_paths", "fluent_steps"):
+        assert getattr(scores, f"{name}_standard_error") == pytest.approx(0, abs=1e-9)
 
 
 def test_the_samples_are_drawn_with_the_options_given_and_the_scores_record_these(corpus, model):
@@ -290,7 +303,7 @@ def test_without_the_training_split_only_what_needs_it_is_missing(scores, model,
     without = evaluate_text(model, corpus.train.select(range(9)), number=12, steps=3, paths=4)
     needed = {"language_model_order", "reverse_perplexity_real", "novelty"}
     needed |= {name for name in asdict(scores) if name.startswith(("forward_perplexity", "path_perplexity", "fluent"))}
-    assert len(needed) == 18 and without == replace(scores, **dict.fromkeys(needed))
+    assert len(needed) == 19 and without == replace(scores, **dict.fromkeys(needed))
 
 
 def test_a_given_language_model_is_that_of_the_forward_perplexities(scores, model, corpus):

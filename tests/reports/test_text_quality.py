@@ -196,10 +196,11 @@ def test_paths_join_two_held_out_sentences_each_of_its_own_pair(corpus):
 def test_paths_are_scored_step_by_step(corpus):
     straight = ["a cat sat, here.", "a cat sat, here.", "a cat ate, here.", "a dog ate, here.", "the dog ate, here."]
     turning = ["a cat sat, here.", "the dog ran, home.", "a cat sat, home.", "the dog ran, home.", "the dog ran, now."]
-    parrot = Parrot(corpus.tokenizer, SENTENCES)
+    texts = ["a cat sat, here.", "the dog ran, here.", "cat ran.", "dog dog dog cat."]
+    split = load(texts, tokenizer=corpus.tokenizer, whole=True).test
+    parrot = Parrot(corpus.tokenizer, texts)
     decode = parrot.decode
     parrot.decode = lambda z, labels: straight + turning if len(z) == 10 else decode(z, labels)
-    split = corpus.train.select(range(4))
     scores = evaluate_text(parrot, split, corpus.train, number=4, steps=5, paths=2)
     assert (scores.paths, scores.distinct_steps, scores.distinct_texts) == (2, 7 / 8, 4)
     assert scores.varied_paths == 1  # 4 of 5 are more than 5 of 7
@@ -218,6 +219,7 @@ def test_paths_are_scored_step_by_step(corpus):
     assert 0 < fluent.mean() < 1  # else the example shows nothing
     assert (scores.fluent_steps, scores.fluent_paths) == pytest.approx((fluent.mean(), fluent.all(1).mean()))
     real = (np.array([per_token(learned, [ids]) for ids in sequences(split)]) <= limits).mean(1)
+    assert 0 < real.mean() < 1  # likewise
     assert scores.fluent_steps_real == pytest.approx(real.mean())
     assert scores.fluent_paths_real == pytest.approx((real**3).mean())
 
@@ -233,7 +235,10 @@ def test_a_varied_path_has_5_different_texts_of_7(steps, different, varied, corp
 
 
 def test_paths_that_are_all_alike_have_no_standard_error(corpus):
-    parrot, path = Parrot(corpus.tokenizer, SENTENCES), ["a cat sat, here.", "a dog ran, home.", "the dog ate, here."]
+    parrot, path = (
+        Parrot(corpus.tokenizer, SENTENCES),
+        ["a cat sat, here.", "a dog ran, home.", "dog dog dog at cat the dog."],
+    )
     decode = parrot.decode
     parrot.decode = lambda z, labels: path * 3 if len(z) == 9 else decode(z, labels)
     scores = evaluate_text(parrot, corpus.train.select(range(6)), corpus.train, number=6, steps=3, paths=3)

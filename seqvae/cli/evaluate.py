@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import cyclopts
 from cyclopts import Parameter
 
-from seqvae.cli.shared import AT_LEAST_ONE, SWITCH, Column, FixedSeed, Folder, Json, OwnParts, app
+from seqvae.cli.shared import AT_LEAST_ONE, FLAT, SWITCH, Column, FixedSeed, Folder, Json, OwnParts, app, list_given
 from seqvae.errors import ConfigError, check_folder
 
 if TYPE_CHECKING:
@@ -19,6 +20,23 @@ if TYPE_CHECKING:
 Split = Annotated[Literal["train", "valid", "test"], Parameter(help="which split of the corpus.")]
 ANY_NUMBER = Parameter(validator=cyclopts.validators.Number(gte=0))
 DIAGNOSIS_SAMPLES = 20  # of z for each sentence that a diagnosis is made from
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the words of the samples that --text scores are chosen; reconstructions and interpolations are greedy.
+
+    Attributes:
+        temperature: of the samples that --text scores: 0 takes the likeliest word each time, 1 samples from the model.
+        top_k: these are sampled among the K likeliest words; 0 = all.
+        top_p: among the likeliest words that together have this probability.
+        min_p: among words with at least this fraction of the probability of the likeliest.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
 
 
 @app.command(sort_key=7)
@@ -33,6 +51,7 @@ def evaluate(
     seeds: Annotated[int, AT_LEAST_ONE] = 1,
     refine: Annotated[int, ANY_NUMBER] = 100,
     text: Annotated[bool, SWITCH] = False,
+    sampling: Annotated[Sampling | None, FLAT] = None,
     label_column: list[str] | None = None,
     language_model: str | None = None,
     limit: int | None = None,
@@ -68,6 +87,7 @@ def evaluate(
         check_folder("--output", output)
     interface = open_interface(model, part)
     interface.refuse(text=text, language_model=language_model, plot=plot)
+    words = check_sampling(sampling or Sampling(), text)
     judge = check_extras(interface, text, language_model, plot, label_column or [])
     held_out, train, notes = Selection(corpus, split, column, limit).read(interface.model)
     columns = interface.read_factors(held_out, label_column or []) if interface.model.model.latent else {}
@@ -79,7 +99,7 @@ def evaluate(
         probed = interface.probe(found.table.mean, held_out, columns)
         results.add({"probes": probed}, interface.print_probes, probed)
     if text:
-        add_text_scores(results, interface, held_out, train, seed, judge)
+        add_text_scores(results, interface, held_out, train, {"seed": seed, "language_model": judge} | words)
     finish(results, found)
     if plot is not None:
         interface.plot_overview(plot, held_out)
@@ -104,6 +124,18 @@ class Results:
         self.values |= values
         if not self.quiet:
             show(*arguments)
+
+
+def check_sampling(sampling: Sampling, text: bool) -> dict[str, Any]:
+    """Return the options that the samples' words are chosen with; refuse those that cannot be used."""
+    from seqvae.model.decoding import check_options
+
+    if (given := list_given(sampling)) and not text:
+        name, value = next(iter(given.items()))
+        option = f"--{name.replace('_', '-')} {value}"
+        raise ConfigError(f"{option} is for the samples that --text scores: add --text, or leave it out")
+    check_options(**vars(sampling))
+    return vars(sampling)
 
 
 def check_extras(
@@ -150,12 +182,14 @@ def add_scores(results: Results, interface: Interface[Any], split: Any, found: E
         results.add({"reconstructions": vars(scores)}, print_scores, scores, units)
 
 
-def add_text_scores(results: Results, interface: Interface[Any], split: Any, train: Any, seed: int, judge: Any) -> None:
+def add_text_scores(
+    results: Results, interface: Interface[Any], split: Any, train: Any, options: dict[str, Any]
+) -> None:
     """Add the scores of generated text."""
     from seqvae.cli.output import print_scores
     from seqvae.reports.text_quality import evaluate_text
 
-    scores = evaluate_text(interface.model, split, train, seed=seed, language_model=judge)
+    scores = evaluate_text(interface.model, split, train, **options)
     results.add({"text": vars(scores)}, print_scores, scores)
 
 

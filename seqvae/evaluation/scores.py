@@ -203,6 +203,7 @@ class TextScores:
     exact_match_mean: float | None = _reconstruction(
         "fraction of sentences reconstructed word for word from the posterior mean; never one with <unk>"
     )
+    exact_match_mean_standard_error: float | None = _reconstruction("standard error of exact_match_mean")
     token_accuracy_mean: float | None = _reconstruction(
         "fraction of the positions of all sentences, counted from BOS, EOS included, at which the reconstruction from "
         "the posterior mean has the same token; never that of an <unk>"
@@ -211,12 +212,27 @@ class TextScores:
         "corpus BLEU-4 of the reconstructions from posterior means, 0 to 100 (sacrebleu, "
         "nrefs:1|case:mixed|eff:no|tok:none|smooth:exp)"
     )
+    bleu_mean_standard_error: float | None = _reconstruction(
+        "standard error of bleu_mean, by a bootstrap over the sentences"
+    )
+    short_sentences: int | None = _reconstruction(
+        "number of the sentences with at most 8 words, marks (without letter or digit) not counted"
+    )
+    exact_match_short: float | None = _reconstruction("exact_match_mean of these")
+    exact_match_short_standard_error: float | None = _reconstruction("standard error of exact_match_short")
+    bleu_short: float | None = _reconstruction("bleu_mean of these")
+    bleu_short_standard_error: float | None = _reconstruction("standard error of bleu_short, by a bootstrap")
     exact_match_sampled: float | None = _reconstruction("exact_match_mean with z sampled from the posterior")
+    exact_match_sampled_standard_error: float | None = _reconstruction("standard error of exact_match_sampled")
     token_accuracy_sampled: float | None = _reconstruction("token_accuracy_mean with z sampled from the posterior")
     bleu_sampled: float | None = _reconstruction("bleu_mean with z sampled from the posterior")
+    bleu_sampled_standard_error: float | None = _reconstruction("standard error of bleu_sampled, by a bootstrap")
 
     samples: int = _sample("number of samples from the prior")
     temperature: float = _sample("temperature at which their words are sampled; 0 is greedy")
+    top_k: int | None = _optional("their words are among the K likeliest; none where all can be sampled")
+    top_p: float | None = _optional("their words are among the likeliest with this probability together; none likewise")
+    min_p: float | None = _optional("their words have at least this fraction of the likeliest's; none likewise")
     language_model_order: int | None = _optional(
         "the forward perplexities are those of a Kneser-Ney model of n-grams of this order, fitted to the training "
         "split (200,000 sentences at most); none where a neural language model was given"
@@ -225,7 +241,15 @@ class TextScores:
         "perplexity of the samples per token, EOS included, under the language model: low for fluent texts, and for "
         "dull ones"
     )
+    forward_perplexity_standard_error: float | None = _optional("standard error of forward_perplexity over the samples")
     forward_perplexity_real: float | None = _optional("the same of the held-out sentences without <unk>")
+    forward_perplexity_real_standard_error: float | None = _optional(
+        "standard error of forward_perplexity_real over these sentences"
+    )
+    forward_perplexity_ratio: float | None = _optional("forward_perplexity / forward_perplexity_real, 1 for real text")
+    forward_perplexity_ratio_standard_error: float | None = _optional(
+        "standard error of this ratio, over samples and sentences"
+    )
     reverse_perplexity: float | None = _optional(
         "perplexity of the held-out sentences without <unk> per token, EOS included, under a Kneser-Ney 5-gram model "
         "fitted to the samples: low if they cover the language"
@@ -237,20 +261,63 @@ class TextScores:
     self_bleu_3: float = _sample("the same with BLEU-3")
     self_bleu_4: float = _sample("the same with BLEU-4")
     self_bleu_5: float = _sample("the same with BLEU-5")
-    distinct_1: float = _sample("different words over all words of the samples together")
-    distinct_2: float = _sample("different pairs of neighbouring words over all pairs")
-    distinct_4: float = _sample("different runs of four words over all runs")
+    distinct_1: float = _sample(
+        "different words over all words of the samples together, as many of them as held-out sentences at most"
+    )
+    distinct_1_real: float | None = _optional("the same of the held-out sentences, as many of them as samples at most")
+    distinct_2: float = _sample("different pairs of neighbouring words over all pairs, of the same samples")
+    distinct_2_real: float | None = _optional("the same of the same held-out sentences")
+    distinct_2_difference: float | None = _optional("distinct_2 / distinct_2_real - 1: 0 for real text")
+    distinct_4: float = _sample("different runs of four words over all runs, of the same samples")
+    distinct_4_real: float | None = _optional("the same of the same held-out sentences")
     unique: float = _sample("different samples over all samples")
     novelty: float | None = _optional("fraction of samples that are no training sentence")
-    length: float = _sample("mean length of the samples in words")
+    length: float = _sample("mean length of the samples in words, marks included")
+    length_standard_error: float | None = _optional("standard error of length")
     length_real: float = _sample("the same of the held-out sentences")
+    length_difference: float | None = _optional("length / length_real - 1: 0 for real text")
 
     paths: int | None = _path(
         "number of straight paths between the posterior means of two held-out sentences, decoded greedily"
     )
     steps: int | None = _path("texts on a path, both ends included")
-    path_perplexity: float | None = _path("perplexity of the texts on the paths, as forward_perplexity")
     distinct_steps: float | None = _path("fraction of neighbours on the paths that differ")
+    distinct_texts: float | None = _path("different texts on a path, 1 to `steps`, mean over the paths")
+    distinct_texts_standard_error: float | None = _path("standard error of distinct_texts over the paths")
+    varied_paths: float | None = _path(
+        "fraction of paths of which at least 5 of 7 texts (as large a part of other `steps`) are different"
+    )
+    varied_paths_standard_error: float | None = _path("standard error of varied_paths")
+    monotone_paths: float | None = _path(
+        "fraction of paths on which the words in common with the first text, marks left out, never rise, and those "
+        "with the last never fall, by not even one word"
+    )
+    monotone_paths_standard_error: float | None = _path("standard error of monotone_paths")
+    directed_paths: float | None = _path(
+        "fraction of paths on which the words in common with the first text, less those with the last, never rise: "
+        "one that both lose or regain counts nothing"
+    )
+    directed_paths_standard_error: float | None = _path("standard error of directed_paths")
+    path_perplexity: float | None = _path("perplexity of the texts on the paths, as forward_perplexity")
+    path_perplexity_ends: float | None = _path("the same of the first and the last text of each path")
+    path_perplexity_ratio: float | None = _path(
+        "the largest, of the steps between the ends, of the perplexity of its texts of all paths together, over "
+        "path_perplexity_ends: near 1 where paths lead through text as fluent as their ends"
+    )
+    path_perplexity_ratio_standard_error: float | None = _path(
+        "standard error of path_perplexity_ratio, by a bootstrap over the paths"
+    )
+    fluent_steps: float | None = _path(
+        "fraction of the steps between the ends whose own perplexity is at most 1.5 times that of the end with the "
+        "larger one"
+    )
+    fluent_steps_standard_error: float | None = _path("standard error of fluent_steps over the paths")
+    fluent_steps_real: float | None = _path(
+        "the same with held-out sentences without <unk> in place of these steps: single sentences differ much"
+    )
+    fluent_paths: float | None = _path("fraction of paths of which all steps are such")
+    fluent_paths_standard_error: float | None = _path("standard error of fluent_paths")
+    fluent_paths_real: float | None = _path("the same with independent held-out sentences in place of the steps")
 
 
 def get_definitions(cls: type = Scores, unit: Unit = TEXT) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Metrics of texts: how similar they are one to one, and how diverse a set of them is.
 
 Texts are split at white space: separate punctuation marks before (`a cat sat .`) if they count as words. Nothing here
-depends on a model or a tokenizer. All values lie in 0 to 1, except BLEU, from 0 to 100 by convention.
+depends on a model or a tokenizer. Fractions lie in 0 to 1, BLEU in 0 to 100 by convention.
 """
 
 import math
@@ -12,7 +12,11 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from seqvae.errors import ConfigError
+
+RESAMPLES = 500  # of a bootstrap
 
 # -- reconstructions: one for each original ----------------------------------------------------------------------------
 
@@ -60,6 +64,30 @@ def bleu(originals: Sequence[str], reconstructions: Sequence[str]) -> float:
     return float(sacrebleu.corpus_bleu(reconstructions, [originals], tokenize="none", force=True).score)
 
 
+def bleu_standard_error(originals: Sequence[str], reconstructions: Sequence[str], *, seed: int = 0) -> float:
+    """Return the standard error of `bleu` over the sentences, by a bootstrap: they are sampled with replacement.
+
+    Args:
+        originals: N texts.
+        reconstructions: N texts.
+        seed: of the 500 resamples.
+
+    Raises:
+        ConfigError: if sacrebleu is not installed.
+
+    Source: Koehn, Statistical significance tests for machine translation evaluation, 2004.
+
+    >>> round(bleu_standard_error(["a b c d f"] * 9, ["a b c d e"] * 9), 9)  # all alike
+    0.0
+    """
+    scorer = import_optional("sacrebleu.metrics").BLEU(tokenize="none", effective_order=True, force=True)
+    pairs = zip(reconstructions, originals, strict=True)
+    each = [scorer.sentence_score(text, [original]) for text, original in pairs]
+    counts = np.array([[*one.counts, *one.totals, one.sys_len, one.ref_len] for one in each])  # (N, 10)
+    sums = (resample(len(each), seed) @ counts).tolist()
+    return float(np.std([scorer.compute_bleu(s[:4], s[4:8], *s[8:], smooth_method="exp").score for s in sums]))
+
+
 def edit_distance(originals: Sequence[str], reconstructions: Sequence[str]) -> float:
     """Return the mean normalized edit distance: words to insert, delete or replace, over the words of the longer text.
 
@@ -81,6 +109,77 @@ def edit_distance(originals: Sequence[str], reconstructions: Sequence[str]) -> f
 def distinct_steps(paths: Sequence[Sequence[str]]) -> float:
     """Return the fraction of neighbours on the paths that differ."""
     return fmean(x != y for path in paths for x, y in pairwise(path))
+
+
+def list_words(text: str) -> list[str]:
+    """List the words of a text without its punctuation marks: what holds a letter or a digit.
+
+    >>> list_words("well , it's 3 p.m. - go !")
+    ['well', "it's", '3', 'p.m.', 'go']
+    """
+    return [word for word in text.split() if any(map(str.isalnum, word))]
+
+
+def count_shared(path: Sequence[str], end: str) -> list[int]:
+    """Count the words that each text of a path has in common with `end`, marks left out, a repeated word as often.
+
+    >>> count_shared(["the cat and the dog .", "the cat .", "a cat ."], "the cat and the dog .")
+    [5, 2, 1]
+    """
+    words = Counter(list_words(end))
+    return [(Counter(list_words(text)) & words).total() for text in path]
+
+
+def is_monotone(path: Sequence[str]) -> bool:
+    """Tell whether the words in common with the first text never rise along a path, and those with the last never fall.
+
+    A single word by chance, as `to` in both ends and not between them, breaks it.
+
+    >>> is_monotone(["we go .", "we ran .", "they ran ."]), is_monotone(["a b", "c d", "a d"])
+    (True, False)
+    """
+    first, last = count_shared(path, path[0]), count_shared(path, path[-1])
+    return all(a >= b for a, b in pairwise(first)) and all(a <= b for a, b in pairwise(last))
+
+
+def is_directed(path: Sequence[str]) -> bool:
+    """Tell whether the words in common with the first text, less those with the last, never rise along a path.
+
+    Every path with `is_monotone` has it too. A word lost by both or regained by both counts nothing here.
+
+    >>> path = ["we go to it", "we go in", "you are to it"]
+    >>> is_directed(path), is_monotone(path)
+    (True, False)
+    """
+    counts = zip(count_shared(path, path[0]), count_shared(path, path[-1]), strict=True)
+    return all(a >= b for a, b in pairwise(first - last for first, last in counts))
+
+
+def limit_by_ends(log_perplexities: Sequence[float], factor: float) -> float:
+    """Return the largest log-perplexity that a step between the ends of a path may have: that of `factor` x the ends'.
+
+    Of the two ends the one with the larger perplexity counts, so that a path that repeats its ends is within the limit.
+
+    Args:
+        log_perplexities: nats per token, of each text of a path.
+        factor: 1 or more.
+
+    >>> limit_by_ends([1.0, 9.0, 3.0, 0.5], factor=math.e)
+    2.0
+    """
+    return max(log_perplexities[0], log_perplexities[-1]) + math.log(factor)
+
+
+# -- for all of them --------------------------------------------------------------------------------------------------
+
+
+def resample(count: int, seed: int = 0) -> np.ndarray:
+    """Sample `count` of `count` items with replacement, 500 times: how often each was taken, (500, count) int64.
+
+    >>> resample(3).sum(1).tolist() == [3] * 500
+    True
+    """
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
 
 
 def import_optional(name: str) -> Any:

@@ -1,5 +1,6 @@
 """Metrics of texts: cases solved by hand, and self-BLEU against sacrebleu."""
 
+import math
 import random
 import sys
 
@@ -9,10 +10,16 @@ from sacrebleu.metrics import BLEU
 from seqvae.errors import ConfigError
 from seqvae.evaluation.text_metrics import (
     bleu,
+    bleu_standard_error,
+    count_shared,
     distinct,
     distinct_steps,
     edit_distance,
     exact_match,
+    is_directed,
+    is_monotone,
+    limit_by_ends,
+    list_words,
     novelty,
     self_bleu,
     token_accuracy,
@@ -48,6 +55,22 @@ def test_bleu_neither_splits_nor_lower_cases_words():
     assert bleu(["A, B, C, D,"], ["a, b, c, d,"]) == 0  # split at the commas, or lower-cased, something would match
 
 
+def test_the_error_of_bleu_is_that_of_a_mean_where_each_sentence_is_all_right_or_all_wrong():
+    # k of N right, of equal lengths: each precision is k / N, and BLEU 100 k / N, a mean of zeros and hundreds.
+    originals, right = ["a b c d e"] * 40, 30
+    reconstructed = originals[:right] + ["v w x y z"] * (40 - right)
+    assert bleu(originals, reconstructed) == pytest.approx(100 * right / 40)
+    expected = 100 * (0.75 * 0.25 / 40) ** 0.5
+    assert bleu_standard_error(originals, reconstructed) == pytest.approx(expected, rel=0.15)
+    assert bleu_standard_error(originals, reconstructed) == bleu_standard_error(originals, reconstructed)
+    assert bleu_standard_error(originals, reconstructed) != bleu_standard_error(originals, reconstructed, seed=1)
+
+
+def test_the_error_of_bleu_is_0_where_all_sentences_are_alike_and_for_empty_reconstructions():
+    assert bleu_standard_error(["a b c d f"] * 5, ["a b c d e"] * 5) == pytest.approx(0, abs=1e-9)
+    assert bleu_standard_error(["a b", "c d e f"], ["", ""]) == 0
+
+
 def test_the_edit_distance_counts_words_over_the_longer_text():
     # One of three replaced, two of four inserted, all deleted, nothing to do.
     assert edit_distance(["a b c", "a b", "a b", ""], ["a x c", "a x b y", "", ""]) == pytest.approx(
@@ -65,10 +88,47 @@ def test_distinct_steps_are_the_neighbours_that_differ_on_all_paths_together():
     assert distinct_steps([["a", "a", "b", "a"], ["a", "b"]]) == 3 / 4
 
 
-@pytest.mark.parametrize(("package", "metric"), [("sacrebleu", bleu), ("rapidfuzz", edit_distance)])
+def test_words_hold_a_letter_or_a_digit():
+    assert list_words("( ça va ? ) 3 - 2 ... it's <unk> 😀 !") == ["ça", "va", "3", "2", "it's", "<unk>"]
+    assert list_words(" . ") == []
+
+
+def test_shared_words_count_as_often_as_both_have_them_and_marks_never():
+    assert count_shared(["a b a .", "a", "a a a b b", ". .", ""], "a b a .") == [3, 1, 3, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("path", "monotone", "directed"),
+    [
+        (["a b c", "a b x", "a y x", "z y x"], True, True),
+        (["a b", "a b", "x y", "x y"], True, True),  # steps that repeat an end
+        (["a b", "a b"], True, True),
+        (["a b .", "c d !", "e f ."], True, True),  # marks do not count
+        (["a b c", "a y x", "a b x", "z y x"], False, False),  # one word of the first comes back for one of the last
+        (["a b c", "p q r", "a q r", "z y x"], False, False),  # one word of the first comes back
+        (["a b c", "p y x", "p q x", "z y x"], False, False),  # one word of the last is lost again
+        (["a b to", "a b", "x to"], False, True),  # both ends have the word that is missing between them
+        (["a b to", "a q", "x to"], False, True),
+    ],
+    ids=str,
+)
+def test_paths_that_turn_back_are_found(path, monotone, directed):
+    assert (is_monotone(path), is_directed(path)) == (monotone, directed)
+    assert is_monotone(path[::-1]) == monotone and is_directed(path[::-1]) == directed
+
+
+def test_the_limit_of_a_step_is_that_of_the_end_of_the_larger_perplexity():
+    assert limit_by_ends([math.log(20), 9.0, math.log(80)], 1.5) == pytest.approx(math.log(120))
+    assert limit_by_ends([math.log(80), 0.1, math.log(20)], 1.0) == pytest.approx(math.log(80))
+
+
+@pytest.mark.parametrize(
+    ("package", "metric"), [("sacrebleu", bleu), ("sacrebleu", bleu_standard_error), ("rapidfuzz", edit_distance)]
+)
 def test_a_missing_package_is_refused_with_what_to_install(package, metric, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setitem(sys.modules, f"{package}.distance", None)
+    monkeypatch.setitem(sys.modules, f"{package}.metrics", None)
     with pytest.raises(ConfigError, match=rf'{package}.*pip install "seqvae\[eval\]"'):
         metric(["a b"], ["a b"])
 

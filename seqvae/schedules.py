@@ -7,11 +7,19 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from seqvae.errors import check_positive
+from seqvae.errors import ConfigError, check_positive, shorten
 
 
 class Schedule(ABC):
-    """A function of the number of steps made so far: step -> float."""
+    """A function of the number of steps made so far: step -> float.
+
+    Attributes:
+        fraction: of the training after which the trainer makes it reach `annealing_steps`, by passing a step of that
+            proportion in place of the number of steps: it is then the same on a fast and on a slow machine, and for a
+            short and a long training. None: the steps are those made.
+    """
+
+    fraction: float | None = None
 
     @abstractmethod
     def __call__(self, step: int) -> float:
@@ -54,6 +62,7 @@ class Linear(Schedule):
         start: the value at the first step.
         end: the value from `steps` on.
         steps: the length of the line.
+        fraction: the length of the line as a fraction of the training, in place of `steps`; none = in steps.
 
     >>> [Linear(end=1.0, steps=4)(t) for t in (0, 1, 4, 9)]
     [0.0, 0.25, 1.0, 1.0]
@@ -62,9 +71,11 @@ class Linear(Schedule):
     start: float = 0.0
     end: float = 1.0
     steps: int = 2000
+    fraction: float | None = None
 
     def __post_init__(self) -> None:
         check_positive(steps=self.steps)
+        check_fraction(self.fraction)
 
     def __call__(self, step: int) -> float:
         """Return start + (end - start) min(1, t / steps)."""
@@ -86,6 +97,7 @@ class Cosine(Schedule):
         start: the value at the first step.
         end: the value from `steps` on.
         steps: T, the length of the curve.
+        fraction: T as a fraction of the training, in place of `steps`; none = in steps.
 
     Source: the shape in Loshchilov & Hutter, SGDR, 2017, https://arxiv.org/abs/1608.03983, equation 5, there of a
     learning rate.
@@ -97,9 +109,11 @@ class Cosine(Schedule):
     start: float = 0.0
     end: float = 1.0
     steps: int = 2000
+    fraction: float | None = None
 
     def __post_init__(self) -> None:
         check_positive(steps=self.steps)
+        check_fraction(self.fraction)
 
     def __call__(self, step: int) -> float:
         """Return (1 - w) start + w end, with w = (1 - cos(pi min(1, t / T))) / 2."""
@@ -217,6 +231,12 @@ class ZeroLinear(Schedule):
     def annealing_steps(self) -> int:
         """The step at which the line reaches its end."""
         return self.zero + self.steps
+
+
+def check_fraction(fraction: float | None) -> None:
+    """Raise a `ConfigError` unless it is a fraction of a training, or None."""
+    if fraction is not None and not (isinstance(fraction, float | int) and 0 < fraction <= 1):
+        raise ConfigError(f"fraction = {shorten(fraction)}: expected more than 0 and at most 1, such as 0.25")
 
 
 SCHEDULES: dict[str, type[Schedule]] = {

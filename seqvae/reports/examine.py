@@ -115,7 +115,8 @@ def diagnose_scores(
         folder = None
     schedule = make("objective.weight", model.config.objective.weight)
     stationary = build_update(model.config).schedule_delay + schedule.annealing_steps
-    steps = model.checkpoint.facts.get("step")
+    made = "step" if schedule.fraction is None else "schedule_step"
+    steps = model.checkpoint.facts.get(made)
     return diagnose(Case(scores, model.config, baseline, train_baseline, steps is None or steps >= stationary, folder))
 
 

@@ -140,7 +140,7 @@ def make_steps(model: SequenceVAE, objective: Objective, rule: Update, config: C
     for term in (objective.divergence, objective.auxiliary):
         term.register_forward_hook(check_term_shape)
     for step in sorted({0, first, heaviest} if first else {heaviest}):
-        trainer.step = step
+        trainer.step, trainer.progress = step, (weight.fraction or 0.0) * (step == heaviest > first)
         found = rule(trainer, pair.batch)
         if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], Report)):
             raise TypeError(f"an update returns a Report and the norm of the gradient, found {type(found).__name__}")

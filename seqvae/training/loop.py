@@ -285,6 +285,7 @@ class Run:
             "fingerprint": corpus.fingerprint,
             "content": corpus.content,
             "step": self.trainer.step,
+            "schedule_step": self.trainer.schedule_step,
         }
         return Checkpoint(self.config, self.model, corpus.tokenizer, facts, corpus.labels)
 

@@ -136,6 +136,7 @@ class Trainer:
         self.rule = rule
         self.step = self.epoch = self.index = self.halvings = 0
         self.seconds = 0.0  # of wall-clock time, with the caller's work between steps, over all resumed parts
+        self.progress = 0.0  # the fraction of the training that is over
 
     def steps(self) -> Iterator[Step]:
         """Make steps until `max_epochs` or `max_minutes`; yield each.
@@ -143,31 +144,34 @@ class Trainer:
         Raises:
             TrainingError: when loss or gradient is no longer finite; the weights are those of the last good step.
         """
-        last, progress = time.perf_counter(), self._progress()
+        last, self.progress = time.perf_counter(), self._measure_progress()
         while self.epoch < self.epochs:
             for batch in self.batches.epoch(self.epoch, start=self.index):
-                if progress >= 1:
+                if self.progress >= 1:
                     return
-                step = self._step(batch, progress)
+                step = self._step(batch)
                 now = time.perf_counter()
                 self.seconds, last = self.seconds + now - last, now
-                progress = self._progress()
-                yield replace(step, progress=progress)
+                self.progress = self._measure_progress()
+                yield replace(step, progress=self.progress)
             self.epoch, self.index = self.epoch + 1, 0
 
-    def _step(self, batch: Batch, progress: float) -> Step:
-        rate = learning_rate(self.training, self.step, progress, self.halvings)
+    def _step(self, batch: Batch) -> Step:
+        rate = learning_rate(self.training, self.step, self.progress, self.halvings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.noise.step = self.step
         report, norm = self.rule(self, batch)
         self.step, self.index = self.step + 1, self.index + 1
-        return Step(report, self.step, self.epoch, rate, norm, progress)
+        return Step(report, self.step, self.epoch, rate, norm, self.progress)
 
     @property
     def schedule_step(self) -> int:
         """The step that the schedule of the objective is evaluated at; below 0 before it begins."""
-        return self.step - self.rule.schedule_delay
+        step, weight = self.step - self.rule.schedule_delay, self.objective.weight
+        if weight.fraction is None or step < 0:
+            return step
+        return int(self.progress / weight.fraction * weight.annealing_steps)
 
     def trace(self, batch: Batch, samples: int = 1, refine: Refinement | None = None) -> Trace:
         """Pass the batch through the model in training mode, with `samples` of z for each sentence."""
@@ -192,7 +196,7 @@ class Trainer:
         self.optimizer.step()
         return norm
 
-    def _progress(self) -> float:
+    def _measure_progress(self) -> float:
         """Return the fraction of the training that is over, in [0, 1]: the larger of that of steps and of minutes.
 
         A run that ends by epochs is reproducible: the clock matters only where it is further than the steps, and while

@@ -101,6 +101,8 @@ BAD = [
     ("cyclical", "ratio", 0.0),
     ("zero-linear", "steps", -3),
     ("linear", "steps", math.nan),
+    ("linear", "fraction", 0.0),
+    ("cosine", "fraction", 1.5),
 ]
 
 

@@ -75,6 +75,17 @@ def test_ten_steps_are_some_steps_saved_and_loaded_and_the_rest_bit_for_bit(save
     assert torch.equal(torch.get_rng_state(), second.state()["generator"])
 
 
+@pytest.mark.parametrize("epochs", [2, 6])
+def test_a_weight_by_fraction_is_the_same_at_the_same_progress_of_a_short_and_a_long_training(epochs, trainer):
+    weight = {"name": "linear", "end": 0.4, "fraction": 0.5}
+    steps = list(trainer(objective={"weight": weight}, max_epochs=epochs).steps())
+    found = {step.progress: step.report.weight for step in steps}
+    before = [0.0, *found]  # the progress that a step was made at is that after the one before it
+    expected = [0.4 * min(1.0, progress / 0.5) for progress in before[:-1]]
+    assert list(found.values()) == pytest.approx(expected, abs=1e-3)
+    assert len(steps) == 4 * epochs and expected[0] == 0 and expected[-1] == 0.4
+
+
 def test_the_optimizer_too_is_resumed_bit_for_bit(trainer):
     whole = trainer()
     take(whole.steps(), 7)

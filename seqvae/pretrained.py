@@ -26,7 +26,6 @@ from seqvae.training import loop
 from seqvae.training.checkpoint import CARD, CONFIG, TOKENIZER, WEIGHTS, Checkpoint, write
 from seqvae.training.own_parts import Handed, get_own_parts
 from seqvae.training.rounding import DTYPES, check_dtype
-from seqvae.training.runtime import make_accelerator
 
 BUILT_IN = Path(__file__).parent / "models"
 
@@ -210,6 +209,8 @@ def list_built_in() -> list[str]:
 
 def train_checkpoint(config: Config, corpus: Corpus, folder: Path | None) -> Checkpoint:
     """Train without output, into `folder` if there is one, and return the best model."""
+    from seqvae.training.runtime import make_accelerator
+
     run = loop.Run(config, corpus, folder, accelerator=make_accelerator(config, folder))
     for _ in loop.fit(run):
         pass

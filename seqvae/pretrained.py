@@ -1,6 +1,7 @@
 """What trained models of text and of series have in common: folder, hub, model card, encoding, paths between points."""
 
 import dataclasses
+import difflib
 import os
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -19,11 +20,14 @@ from seqvae.errors import CheckpointError, ConfigError, choose, expand, shorten
 from seqvae.evaluation.likelihood import IndexedBatches
 from seqvae.evaluation.scores import Scores, format_rows
 from seqvae.latent import paths
+from seqvae.model.decoding import check_options
 from seqvae.model.modes import evaluating, read_points
 from seqvae.training import loop
 from seqvae.training.checkpoint import CARD, CONFIG, TOKENIZER, WEIGHTS, Checkpoint, write
 from seqvae.training.own_parts import Handed, get_own_parts
-from seqvae.training.runtime import make_accelerator
+from seqvae.training.rounding import DTYPES, check_dtype
+
+BUILT_IN = Path(__file__).parent / "models"
 
 
 class Pretrained(ABC):
@@ -32,25 +36,29 @@ class Pretrained(ABC):
     Attributes:
         unit: what one item of a corpus is called; `units`, several.
         tag: what the hub calls what such a model does.
+        sampling_options: those that a `generation_config` can have.
     """
 
     unit: ClassVar[str]
     units: ClassVar[str]
     tag: ClassVar[str]
+    sampling_options: ClassVar[tuple[str, ...]]
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
         self.model = checkpoint.model.eval()
         self.config = checkpoint.config
+        self.generation_config = checkpoint.generation_config
 
     # -- folder, hub and card -----------------------------------------------------------------------------------------
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, parts: Handed = ()) -> Self:
-        """Load a model folder, or a model `owner/name` of the Hugging Face hub.
+        """Load a model folder, a built-in model, or a model `owner/name` of the Hugging Face hub.
 
         Args:
-            name: the folder, or the name on the hub.
+            name: the folder; or the name of a built-in model, `chitchat`; or the name on the hub. A folder of the
+                same name goes first.
             parts: the classes of your own that the model is made of, `[MyPrior]`, or by place,
                 `{"model.prior": MyPrior}`. A folder names such classes; its code is never imported by that name.
 
@@ -68,23 +76,41 @@ class Pretrained(ABC):
             model.write_card(folder)
         return model
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write the model and its card into `folder`."""
-        self.checkpoint.save(expand(folder))
-        self.write_card(expand(folder))
+    def save_pretrained(self, folder: str | Path, *, dtype: str | None = None) -> None:
+        """Write the model and its card into `folder`.
 
-    def push_to_hub(self, name: str, *, private: bool = False, token: str | None = None) -> str:
-        """Upload the model as `owner/name` and return its address."""
+        Args:
+            folder: is made if missing.
+            dtype: of the stored weights: `float32`; `bfloat16`, half the bytes; `int8`, a quarter of them (see
+                `seqvae.training.rounding`). None is that of the folder that the model was loaded from, else float32.
+
+        Raises:
+            ConfigError: for another dtype.
+            CheckpointError: if the folder cannot be written.
+        """
+        folder, checkpoint = expand(folder), self.checkpoint
+        if dtype is None or dtype == checkpoint.dtype:
+            checkpoint.save(folder)
+            return self.write_card(folder)
+        dataclasses.replace(checkpoint, dtype=dtype).save(folder)
+        rounded = type(self)(Checkpoint.load(folder, get_own_parts(self.config)))
+        return rounded.write_card(folder)  # with samples of the weights as they are stored
+
+    def push_to_hub(
+        self, name: str, *, private: bool = False, token: str | None = None, dtype: str | None = None
+    ) -> str:
+        """Upload the model as `owner/name` and return its address; `dtype` as of `save_pretrained`."""
         import tempfile
 
         from huggingface_hub import HfApi
 
+        check_dtype(dtype or self.checkpoint.dtype)
         api = HfApi(token=token)
         api.create_repo(name, private=private, exist_ok=True)
         config = dataclasses.replace(self.config, corpus=self.checkpoint.facts.get("corpus", self.units))
         public = type(self)(dataclasses.replace(self.checkpoint, config=config))  # without the paths of this machine
         with tempfile.TemporaryDirectory() as folder:
-            public.save_pretrained(folder)
+            public.save_pretrained(folder, dtype=dtype)
             return str(api.upload_folder(repo_id=name, folder_path=folder))
 
     def write_card(self, folder: str | Path, scores: Scores | None = None) -> None:
@@ -95,6 +121,34 @@ class Pretrained(ABC):
     @abstractmethod
     def preview_samples(self) -> list[str]:
         """Generate a few samples from the prior for the card, a line each."""
+
+    # -- how it samples -----------------------------------------------------------------------------------------------
+
+    @property
+    def generation_config(self) -> dict[str, float]:
+        """The options that `sample` takes where none is given, such as `{"temperature": 0.7}`; by default none.
+
+        They are stored with the model, and its card and `seqvae sample` sample by them. No score depends on them.
+        """
+        return dict(self.checkpoint.generation_config)
+
+    @generation_config.setter
+    def generation_config(self, options: dict[str, float]) -> None:
+        for name in options:
+            choose("option of generation_config", name, self.sampling_options)
+        check_options(**options)  # type: ignore[arg-type]
+        self.checkpoint = dataclasses.replace(self.checkpoint, generation_config=dict(options))
+
+    def choose_sampling(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Complete the options of `sample`, of which None is not given.
+
+        Where none of them says how to sample (`temperature`, `top_k`, `top_p`, `min_p`, `beam`), those of
+        `generation_config` do; else these play no part, so that temperature 1 is the model itself.
+        """
+        given = {name: value for name, value in options.items() if value is not None}
+        if given.keys().isdisjoint(("beam", *self.sampling_options)):
+            given |= self.checkpoint.generation_config
+        return {"temperature": 1.0} | given
 
     # -- the latent space ---------------------------------------------------------------------------------------------
 
@@ -131,17 +185,32 @@ class Pretrained(ABC):
 
 
 def load_checkpoint(name: str | Path, parts: Handed = ()) -> Checkpoint:
-    """Load a model folder, or a model `owner/name` of the hub."""
+    """Load a model folder; or where there is none, a built-in model, or a model `owner/name` of the hub."""
     if not isinstance(name, str | Path):
         raise ConfigError(f"the name of a model is {shorten(name)}: expected a folder, or owner/name of the hub")
-    folder = expand(name)
-    if not folder.exists() and str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
-        folder = _download(str(name))
-    return Checkpoint.load(folder, parts)
+    folder, built_in = expand(name), list_built_in()
+    if folder.exists():
+        return Checkpoint.load(folder, parts)
+    if name in built_in:
+        return Checkpoint.load(BUILT_IN / name, parts)
+    if str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
+        return Checkpoint.load(_download(str(name)), parts)
+    near = difflib.get_close_matches(str(name), built_in, n=1, cutoff=0.5)
+    raise CheckpointError(
+        f"no model folder at {folder}: expected a folder that `seqvae train` has written, OWNER/NAME of the hub, or a "
+        f"built-in model: {', '.join(built_in)}" + (f"; did you mean {near[0]!r}?" if near else "")
+    )
+
+
+def list_built_in() -> list[str]:
+    """List the names of the models that the package has in it."""
+    return sorted(path.parent.name for path in BUILT_IN.glob(f"*/{CONFIG}"))
 
 
 def train_checkpoint(config: Config, corpus: Corpus, folder: Path | None) -> Checkpoint:
     """Train without output, into `folder` if there is one, and return the best model."""
+    from seqvae.training.runtime import make_accelerator
+
     run = loop.Run(config, corpus, folder, accelerator=make_accelerator(config, folder))
     for _ in loop.fit(run):
         pass
@@ -202,6 +271,7 @@ def format_card(trained: Pretrained, scores: Scores | None = None) -> str:
         "",
         "## Samples from the prior",
         "",
+        *([f"Drawn with {describe_sampling(trained)}.", ""] if trained.generation_config else []),
         *[f"- {sample}" for sample in trained.preview_samples()],
     ]
     if scores is not None:
@@ -217,14 +287,20 @@ def describe_size(checkpoint: Checkpoint) -> str:
     model, tokenizer = checkpoint.model, checkpoint.tokenizer
     parameters = sum(p.numel() for p in model.parameters())
     steps = f"{len(tokenizer):,} {tokenizer.kind} tokens" if tokenizer else f"{model.observation.size:,} channels"
-    return f"{model.latent} latent dimensions, {parameters:,} parameters, {steps}."
+    rounded = "" if checkpoint.dtype == DTYPES[0] else f", stored in {checkpoint.dtype}"
+    return f"{model.latent} latent dimensions, {parameters:,} parameters{rounded}, {steps}."
+
+
+def describe_sampling(trained: Pretrained) -> str:
+    """Return the options that `sample` takes where none is given: `temperature 0.7, top_p 0.9`; or temperature 1."""
+    return ", ".join(f"{name} {value:g}" for name, value in trained.choose_sampling({}).items())
 
 
 def format_usage(trained: Pretrained) -> list[str]:
     """Return the lines of a block of Python that loads the model and samples from it."""
     name, checkpoint = type(trained).__name__, trained.checkpoint
     label = f"label={next(iter(checkpoint.labels))!r}, " if checkpoint.labels else ""
-    temperature = "temperature=0.8, " if checkpoint.tokenizer else ""
+    temperature = "temperature=0.8, " if checkpoint.tokenizer and not trained.generation_config else ""
     return [
         "```python",
         f"from seqvae import {name}",

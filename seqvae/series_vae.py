@@ -67,6 +67,7 @@ class SeriesVAE(Pretrained):
     """
 
     unit, units, tag = "series", "series", "time-series"
+    sampling_options = ("temperature",)
     labels: tuple[str, ...] = ()
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -165,7 +166,7 @@ class SeriesVAE(Pretrained):
         *,
         label: Labels = None,
         seed: int | None = None,
-        temperature: float = 1.0,
+        temperature: float | None = None,
         **options: Any,
     ) -> list[np.ndarray]:
         """Generate `n` series from samples of the prior.
@@ -175,10 +176,11 @@ class SeriesVAE(Pretrained):
             label: None.
             seed: of z and of the frames; None takes new random numbers each time.
             temperature: of the noise of the frames; 0 takes the mean of each, and ends at the median of the length.
+                None is that of `generation_config`, else 1.
             options: `max_length` (see `seqvae.model.frame_decoding.decode_frames`).
         """
         z = self.sample_prior(n, seed=seed)
-        return self.decode(z, labels=label, seed=seed, temperature=temperature, **options)
+        return self.decode(z, labels=label, seed=seed, **self.choose_sampling({"temperature": temperature, **options}))
 
     def reconstruct(self, series: Sequence[Any], *, labels: Labels = None, **options: Any) -> list[np.ndarray]:
         """Decode each series from its posterior mean; options as in `decode`."""

@@ -71,6 +71,7 @@ class TextVAE(Pretrained):
     """
 
     unit, units, tag = "sentence", "sentences", "text-generation"
+    sampling_options = ("temperature", "top_k", "top_p", "min_p")
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         if checkpoint.tokenizer is None:
@@ -194,7 +195,13 @@ class TextVAE(Pretrained):
         return [s.text for s in self.generate(z, labels=labels, seed=seed, temperature=temperature, **options)]
 
     def sample(
-        self, n: int = 1, *, label: Labels = None, seed: int | None = None, temperature: float = 1.0, **options: Any
+        self,
+        n: int = 1,
+        *,
+        label: Labels = None,
+        seed: int | None = None,
+        temperature: float | None = None,
+        **options: Any,
     ) -> list[str]:
         """Generate `n` sentences from samples of the prior (for another density, see `aggregate`).
 
@@ -204,11 +211,11 @@ class TextVAE(Pretrained):
                 None samples labels as often as the training sentences have them.
             seed: of z and of the words; None takes new random numbers each time.
             temperature: 0 takes the likeliest word each time, 1 samples from the model, less than 1 favours likely
-                words.
+                words. Where neither it nor another option says how to sample, `generation_config` does; else 1.
             options: `top_k`, `top_p`, `min_p`, `beam`, `max_length`, `allow_unknown` (`seqvae.model.decoding.decode`).
         """
         z, labels = self.sample_prior(n, seed=seed), self.sample_labels(n, seed=seed) if label is None else label
-        return self.decode(z, labels=labels, seed=seed, temperature=temperature, **options)
+        return self.decode(z, labels=labels, seed=seed, **self.choose_sampling({"temperature": temperature, **options}))
 
     def reconstruct(self, sentences: Iterable[str], *, labels: Labels = None, **options: Any) -> list[str]:
         """Decode each sentence from its posterior mean, greedily; labels as in `encode`, options as in `decode`."""

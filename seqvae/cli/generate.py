@@ -53,19 +53,22 @@ class Decoding:
     """How words are chosen.
 
     Attributes:
-        temperature: 0 takes the likeliest word each time, 1 samples from the model. For series: of their noise.
-        top_k: sample among the K likeliest words; 0 = all.
-        top_p: sample among the likeliest words that together have this probability.
-        min_p: sample among words with at least this fraction of the probability of the likeliest.
+        temperature: 0 takes the likeliest word each time, 1 samples from the model. For series: of their noise. Where
+            neither it nor another of these options is given, the model may recommend some (see `seqvae describe`);
+            else it is 1.
+        top_k: sample among the K likeliest words; 0 = all, as without it.
+        top_p: sample among the likeliest words that together have this probability; 1 = all, as without it.
+        min_p: sample among words with at least this fraction of the probability of the likeliest; 0 = all, as without
+            it.
         beam: search for the likeliest sentence of each z with a beam of this width, instead of sampling words.
         allow_unknown: allow `<unk>` in the sentences.
     """
 
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    beam: int = 0
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    beam: int | None = None
     allow_unknown: Annotated[bool, SWITCH] = False
 
 
@@ -92,13 +95,13 @@ def sample(
     from seqvae.cli.interfaces import open_interface
 
     interface, options = open_interface(model, part), list_given(decoding)
-    words = {name: value for name, value in options.items() if name != "temperature"}
+    words = {name: True for name in options if name != "temperature"}
     aggregate = {"from": density.source == "aggregate"}
     interface.refuse(**words, **aggregate, validator=validator, label=label)
     interface.check(writing)
     labels = choose_labels(interface, number, label, seed)
     z, facts = sample_points(interface, number, density, labels, seed)
-    generated = interface.model.generate(z, labels=labels, seed=seed, **{"temperature": decoding.temperature} | words)
+    generated = interface.model.generate(z, labels=labels, seed=seed, **interface.model.choose_sampling(options))
     write_samples(interface, generated, facts, writing, validator)
 
 
@@ -114,7 +117,7 @@ def check_sample(number: int, decoding: Decoding, density: Density, validator: s
 
     if number < 1:
         raise ConfigError(f"--number {number}: expected 1 or more")
-    check_options(**{name: value for name, value in vars(decoding).items() if name != "allow_unknown"})
+    check_options(**{name: value for name, value in list_given(decoding).items() if name != "allow_unknown"})
     check_density(density)
     if validator is not None:
         load_validator(validator)

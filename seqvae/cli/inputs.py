@@ -10,6 +10,7 @@ import numpy as np
 from seqvae.auto import AnyVAE
 from seqvae.cli.interfaces import Interface
 from seqvae.cli.shared import Density
+from seqvae.data.corpus import BUILT_IN_TEXTS
 from seqvae.data.text.corpus import TextSplit
 from seqvae.data.text.labels import list_names
 from seqvae.data.text.unknown import silence_unknown
@@ -47,7 +48,7 @@ class Selection:
         try:
             corpus = model.load_corpus(self.corpus, column=self.column)
         except CorpusError as error:
-            if self.corpus is None:
+            if self.corpus is None and model.config.corpus not in BUILT_IN_TEXTS:
                 raise CorpusError(f"{error}; if the corpus has moved, name the place where it is now") from None
             raise
         if self.split not in corpus.splits:

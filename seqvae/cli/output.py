@@ -233,6 +233,8 @@ def print_description(model: AnyVAE, rows: Sequence[tuple[str, str]]) -> None:
         ("parameters", f"{sum(p.numel() for p in parameters):,}, in {len(parameters)} tensors"),
         ("trained for", f"{facts.get('step', 0):,} steps, seed {config.training.seed}"),
         ("latent", f"{config.model.latent} dimensions"),
+        ("weights", f"stored in {model.checkpoint.dtype}"),
+        ("samples", f"by default with {pretrained.describe_sampling(model)}"),
     ]
     for group in (config.model, config.objective):
         for place, part in vars(group).items():

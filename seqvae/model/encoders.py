@@ -160,7 +160,7 @@ class TransformerEncoder(Encoder):
         check_size(MAX_LAYERS, layers=layers)
         self.embed = embed
         self.enter = nn.Linear(embedding, width)
-        self.front = nn.Parameter(0.02 * torch.randn(width)) if pooling == "first" else None
+        self.front = nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02)) if pooling == "first" else None
         self.blocks = nn.ModuleList(
             Block(width, heads=heads, hidden=hidden, dropout=dropout, locked=locked) for _ in range(layers)
         )

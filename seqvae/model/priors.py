@@ -99,7 +99,7 @@ class Mixture(Prior):
         if not 0 < spread < 1:
             raise ConfigError(f"prior option spread = {spread}: expected more than 0 and less than 1, such as 0.5")
         self.logits = nn.Parameter(torch.zeros(components))
-        self.means = nn.Parameter(spread * torch.randn(components, latent))
+        self.means = nn.Parameter(nn.init.normal_(torch.empty(components, latent), std=spread))
         self.log_variances = nn.Parameter(torch.full((components, latent), math.log1p(-(spread**2))))
 
     def forward(self) -> Distribution:
@@ -194,7 +194,7 @@ class Vamp(Prior):
         # Initialized as the embeddings of words are, uniform within +-0.1.
         self.inputs = nn.Parameter(torch.empty(components, length, embedding).uniform_(-0.1, 0.1))
         label = features - encoder.features  # size of a label's embedding
-        self.labels = nn.Parameter(torch.randn(components, label)) if label else None
+        self.labels = nn.Parameter(nn.init.normal_(torch.empty(components, label))) if label else None
 
     def forward(self) -> Distribution:
         """Build p(z), batch () and event (D,), on the module's device; in single precision at least, as q is."""

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from seqvae.config import Config
 from seqvae.data.text.tokenizer import Tokenizer
@@ -21,8 +23,9 @@ from seqvae.model.vae import SequenceVAE
 from seqvae.rng import Stream
 from seqvae.training.build import build_model, hand_over, require_sources
 from seqvae.training.own_parts import Handed
+from seqvae.training.rounding import DTYPES, check_dtype, is_scale, restore_weights, round_weights
 
-FORMAT = 4
+FORMAT, OLDEST = 4, 3  # of the folders that are written, and that are read
 CONFIG, WEIGHTS, TOKENIZER, CARD = "config.json", "model.safetensors", "tokenizer.json", "README.md"
 METRICS = "metrics.jsonl"
 STATE = Path("resume") / "state.pt"
@@ -38,6 +41,8 @@ class Checkpoint:
         tokenizer: sentence -> ids; None for series, whose means and standard deviations are among the weights.
         facts: where the model comes from: name and notes of the corpus, scores; plain values.
         labels: those that it is conditioned on, in sorted order, with the number of training sentences of each.
+        generation_config: options that `sample` takes where none is given: `temperature`, `top_k`, `top_p`, `min_p`.
+        dtype: in which the weights are stored, and were rounded (see `seqvae.training.rounding`).
     """
 
     config: Config
@@ -45,6 +50,8 @@ class Checkpoint:
     tokenizer: Tokenizer | None
     facts: dict[str, Any] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
+    generation_config: dict[str, float] = field(default_factory=dict)
+    dtype: str = "float32"
 
     def save(self, folder: Path) -> None:
         """Write the files that `load` needs into `folder`, which is made if missing.
@@ -56,14 +63,18 @@ class Checkpoint:
             "format": FORMAT,
             "library": "seqvae",
             "vocabulary": self.model.observation.size,
+            "dtype": self.dtype,
             "config": self.config.to_dict(),
             "facts": self.facts,
         }
         if self.labels:
             values["labels"] = self.labels
+        if self.generation_config:
+            values["generation_config"] = self.generation_config
+        weights = round_weights(_stored_once(self.model), self.dtype)
         if (tokenizer := self.tokenizer) is not None:
             write(folder / TOKENIZER, lambda path: tokenizer.save(path))
-        write(folder / WEIGHTS, lambda path: save_file(_stored_once(self.model), str(path)))
+        write(folder / WEIGHTS, lambda path: save_file(weights, str(path)))
         write(folder / CONFIG, lambda path: path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8"))
 
     @classmethod
@@ -83,33 +94,49 @@ class Checkpoint:
         if not (folder / CONFIG).is_file():
             hint = "; its training has not reached a validation yet" if (folder / METRICS).is_file() else ""
             raise CheckpointError(f"{folder} is not a model folder: it has no {CONFIG}{hint}")
-        vocabulary, config, facts, labels = _config(folder / CONFIG)
-        config = hand_over(config, parts)
+        stored = _read_config(folder / CONFIG)
+        config, vocabulary, labels = hand_over(stored.config, parts), stored.vocabulary, stored.others["labels"]
         require_sources(config, str(folder))
         if config.model.observation["name"] == "frames":
-            return cls(config, _weights(folder / WEIGHTS, config, vocabulary, 0), None, facts)
+            return cls(config, _weights(folder / WEIGHTS, config, vocabulary, 0), None, **stored.others)
         tokenizer = Tokenizer.load(folder / TOKENIZER)
         if len(tokenizer) != vocabulary:
             raise CheckpointError(
                 f"{folder / TOKENIZER} has {len(tokenizer)} tokens, but the model was trained with {vocabulary}: "
                 "the folder mixes files of two models"
             )
-        return cls(config, _weights(folder / WEIGHTS, config, vocabulary, len(labels)), tokenizer, facts, labels)
+        return cls(config, _weights(folder / WEIGHTS, config, vocabulary, len(labels)), tokenizer, **stored.others)
 
 
-def _config(path: Path) -> tuple[int, Config, dict[str, Any], dict[str, int]]:
+@dataclass(frozen=True)
+class _Stored:
+    """What config.json holds: the size of the model's vocabulary, its options, and other fields of its `Checkpoint`."""
+
+    vocabulary: int
+    config: Config
+    others: dict[str, Any]
+
+
+def _read_config(path: Path) -> _Stored:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["library"] != "seqvae":
             raise KeyError("library")
-        if values["format"] != FORMAT:
+        if values["format"] not in range(OLDEST, FORMAT + 1):
             given = truncate(repr(values["format"]))
             raise CheckpointError(
-                f"{path} has format {given}, and this version of seqvae reads format {FORMAT} alone: load it with the "
-                "version that wrote it, or train the model again"
+                f"{path} has format {given}, and this version of seqvae reads formats {OLDEST} to {FORMAT}: "
+                "load it with the version that wrote it, or train the model again"
             )
         config = Config.from_dict(values["config"])
-        return int(values["vocabulary"]), config, dict(values["facts"]), _labels(path, config, values.get("labels", {}))
+        others = {
+            "facts": dict(values["facts"]),
+            "labels": _labels(path, config, values.get("labels", {})),
+            "generation_config": dict(values.get("generation_config", {})),
+            "dtype": values.get("dtype", DTYPES[0]),
+        }
+        check_dtype(others["dtype"])
+        return _Stored(int(values["vocabulary"]), config, others)
     except CheckpointError:
         raise
     except SeqVAEError as error:
@@ -134,12 +161,14 @@ def _weights(path: Path, config: Config, vocabulary: int, labels: int) -> Sequen
     try:
         with safe_open(str(path), framework="pt") as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        with torch.device("meta"):
+        found = {name: shape for name, shape in found.items() if not is_scale(name, found)}
+        with torch.device("meta"), _WithoutValues():
             expected = build_model(config, vocabulary, labels)
         _compare(path, found, expected.state_dict(keep_vars=True))
-        with Stream(0):  # its first weights are not kept, and take nobody else's random numbers
+        with Stream(0), _WithoutValues():  # takes nobody else's random numbers
             model = build_model(config, vocabulary, labels)
-        model.load_state_dict(load_file(str(path)), strict=False)  # the other names of tied weights are not stored
+        weights = restore_weights(load_file(str(path)))
+        model.load_state_dict(weights, strict=False)  # the other names of tied weights are not stored
     except FileNotFoundError:
         raise CheckpointError(f"{path.parent} has no {path.name}: the folder is incomplete") from None
     except (SafetensorError, OSError, RuntimeError) as error:
@@ -147,6 +176,24 @@ def _weights(path: Path, config: Config, vocabulary: int, labels: int) -> Sequen
     except SeqVAEError as error:
         raise error if isinstance(error, CheckpointError) else CheckpointError(f"{path.parent}: {error}") from None
     return model.eval()
+
+
+_RANDOM = (torch.Tensor.normal_, torch.Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_)
+
+
+class _WithoutValues(TorchFunctionMode):
+    """Leave parameters that will be loaded, and tensors of the meta device, without random numbers.
+
+    For the meta device, which has no numbers, torch would import its compiler, which takes a second.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _RANDOM:
+            tensor = args[0] if args else kwargs["tensor"]
+            if tensor.is_meta or isinstance(tensor, nn.Parameter):
+                return tensor
+        return func(*args, **kwargs)
 
 
 def _stored_once(model: SequenceVAE) -> dict[str, torch.Tensor]:

@@ -14,20 +14,23 @@ between layers or of weights) are each process's own: with them the training dif
 same distribution.
 """
 
+from __future__ import annotations
+
 import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast, gather
 from torch import Tensor, nn
 
 from seqvae.data.batch import Batch
 from seqvae.model.layers import MASK_SAMPLER, Masks
 from seqvae.model.vae import Share, compute_locally
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, own: Tensor, total: int, process: Process) -> Tensor:
         """Return (B, ...) of (b, ...)."""
+        from accelerate.utils import gather
+
         ctx.process = process
         most = -(-total // process.world)
         padded = torch.cat([own, own.new_zeros(most - len(own), *own.shape[1:])])
@@ -164,6 +169,8 @@ def broadcast_state(accelerator: Accelerator, *modules: nn.Module) -> None:
     """Give all processes the buffers and the random state of the main one, so that they decide alike."""
     if accelerator.num_processes == 1:
         return
+    from accelerate.utils import broadcast
+
     for module in modules:
         for buffer in module.buffers():
             buffer.copy_(broadcast(buffer.to(accelerator.device)))

@@ -11,11 +11,10 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from seqvae.config import Config, OwnPart, Training
@@ -25,6 +24,9 @@ from seqvae.errors import ConfigError, SeqVAEError, TrainingError
 from seqvae.model.vae import SequenceVAE
 from seqvae.objective.objective import Objective, Report
 from seqvae.training.trainer import Trainer, Update
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 PACKAGE = Path(__file__).parents[1]
 VOCABULARY, CHANNELS, LABELS = 8, 2, 2  # of the made-up sentences, and of the made-up series
@@ -135,7 +137,7 @@ def make_steps(model: SequenceVAE, objective: Objective, rule: Update, config: C
     """Make a step of tiny parts where the divergence weighs most, and one in each stage of an update with stages."""
     weight, first = objective.weight, rule.schedule_delay
     pair = Pair(series=config.model.observation["name"] == "frames", labels=model.condition is not None)
-    trainer = DryTrainer(model, objective, cast(Batches, pair), config.training, cast(Accelerator, Alone()), rule)
+    trainer = DryTrainer(model, objective, cast(Batches, pair), config.training, cast("Accelerator", Alone()), rule)
     heaviest = first + max((0, weight.annealing_steps), key=lambda step: abs(weight(step)))
     for term in (objective.divergence, objective.auxiliary):
         term.register_forward_hook(check_term_shape)

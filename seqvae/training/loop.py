@@ -8,6 +8,8 @@
             print(event.step, event.elbo)
 """
 
+from __future__ import annotations
+
 import json
 import time
 from collections.abc import Iterator
@@ -15,11 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from seqvae.config import Config, describe_miss, meets_target
 from seqvae.data.batching import Batches, iterate_by_length
@@ -32,8 +32,10 @@ from seqvae.training.checkpoint import METRICS, STATE, Checkpoint, append, load_
 from seqvae.training.distributed import any_process, broadcast_state
 from seqvae.training.own_parts import get_own_parts
 from seqvae.training.runs import truncate_metrics
-from seqvae.training.runtime import catch_interrupt
 from seqvae.training.trainer import HALVINGS, Step, Trainer
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 LOG_INTERVAL = 50  # steps between two lines of metrics.jsonl
 MIN_INTERVAL, MAX_INTERVAL = 50, 2000  # steps between two validations, if the options do not set them
@@ -41,12 +43,14 @@ VALIDATED = 5000  # sentences of a validation, at most
 PROBED = 1000  # of these, sentences on which the use of z is measured, at most
 
 
-def fit(run: "Run") -> Iterator["Step | Validation"]:
+def fit(run: Run) -> Iterator[Step | Validation]:
     """Train until the limits, the patience or Ctrl-C; `run.model` then has the best weights.
 
     Raises:
         TrainingError: when training cannot continue; the best model so far is in the folder.
     """
+    from seqvae.training.runtime import catch_interrupt
+
     trainer, speed, validated = run.trainer, Speed(run.trainer), run.trainer.step
     with catch_interrupt() as interrupt:
         for step in _save_if_diverged(run):
@@ -103,7 +107,7 @@ class Validation:
         return -(self.reconstruction + self.kl)
 
 
-def validate(run: "Run", step: Step, tokens_per_second: float) -> Validation:
+def validate(run: Run, step: Step, tokens_per_second: float) -> Validation:
     """Measure the bound and the use of z on the validation sentences, keep the model if it is the best, and log."""
     trainer, objective = run.trainer, run.objective
     bound = measure_bound(run)
@@ -130,7 +134,7 @@ def validate(run: "Run", step: Step, tokens_per_second: float) -> Validation:
     return validation
 
 
-def measure_bound(run: "Run") -> likelihood.Bound:
+def measure_bound(run: Run) -> likelihood.Bound:
     """Sum the bound over the validation sentences, each process measuring some of the batches."""
     rank, world = run.accelerator.process_index, run.accelerator.num_processes
     batches = islice(iterate_by_length(run.valid.at_most(VALIDATED), batch_size=128), rank, None, world)
@@ -138,8 +142,10 @@ def measure_bound(run: "Run") -> likelihood.Bound:
     return likelihood.Bound.of(run.accelerator.reduce(sums.to(run.accelerator.device), reduction="sum"))
 
 
-def measure_usage(run: "Run") -> LatentUsage | None:
+def measure_usage(run: Run) -> LatentUsage | None:
     """Measure the use of z on the validation sentences in the main process; all processes get the result, or error."""
+    from accelerate.utils import broadcast_object_list
+
     sentences = run.valid.at_most(PROBED)
     found: list[LatentUsage | TrainingError | None] = [None]
     if run.accelerator.is_main_process and len(sentences) > 1:
@@ -189,6 +195,12 @@ class Best:
         return True
 
 
+def _make_accelerator() -> Accelerator:
+    from accelerate import Accelerator
+
+    return Accelerator(mixed_precision="no")
+
+
 @dataclass
 class Run:
     """A training: its inputs, and where the results go.
@@ -207,7 +219,7 @@ class Run:
     corpus: Corpus
     folder: Path | None = None
     resume: bool = False
-    accelerator: Accelerator = field(default_factory=lambda: Accelerator(mixed_precision="no"))
+    accelerator: Accelerator = field(default_factory=_make_accelerator)
     best: Best = field(default_factory=Best)
     interrupted: bool = False
 

@@ -1,15 +1,15 @@
 """Trainer: a generator that makes a step and yields its report; the optimizer and the learning rate of each step."""
 
+from __future__ import annotations
+
 import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from seqvae.config import Training
@@ -20,6 +20,9 @@ from seqvae.evaluation.latent_space import LatentUsage
 from seqvae.model.vae import Refinement, SequenceVAE, Trace
 from seqvae.objective.objective import Objective, Report
 from seqvae.training.distributed import average_gradients, make_row_map
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 # If neither epochs nor minutes are given. A small corpus needs many passes before z is used at all.
 EPOCHS, STEPS, MINUTES = 20, 3000, 5.0
@@ -94,7 +97,7 @@ class Update(nn.Module, ABC):
         """Take note of the use of z at a validation, the same in all processes; None if it cannot be measured."""
 
     @abstractmethod
-    def forward(self, trainer: "Trainer", batch: Batch) -> tuple[Report, float]:
+    def forward(self, trainer: Trainer, batch: Batch) -> tuple[Report, float]:
         """Make one step; return the report of `batch`, and the norm of the gradient before clipping."""
 
 
@@ -207,6 +210,8 @@ class Trainer:
             return by_steps
         by_minutes = torch.tensor(self.seconds / 60 / self.minutes, dtype=torch.float64)
         if self.accelerator.num_processes > 1:  # one clock for all, or their learning rates differ
+            from accelerate.utils import broadcast
+
             by_minutes = broadcast(by_minutes.to(self.accelerator.device))
         return max(by_steps, float(by_minutes))
 

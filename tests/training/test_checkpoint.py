@@ -16,7 +16,7 @@ from seqvae.config import Config
 from seqvae.data.text.tokenizer import Tokenizer
 from seqvae.errors import CheckpointError
 from seqvae.training.build import build_model
-from seqvae.training.checkpoint import FORMAT, Checkpoint, load_state, save_state, write
+from seqvae.training.checkpoint import FORMAT, OLDEST, Checkpoint, load_state, save_state, write
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
@@ -186,10 +186,19 @@ def test_a_tokenizer_of_another_vocabulary_is_refused(folder):
     refused(folder, "tokenizer.json")
 
 
-@pytest.mark.parametrize("value", [FORMAT - 1, FORMAT + 1, 10**6, "3", "a\nb", None], ids=repr)
+@pytest.mark.parametrize("value", [OLDEST - 1, FORMAT + 1, 10**6, "3", "a\nb", None], ids=repr)
 def test_any_other_format_is_refused_by_its_number(folder, value):
     edit(folder, "format", value=value)
-    refused(folder, repr(value), f"format {FORMAT}", "train the model again")
+    refused(folder, repr(value), f"formats {OLDEST} to {FORMAT}", "train the model again")
+
+
+@pytest.mark.parametrize("value", range(OLDEST, FORMAT + 1))
+def test_a_folder_of_an_older_format_loads_which_says_nothing_of_dtype_or_sampling(value, folder, checkpoint):
+    values = json.loads((folder / "config.json").read_text()) | {"format": value}
+    del values["dtype"]
+    (folder / "config.json").write_text(json.dumps(values))
+    loaded = Checkpoint.load(folder)
+    assert (loaded.facts, loaded.dtype, loaded.generation_config) == (checkpoint.facts, "float32", {})
 
 
 def test_weights_of_another_shape_are_refused_by_name(folder, small_config, tokenizer, tmp_path):

@@ -20,7 +20,7 @@ from seqvae.errors import CheckpointError, ConfigError, choose, expand, shorten
 from seqvae.evaluation.likelihood import IndexedBatches
 from seqvae.evaluation.scores import Scores, format_rows
 from seqvae.latent import paths
-from seqvae.model.decoding import check_options
+from seqvae.latent.ranking import check_sampling
 from seqvae.model.modes import evaluating, read_points
 from seqvae.training import loop
 from seqvae.training.checkpoint import CARD, CONFIG, TOKENIZER, WEIGHTS, Checkpoint, write
@@ -126,7 +126,7 @@ class Pretrained(ABC):
 
     @property
     def generation_config(self) -> dict[str, float]:
-        """The options that `sample` takes where none is given, such as `{"temperature": 0.7}`; by default none.
+        """The options that `sample` takes where none is given, such as `{"prior_temperature": 0.7}`; by default none.
 
         They are stored with the model, and its card and `seqvae sample` sample by them. No score depends on them.
         """
@@ -136,14 +136,14 @@ class Pretrained(ABC):
     def generation_config(self, options: dict[str, float]) -> None:
         for name in options:
             choose("option of generation_config", name, self.sampling_options)
-        check_options(**options)  # type: ignore[arg-type]
+        check_sampling(**options)  # type: ignore[arg-type]
         self.checkpoint = dataclasses.replace(self.checkpoint, generation_config=dict(options))
 
     def choose_sampling(self, options: dict[str, Any]) -> dict[str, Any]:
         """Complete the options of `sample`, of which None is not given.
 
-        Where none of them says how to sample (`temperature`, `top_k`, `top_p`, `min_p`, `beam`), those of
-        `generation_config` do; else these play no part, so that temperature 1 is the model itself.
+        Where none of them says how to sample (`sampling_options`, `beam`), those of `generation_config` do; else these
+        play no part, so that temperature 1 is the model itself.
         """
         given = {name: value for name, value in options.items() if value is not None}
         if given.keys().isdisjoint(("beam", *self.sampling_options)):
@@ -157,9 +157,9 @@ class Pretrained(ABC):
         """The path between two encoded points that stays in the latent space: `linear`, on a sphere `slerp`."""
         return "slerp" if self.model.prior.spherical else "linear"
 
-    def sample_prior(self, n: int, *, seed: int | None = None) -> Tensor:
-        """Sample (n, D) points from p(z)."""
-        return paths.sample_prior(self.model, n, seed=seed)
+    def sample_prior(self, n: int, *, seed: int | None = None, temperature: float = 1.0) -> Tensor:
+        """Sample (n, D) points from p(z), or from it at a temperature (see `seqvae.latent.prior_temperature`)."""
+        return paths.sample_prior(self.model, n, seed=seed, temperature=temperature)
 
     def interpolate_points(
         self, z0: Tensor | np.ndarray, z1: Tensor | np.ndarray, *, steps: int = 7, path: str = "linear"

@@ -67,7 +67,7 @@ class SeriesVAE(Pretrained):
     """
 
     unit, units, tag = "series", "series", "time-series"
-    sampling_options = ("temperature",)
+    sampling_options = ("prior_temperature", "temperature")
     labels: tuple[str, ...] = ()
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -177,10 +177,12 @@ class SeriesVAE(Pretrained):
             seed: of z and of the frames; None takes new random numbers each time.
             temperature: of the noise of the frames; 0 takes the mean of each, and ends at the median of the length.
                 None is that of `generation_config`, else 1.
-            options: `max_length` (see `seqvae.model.frame_decoding.decode_frames`).
+            options: `max_length` (see `seqvae.model.frame_decoding.decode_frames`); `prior_temperature`, of z
+                (`seqvae.latent.prior_temperature`).
         """
-        z = self.sample_prior(n, seed=seed)
-        return self.decode(z, labels=label, seed=seed, **self.choose_sampling({"temperature": temperature, **options}))
+        options = self.choose_sampling({"temperature": temperature, **options})
+        z = self.sample_prior(n, seed=seed, temperature=options.pop("prior_temperature", 1.0))
+        return self.decode(z, labels=label, seed=seed, **options)
 
     def reconstruct(self, series: Sequence[Any], *, labels: Labels = None, **options: Any) -> list[np.ndarray]:
         """Decode each series from its posterior mean; options as in `decode`."""

@@ -25,6 +25,7 @@ from seqvae.evaluation.evaluate import score_split
 from seqvae.evaluation.likelihood import measure
 from seqvae.evaluation.scores import Scores
 from seqvae.latent.density import AggregateDensity, Density, fit_aggregate
+from seqvae.latent.ranking import check_sampling, choose_likeliest, repeat_labels
 from seqvae.model.decoding import decode
 from seqvae.model.modes import Points, read_points
 from seqvae.pretrained import Pretrained, build_config
@@ -71,7 +72,7 @@ class TextVAE(Pretrained):
     """
 
     unit, units, tag = "sentence", "sentences", "text-generation"
-    sampling_options = ("temperature", "top_k", "top_p", "min_p")
+    sampling_options = ("prior_temperature", "temperature", "top_k", "top_p", "min_p", "candidates")
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         if checkpoint.tokenizer is None:
@@ -212,10 +213,18 @@ class TextVAE(Pretrained):
             seed: of z and of the words; None takes new random numbers each time.
             temperature: 0 takes the likeliest word each time, 1 samples from the model, less than 1 favours likely
                 words. Where neither it nor another option says how to sample, `generation_config` does; else 1.
-            options: `top_k`, `top_p`, `min_p`, `beam`, `max_length`, `allow_unknown` (`seqvae.model.decoding.decode`).
+            options: `top_k`, `top_p`, `min_p`, `beam`, `max_length`, `allow_unknown` (`seqvae.model.decoding.decode`);
+                `prior_temperature`, of z (`seqvae.latent.prior_temperature`); `candidates`, the number of sentences
+                that are generated for each, of which the one that the decoder is surest of is kept
+                (`seqvae.latent.ranking`).
         """
-        z, labels = self.sample_prior(n, seed=seed), self.sample_labels(n, seed=seed) if label is None else label
-        return self.decode(z, labels=labels, seed=seed, **self.choose_sampling({"temperature": temperature, **options}))
+        options = self.choose_sampling({"temperature": temperature, **options})
+        candidates, prior_temperature = options.pop("candidates", 1), options.pop("prior_temperature", 1.0)
+        check_sampling(candidates=candidates, prior_temperature=prior_temperature)
+        labels = repeat_labels(self.sample_labels(n, seed=seed) if label is None else label, candidates)
+        z = self.sample_prior(n * candidates, seed=seed, temperature=prior_temperature)
+        found = self.generate(z, labels=labels, seed=seed, **options)
+        return [found[row].text for row in choose_likeliest(found, candidates, labels)]
 
     def reconstruct(self, sentences: Iterable[str], *, labels: Labels = None, **options: Any) -> list[str]:
         """Decode each sentence from its posterior mean, greedily; labels as in `encode`, options as in `decode`."""

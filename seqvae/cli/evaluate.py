@@ -24,19 +24,26 @@ DIAGNOSIS_SAMPLES = 20  # of z for each sentence that a diagnosis is made from
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How the words of the samples that --text scores are chosen; reconstructions and interpolations are greedy.
+    """How the texts that --text scores are generated.
 
     Attributes:
+        prior_temperature: of the prior that these samples are from: its standard deviations are multiplied by this.
+        candidates: generate this many sentences for each of these samples, and keep the one of which the model is
+            surest, among those of the same length.
         temperature: of the samples that --text scores: 0 takes the likeliest word each time, 1 samples from the model.
         top_k: these are sampled among the K likeliest words; 0 = all.
         top_p: among the likeliest words that together have this probability.
         min_p: among words with at least this fraction of the probability of the likeliest.
+        beam: reconstructions and interpolations are found by a beam search of this width; 0 = greedy.
     """
 
+    prior_temperature: float = 1.0
+    candidates: int = 1
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    beam: int = 0
 
 
 @app.command(sort_key=7)
@@ -127,14 +134,16 @@ class Results:
 
 
 def check_sampling(sampling: Sampling, text: bool) -> dict[str, Any]:
-    """Return the options that the samples' words are chosen with; refuse those that cannot be used."""
+    """Return the options that texts are generated with; refuse those that cannot be used."""
+    from seqvae.latent import ranking
     from seqvae.model.decoding import check_options
 
     if (given := list_given(sampling)) and not text:
         name, value = next(iter(given.items()))
         option = f"--{name.replace('_', '-')} {value}"
-        raise ConfigError(f"{option} is for the samples that --text scores: add --text, or leave it out")
-    check_options(**vars(sampling))
+        raise ConfigError(f"{option} is for the texts that --text scores: add --text, or leave it out")
+    ranking.check_sampling(**{name: value for name, value in vars(sampling).items() if name != "beam"})
+    check_options(beam=sampling.beam)
     return vars(sampling)
 
 

@@ -50,9 +50,13 @@ Validator = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """How words are chosen.
+    """How sentences are sampled.
 
     Attributes:
+        prior_temperature: of the prior: its standard deviations are multiplied by this, so that with less than 1 fewer
+            samples are far from sentences.
+        candidates: generate this many sentences for each, and keep the one of which the model is surest, by
+            log p(x|z) per token, among those of the same length.
         temperature: 0 takes the likeliest word each time, 1 samples from the model. For series: of their noise. Where
             neither it nor another of these options is given, the model may recommend some (see `seqvae describe`);
             else it is 1.
@@ -64,6 +68,8 @@ class Decoding:
         allow_unknown: allow `<unk>` in the sentences.
     """
 
+    prior_temperature: float | None = None
+    candidates: int | None = None
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
@@ -93,15 +99,21 @@ def sample(
     decoding, density, writing = decoding or Decoding(), density or Density(), writing or Writing()
     check_sample(number, decoding, density, validator)
     from seqvae.cli.interfaces import open_interface
+    from seqvae.latent.ranking import choose_likeliest, repeat_labels
 
     interface, options = open_interface(model, part), list_given(decoding)
-    words = {name: True for name in options if name != "temperature"}
+    words = {name: True for name in options if name not in interface.model.sampling_options}
     aggregate = {"from": density.source == "aggregate"}
     interface.refuse(**words, **aggregate, validator=validator, label=label)
     interface.check(writing)
-    labels = choose_labels(interface, number, label, seed)
-    z, facts = sample_points(interface, number, density, labels, seed)
-    generated = interface.model.generate(z, labels=labels, seed=seed, **interface.model.choose_sampling(options))
+    options = interface.model.choose_sampling(options)
+    candidates, prior_temperature = options.pop("candidates", 1), options.pop("prior_temperature", 1.0)
+    labels = repeat_labels(choose_labels(interface, number, label, seed), candidates)
+    z, facts = sample_points(interface, number * candidates, density, labels, seed, prior_temperature)
+    generated = interface.model.generate(z, labels=labels, seed=seed, **options)
+    if candidates > 1:
+        kept = choose_likeliest(generated, candidates, labels)
+        generated, facts = [generated[row] for row in kept], [facts[row] for row in kept]
     write_samples(interface, generated, facts, writing, validator)
 
 
@@ -112,12 +124,14 @@ def check_sample(number: int, decoding: Decoding, density: Density, validator: s
         ConfigError: for the first of them.
     """
     from seqvae.cli.inputs import check_density
-    from seqvae.model.decoding import check_options
+    from seqvae.latent.ranking import check_sampling
     from seqvae.reports.validity import load_validator
 
     if number < 1:
         raise ConfigError(f"--number {number}: expected 1 or more")
-    check_options(**{name: value for name, value in list_given(decoding).items() if name != "allow_unknown"})
+    check_sampling(**{name: value for name, value in list_given(decoding).items() if name != "allow_unknown"})
+    if density.source == "aggregate" and decoding.prior_temperature is not None:
+        raise ConfigError("--prior-temperature is of the prior: leave it out, or leave out --from aggregate")
     check_density(density)
     if validator is not None:
         load_validator(validator)
@@ -133,15 +147,23 @@ def choose_labels(interface: Interface[Any], number: int, label: str | None, see
 
 
 def sample_points(
-    interface: Interface[Any], number: int, density: Density, labels: list[str] | None, seed: int | None
+    interface: Interface[Any],
+    number: int,
+    density: Density,
+    labels: list[str] | None,
+    seed: int | None,
+    temperature: float,
 ) -> tuple[Any, list[dict[str, Any]]]:
-    """Sample z (number, D), and return what --json adds to each sample: its label, its confidence."""
+    """Sample z (number, D), and return what --json adds to each sample: its label, its confidence.
+
+    The temperature is of the prior; a density is sampled as it was fitted.
+    """
     from seqvae.cli.inputs import fit_density
     from seqvae.cli.output import log
 
     facts: list[dict[str, Any]] = [{}] * number if labels is None else [{"label": label} for label in labels]
     if density.source == "prior":
-        return interface.model.sample_prior(number, seed=seed), facts
+        return interface.model.sample_prior(number, seed=seed, temperature=temperature), facts
     found = fit_density(interface.model, density)
     points = found.sample(number, seed=seed, min_confidence=density.min_confidence or 0.0)
     error = "" if found.gain_standard_error is None else f" ± {found.gain_standard_error:.2f}"

@@ -197,8 +197,11 @@ class TextScores:
     """
 
     sentences: int = define_score(
-        "number of held-out sentences that texts are compared with, reconstructed ones by greedy decoding",
+        "number of held-out sentences that texts are compared with",
         section="reconstruction",
+    )
+    beam: int = define_score(
+        "width of the beam search of reconstructions and paths; 0 is greedy", section="reconstruction"
     )
     exact_match_mean: float | None = _reconstruction(
         "fraction of sentences reconstructed word for word from the posterior mean; never one with <unk>"
@@ -229,6 +232,8 @@ class TextScores:
     bleu_sampled_standard_error: float | None = _reconstruction("standard error of bleu_sampled, by a bootstrap")
 
     samples: int = _sample("number of samples from the prior")
+    prior_temperature: float = _sample("factor of the prior's standard deviations; 1 is the prior itself")
+    candidates: int = _sample("sentences generated for each sample, of which the likeliest of its length is kept")
     temperature: float = _sample("temperature at which their words are sampled; 0 is greedy")
     top_k: int | None = _optional("their words are among the K likeliest; none where all can be sampled")
     top_p: float | None = _optional("their words are among the likeliest with this probability together; none likewise")

@@ -10,19 +10,27 @@ import torch
 from torch import Tensor
 
 from seqvae.errors import check_whole, choose
+from seqvae.latent.prior_temperature import sample_at_temperature
 from seqvae.model.vae import SequenceVAE
 from seqvae.rng import Stream, shift_seed
 
 Path = Callable[[Tensor, Tensor, int], Tensor]
 
 
-def sample_prior(model: SequenceVAE, n: int, *, seed: int | None = None) -> Tensor:
-    """Sample the model's prior, (n, D); with a seed the same samples each time, the global random state untouched."""
+def sample_prior(model: SequenceVAE, n: int, *, seed: int | None = None, temperature: float = 1.0) -> Tensor:
+    """Sample the model's prior, (n, D); with a seed the same samples each time, the global random state untouched.
+
+    Args:
+        model: with a prior.
+        n: number of points.
+        seed: None takes new random numbers each time.
+        temperature: see `seqvae.latent.prior_temperature`; 1 is the prior itself.
+    """
     check_whole(1, n=n)
     with torch.no_grad():
         p = model.prior()
         with Stream(shift_seed(seed)):
-            return p.sample((n,))
+            return sample_at_temperature(p, n, temperature)
 
 
 def linear(z0: Tensor, z1: Tensor, steps: int) -> Tensor:

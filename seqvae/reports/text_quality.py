@@ -40,6 +40,7 @@ from seqvae.evaluation.text_metrics import (
     unique,
 )
 from seqvae.latent.paths import get_path
+from seqvae.latent.ranking import check_sampling
 from seqvae.model.decoding import check_options
 from seqvae.text_vae import TextVAE
 
@@ -75,6 +76,9 @@ def evaluate_text(
     top_k: int = 0,
     top_p: float = 1.0,
     min_p: float = 0.0,
+    prior_temperature: float = 1.0,
+    candidates: int = 1,
+    beam: int = 0,
     steps: int = 7,
     paths: int = 100,
     seed: int = 0,
@@ -87,10 +91,13 @@ def evaluate_text(
         split: held-out sentences, encoded with the model's tokenizer.
         train: the training sentences, encoded with it as well; None leaves out the scores that need them.
         number: of samples, and of held-out sentences at most.
-        temperature: of the samples; reconstructions and paths are greedy.
+        temperature: of the samples' words.
         top_k: the samples' words are among the K likeliest; 0 keeps all.
         top_p: and among the likeliest with this probability together; 1 keeps all.
         min_p: and have at least this fraction of the likeliest's probability; 0 keeps all.
+        prior_temperature: of the samples' z; 1 is the prior itself.
+        candidates: sentences that are generated for each sample, of which the likeliest is kept.
+        beam: width of the beam search of reconstructions and paths; 0 is greedy.
         steps: texts on a path, both ends included.
         paths: number of paths at most; each needs two held-out sentences of its own.
         seed: of all samples; the global random state is not changed.
@@ -109,7 +116,9 @@ def evaluate_text(
     (20, 20, 3, True)
     """
     sampling: Found = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
-    check_options(**sampling)
+    sampling |= {"prior_temperature": prior_temperature, "candidates": candidates}
+    check_sampling(**sampling)
+    check_options(beam=beam)
     if language_model is not None and language_model.labels:
         raise ConfigError("the language model given needs labels: expected one trained without --label-column")
     for name, given, least in (("number", number, 2), ("steps", steps, 2), ("paths", paths, 0)):
@@ -123,6 +132,7 @@ def evaluate_text(
     samples = model.tokenize(model.sample(number, seed=seed, **sampling))
     scores: Found = {"sentences": len(held_out), "samples": number, "temperature": temperature}
     scores |= {"top_k": top_k or None, "top_p": top_p if top_p < 1 else None, "min_p": min_p or None}
+    scores |= {"prior_temperature": prior_temperature, "candidates": candidates, "beam": beam}
     if language_model is None and train is not None:
         scores["language_model_order"] = ORDER
     scores |= _score_fluency(model, samples, split, held_out, train, judge)
@@ -131,9 +141,9 @@ def evaluate_text(
         labels = model.read_labels(held_out)
         with silence_unknown():
             q = model.encode(held_out.texts(), labels=labels)
-        scores |= _score_reconstructions(model, q, labels, held_out, seed)
+        scores |= _score_reconstructions(model, q, labels, held_out, seed, beam)
         if count := min(paths, len(held_out) // 2):
-            sequences = _decode_paths(model, q, labels, steps, count, seed)
+            sequences = _decode_paths(model, q, labels, steps, count, seed, beam)
             scores |= _score_paths(_separate_marks(model, sequences), steps)
             if judge is not None:
                 scores |= _score_path_fluency(sequences, _read_known(held_out), steps, judge)
@@ -141,7 +151,7 @@ def evaluate_text(
 
 
 def _score_reconstructions(
-    model: TextVAE, q: Distribution, labels: list[str] | None, held_out: TextSplit, seed: int
+    model: TextVAE, q: Distribution, labels: list[str] | None, held_out: TextSplit, seed: int, beam: int
 ) -> Found:
     """Score reconstructions from the posterior mean, those of short sentences by themselves, and from a sample of q."""
     originals = _read_all(held_out)
@@ -149,7 +159,7 @@ def _score_reconstructions(
     short = [row for row, text in enumerate(texts) if len(list_words(text)) <= SHORT]
     scores: Found = {"short_sentences": len(short)}
     for name, z in {"mean": q.mode, "sampled": _sample_posterior(model, q, labels, held_out, seed)}.items():
-        sequences = model.tokenize(model.decode(z, labels=labels))
+        sequences = model.tokenize(model.decode(z, labels=labels, beam=beam))
         reconstructed = _separate_marks(model, sequences)
         scores |= _compare(texts, reconstructed, name)
         scores[f"token_accuracy_{name}"] = token_accuracy(originals, sequences)
@@ -226,13 +236,13 @@ def _score_diversity(model: TextVAE, samples: Sequences, originals: Sequences, t
 
 
 def _decode_paths(
-    model: TextVAE, q: Distribution, labels: list[str] | None, steps: int, paths: int, seed: int
+    model: TextVAE, q: Distribution, labels: list[str] | None, steps: int, paths: int, seed: int, beam: int
 ) -> Sequences:
     """Decode paths between two sentences each, with the label of the first for all of the path; one after another."""
     order = np.random.default_rng(seed).permutation(len(q.mean))[: 2 * paths].reshape(2, paths)
     points = get_path(model.default_path)(q.mode[order[0]], q.mode[order[1]], steps)  # (steps, paths, D)
     names = None if labels is None else [labels[row] for row in order[0] for _ in range(steps)]
-    return model.tokenize(model.decode(points.transpose(0, 1).flatten(0, 1), labels=names))
+    return model.tokenize(model.decode(points.transpose(0, 1).flatten(0, 1), labels=names, beam=beam))
 
 
 def _score_paths(texts: list[str], steps: int) -> Found:

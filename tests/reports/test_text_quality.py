@@ -46,7 +46,8 @@ class Parrot:
         numbers = [[float(self.texts.index(self.tokenizer.decode(self.tokenizer.encode(text))))] for text in texts]
         return Independent(Normal(torch.tensor(numbers), 1e-6), 1)
 
-    def decode(self, z, labels):
+    def decode(self, z, labels, beam):
+        self.beam = beam
         return [self.texts[number] for number in z[:, 0].round().long().tolist()]
 
     def sample(self, n, *, seed, **options):
@@ -94,7 +95,7 @@ def test_a_parrot_reconstructs_everything_and_a_mute_nothing(corpus):
         names = ("exact_match", "token_accuracy", "bleu")
         assert [getattr(parrot, f"{name}_{z}") for name in names] == pytest.approx([1, 1, 100])
     mute = Parrot(corpus.tokenizer, SENTENCES)
-    mute.decode = lambda z, labels: [""] * len(z)
+    mute.decode = lambda z, labels, beam: [""] * len(z)
     scores = evaluate_text(mute, split, number=6)
     assert (scores.exact_match_mean, scores.bleu_mean) == (0, 0)
     assert (scores.token_accuracy_mean, scores.distinct_steps) == (0, 0)
@@ -107,7 +108,9 @@ def test_short_sentences_have_at_most_8_words_and_scores_of_their_own(corpus):
     split = load(texts, tokenizer=tokenizer, whole=True).test
     parrot = Parrot(tokenizer, texts)
     answers = {text: text for text in parrot.texts} | {parrot.texts[1]: "a dog sat .", parrot.texts[4]: "nine"}
-    parrot.decode = lambda z, labels: [answers[parrot.texts[number]] for number in z[:, 0].round().long().tolist()]
+    parrot.decode = lambda z, labels, beam: [
+        answers[parrot.texts[number]] for number in z[:, 0].round().long().tolist()
+    ]
     scores = evaluate_text(parrot, split, number=5, paths=0)
     assert (scores.sentences, scores.short_sentences) == (5, 4)
     assert scores.exact_match_mean == 3 / 5
@@ -185,7 +188,7 @@ def test_paths_join_two_held_out_sentences_each_of_its_own_pair(corpus):
     split = corpus.train.select(range(6))
     parrot, decoded = Parrot(corpus.tokenizer, split.texts()), []
     decode = parrot.decode
-    parrot.decode = lambda z, labels: decoded.append(z[:, 0]) or decode(z, labels)
+    parrot.decode = lambda z, labels, beam: decoded.append(z[:, 0]) or decode(z, labels, beam)
     scores = evaluate_text(parrot, split, number=6, steps=3, paths=9)
     ends = decoded[-1].reshape(3, 3)
     assert (scores.paths, scores.steps) == (3, 3)
@@ -200,7 +203,7 @@ def test_paths_are_scored_step_by_step(corpus):
     split = load(texts, tokenizer=corpus.tokenizer, whole=True).test
     parrot = Parrot(corpus.tokenizer, texts)
     decode = parrot.decode
-    parrot.decode = lambda z, labels: straight + turning if len(z) == 10 else decode(z, labels)
+    parrot.decode = lambda z, labels, beam: straight + turning if len(z) == 10 else decode(z, labels, beam)
     scores = evaluate_text(parrot, split, corpus.train, number=4, steps=5, paths=2)
     assert (scores.paths, scores.distinct_steps, scores.distinct_texts) == (2, 7 / 8, 4)
     assert scores.varied_paths == 1  # 4 of 5 are more than 5 of 7
@@ -228,7 +231,7 @@ def test_paths_are_scored_step_by_step(corpus):
 def test_a_varied_path_has_5_different_texts_of_7(steps, different, varied, corpus):
     parrot, path = Parrot(corpus.tokenizer, SENTENCES), (SENTENCES[:different] * steps)[:steps]
     decode = parrot.decode
-    parrot.decode = lambda z, labels: path if len(z) == steps else decode(z, labels)
+    parrot.decode = lambda z, labels, beam: path if len(z) == steps else decode(z, labels, beam)
     scores = evaluate_text(parrot, corpus.train.select(range(3)), corpus.train, number=3, steps=steps, paths=1)
     assert (scores.distinct_texts, scores.varied_paths, scores.varied_paths_standard_error) == (different, varied, None)
     assert (scores.fluent_steps is None) == (steps == 2)  # no step between the ends
@@ -240,7 +243,7 @@ def test_paths_that_are_all_alike_have_no_standard_error(corpus):
         ["a cat sat, here.", "a dog ran, home.", "dog dog dog at cat the dog."],
     )
     decode = parrot.decode
-    parrot.decode = lambda z, labels: path * 3 if len(z) == 9 else decode(z, labels)
+    parrot.decode = lambda z, labels, beam: path * 3 if len(z) == 9 else decode(z, labels, beam)
     scores = evaluate_text(parrot, corpus.train.select(range(6)), corpus.train, number=6, steps=3, paths=3)
     middle, ends = ([parrot.tokenize(path)[i] for i in rows] for rows in ([1], [0, 2]))
     learned = NGram.fit(sequences(corpus.train), order=5, vocabulary=len(corpus.tokenizer))
@@ -251,11 +254,13 @@ def test_paths_that_are_all_alike_have_no_standard_error(corpus):
 
 def test_the_samples_are_drawn_with_the_options_given_and_the_scores_record_these(corpus, model):
     parrot, split = Parrot(corpus.tokenizer, SENTENCES), corpus.train.select(range(4))
-    given = {"temperature": 0.7, "top_k": 9, "top_p": 0.9, "min_p": 0.05}
-    scores = asdict(evaluate_text(parrot, split, number=4, paths=0, **given))
+    given = {"temperature": 0.7, "top_k": 9, "top_p": 0.9, "min_p": 0.05, "prior_temperature": 0.8, "candidates": 3}
+    scores = asdict(evaluate_text(parrot, split, number=4, paths=0, beam=2, **given))
     assert parrot.options == given == {name: scores[name] for name in given}
+    assert parrot.beam == scores["beam"] == 2
     plain = evaluate_text(parrot, split, number=4, paths=0)
-    assert parrot.options == {"temperature": 1, "top_k": 0, "top_p": 1, "min_p": 0}
+    unfiltered = {"temperature": 1, "top_k": 0, "top_p": 1, "min_p": 0}
+    assert parrot.options == unfiltered | {"prior_temperature": 1, "candidates": 1} and plain.beam == 0
     assert (plain.temperature, plain.top_k, plain.top_p, plain.min_p) == (1, None, None, None)
     one, other = (evaluate_text(model, split, number=9, paths=0, **way) for way in ({"top_k": 1}, {"temperature": 0}))
     assert replace(one, temperature=0, top_k=None) == other  # both take the likeliest word

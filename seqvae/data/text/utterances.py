@@ -39,7 +39,7 @@ _RUDE_WORD = re.compile(
     r"naked|suicid|retard|douche|wtf|stfu|kys|nazi|hitler|terroris|masturbat|orgasm|stripper|hooker|prostitut|cocaine|"
     r"heroin|meth\b|weed\b|stoned\b|gay|lesbian|tranny|molest|hell\b|turd|butthole|fart|poop|pee(?:d|ing)?\b)"
 )
-_RUDE_PHRASE = re.compile(r"kill (?:myself|yourself|me|you)|strip club")
+_RUDE_PHRASE = re.compile(r"\b(?:kill (?:myself|yourself|me|you)|strip club)")
 _ABOUT_THE_CHAT = re.compile(
     r"\b(?:any(?:one|body) (?:still )?(?:there|here|home|on)|chat(?:s|ted|ting|ter|ters)?\b|(?:my|your|last) messages?|"
     r"you (?:still )?(?:there|here)\b|(?:some|no)(?:one|body) there|"

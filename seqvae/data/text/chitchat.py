@@ -121,12 +121,12 @@ def read_sentences(path: Path, options: Collection[str] = ()) -> dict[str, list[
         CorpusError: when the file is damaged.
     """
     whole, rude = "messages" in options, "uncensored" in options
-    read: dict[str, list[Tokenized]] = {}  # many messages come several times
+    read: dict[str, tuple[Tokenized, ...]] = {}  # many messages come several times
     conversations: list[list[Tokenized]] = []
     for talk in filter(is_talk, read_conversations(path)):
         for message in talk:
             if message not in read:
-                read[message] = [*read_message(message, whole=whole, rude=rude)]
+                read[message] = tuple(read_message(message, whole=whole, rude=rude))
         conversations.append([one for message in talk for one in read[message]])
     known = find_common_words(conversations)
     kept = [[text for text, tokens in some if known.issuperset(tokens)] for some in conversations]

@@ -95,7 +95,7 @@ def _mend(word: str) -> str:
 def split_sentences(text: str) -> Iterator[str]:
     """Split a tidy message after . ? and !, without marks before the sentences or loose ones after them.
 
-    >>> list(split_sentences("... i'm from Utah! You? well -"))
+    >>> list(split_sentences(", i'm from Utah! You? well -"))
     ["i'm from Utah!", 'You?', 'well']
     """
     for sentence in _SENTENCE_END.split(text):
@@ -125,7 +125,7 @@ def find_fault(sentence: str, tokens: list[str], *, most: int = MOST, rude: bool
         most: tokens it may have.
         rude: whether it may be rude.
 
-    >>> [find_fault(one, tokenize(one)) for one in ("Where are you from?", "yeah yeah yeah", "call me at 801 555 1234")]
+    >>> [find_fault(one, tokenize(one)) for one in ("Where are you from?", "yeah yeah yeah", "call me at 801-555-1234")]
     [None, 'stretched', 'number']
     """
     words = [token for token in tokens if token[0].isalnum()]

@@ -13,6 +13,7 @@ LONGEST = 20  # characters of a word
 _TOKEN = re.compile(r"\w+(?:[.'-]\w+)*|\.+|[^\w\s]")
 _SENTENCE_END = re.compile(r"(?<=[.?!])\s+")
 _PLAIN = str.maketrans({"\u2018": "'", "\u2019": "'", "`": "'", "\u201c": '"', "\u201d": '"', "\u2026": "..."})
+_SIMPLE = re.compile(r"(?!.*[xX]D)[A-Za-z0-9']+(?: [A-Za-z0-9']+)*[.?!]?")  # most messages, whose marks are tidy
 _EMOTICON = re.compile(r"(?<!\w)(?:[:;=]['-]?[()DPpOo3/\\|*]+|<3+|[xX]D+|\^_*\^)(?!\w)")
 _MAYBE_LAUGH = re.compile("h[aeui]h")  # many times as fast as the next
 _LAUGH = re.compile(r"\b[ab]?(?:h[aeui]){2,}h?\b|\bha(?:h+a*)+\b", re.IGNORECASE)
@@ -25,6 +26,7 @@ _CONTRACTION = re.compile(
     r"\b(?:(?:ai|are|ca|could|did|does|do|had|has|have|is|should|was|were|wo|would)nt|"
     r"(?:he|how|she|that|there|what|where|who)s|im|(?:i|you)ve|(?:they|you)re)\b"
 )
+_CONTRACTION_OF_ANY_CASE = re.compile(_CONTRACTION.pattern, re.IGNORECASE)  # many times as slow
 
 _ALLOWED = re.compile(r"[A-Za-z0-9 .,?!'\":;()$%&/-]+")
 
@@ -67,18 +69,19 @@ def tidy(message: str) -> str:
     >>> tidy("im  from Utah!!  You ?  hahahaha yeah :)")
     "i'm from Utah! You? haha yeah"
     """
-    text = _EMOTICON.sub(" ", message.translate(_PLAIN))
-    text = _MISSING_SPACE.sub(r"\1 ", _REPEATED_MARKS.sub(r"\1", _DOTS.sub("... ", text)))
-    text = _SPACE_BEFORE_MARK.sub("", " ".join(text.split()))
+    text = message if _SIMPLE.fullmatch(message) else _tidy_marks(message)
     lower = text.lower()
     if _MAYBE_LAUGH.search(lower):
         text = _LAUGH.sub("haha", text)
-        lower = text.lower()
-    found = _CONTRACTION.finditer(lower) if lower.isascii() else ()
-    for contraction in reversed([*found]):
-        start, end = contraction.span()
-        text = text[:start] + _mend(text[start:end]) + text[end:]
+    if _CONTRACTION.search(lower):
+        text = _CONTRACTION_OF_ANY_CASE.sub(lambda found: _mend(found[0]), text)
     return text
+
+
+def _tidy_marks(message: str) -> str:
+    text = _EMOTICON.sub(" ", message.translate(_PLAIN))
+    text = _MISSING_SPACE.sub(r"\1 ", _REPEATED_MARKS.sub(r"\1", _DOTS.sub("... ", text)))
+    return _SPACE_BEFORE_MARK.sub("", " ".join(text.split()))
 
 
 def _mend(word: str) -> str:

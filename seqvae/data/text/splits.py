@@ -75,7 +75,7 @@ def read_splits(
     With labels, a sentence is kept once under each of its labels, all of them in one split.
 
     Args:
-        source: `sotu`, `grammar`, `-`, `hub:NAME[:CONFIG]`, a file, a folder, or sentences in memory.
+        source: `chitchat`, `sotu`, `grammar`, `-`, `hub:NAME[:CONFIG]`, a file, a folder, or sentences in memory.
         column: the column that holds the text, for files and data sets that have several.
         label_column: the column that holds the labels, if any.
         seed: of the splits that are drawn.

@@ -222,7 +222,7 @@ def run_recipes(
     rest = [source for source in sources if source not in recipes]
     if len(rest) > 1:
         raise ConfigError(f"{shlex.join(rest)}: expected one corpus beside {shlex.join(recipes)}")
-    corpus = locate((*rest, "sotu")[0])
+    corpus = locate((*rest, "chitchat")[0])
     if (units := choose_class(corpus).units) != TextVAE.units:
         raise ConfigError(f"{corpus} holds {units}: `compare` is for sentences; train and evaluate models one by one")
     comparison.places.append(corpus)

@@ -29,6 +29,7 @@ from seqvae.training.loop import Run, Validation, fit
 from seqvae.training.trainer import Step
 
 RECENT = 50  # steps that the progress bar averages over
+EMPTY = "(empty)"  # stands for a sentence without a word
 COLUMNS = 100  # of what is printed after a training
 PAUSE = 20  # seconds between two lines of progress where there is no terminal to draw a bar on
 HEADINGS: dict[type, str] = {
@@ -227,13 +228,13 @@ def print_examples(examples: Examples, preview: Callable[[Any], str], units: str
         preview: returns an item as a line of text.
         units: what items are called.
     """
-    options = format_options(examples.options)
+    options, marked = format_options(examples.options), any(pair.exact for pair in examples.reconstructions)
     print(f"\nSamples from the prior{f' ({options})' if options else ''}")
     margin = max((len(label) + 2 for label, _ in examples.samples if label is not None), default=0)
     for label, item in examples.samples:
         print_wrapped(f"  {'' if label is None else label + ':':{margin}}", preview(item))
     if examples.reconstructions:
-        print(f'\nReconstructions of held-out {units} ("=": word for word)')
+        print(f"\nReconstructions of held-out {units}{' (=: word for word)' if marked else ''}")
     for pair in examples.reconstructions:
         print_wrapped("   = " if pair.exact else "     ", preview(pair.original))
         if not pair.exact:
@@ -242,11 +243,12 @@ def print_examples(examples: Examples, preview: Callable[[Any], str], units: str
         label = "" if walk.label is None else f", all with label {walk.label}"
         print(f"\nInterpolation between two held-out {units} in {STEPS} steps{label}")
         for item, count in walk.steps:
-            print_wrapped("  ", preview(item) + (f"  ({count} steps)" if count > 1 else ""))
+            print_wrapped("  ", (preview(item) or EMPTY) + (f"  ({count} steps)" if count > 1 else ""))
 
 
 def print_wrapped(margin: str, text: str) -> None:
     """Print a text of one paragraph behind a margin, broken between words where it is too long for a line."""
+    text = text or EMPTY
     if len(margin) + len(text) <= COLUMNS:
         print(margin + text)
         return

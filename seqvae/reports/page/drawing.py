@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 WIDTH = 720  # of every drawing with axes
-LEFT, RIGHT, TOP, BOTTOM = 62, 16, 14, 46  # margins
+LEFT, RIGHT, TOP, BOTTOM = 62, 16, 14, 56  # margins
 STEPS = (1, 2, 5, 10)  # a tick is at a multiple of one of these times a power of ten
 THIN = 160  # points of a line of a small panel, at most
 
@@ -63,7 +63,7 @@ def make_frame(xs: Sequence[float], ys: Sequence[float], height: int, *, whole_s
 
 
 def make_scale(low: float, high: float, start: float, end: float, most: int = 6) -> Scale:
-    """Make a scale with at most `most` ticks."""
+    """Make a scale with about `most` ticks."""
     blank = Scale(low, high, start, end, [])
     return Scale(
         low, high, start, end, [(blank.place(tick), format_tick(tick)) for tick in choose_ticks(low, high, most)]
@@ -71,7 +71,7 @@ def make_scale(low: float, high: float, start: float, end: float, most: int = 6)
 
 
 def choose_ticks(low: float, high: float, most: int) -> list[float]:
-    """Choose at most `most` round values between two.
+    """Choose about `most` round values between two.
 
     >>> choose_ticks(0, 97, 6), choose_ticks(-0.31, 0.42, 4)
     ([0.0, 20.0, 40.0, 60.0, 80.0], [-0.2, 0.0, 0.2, 0.4])
@@ -80,7 +80,7 @@ def choose_ticks(low: float, high: float, most: int) -> list[float]:
     if not reach > 0 or not math.isfinite(reach):
         return [low]
     power = 10.0 ** math.floor(math.log10(reach / most))
-    step = next(s * power for s in (*STEPS, 20) if reach / (s * power) <= most - 1 or s == 20)
+    step = next(s * power for s in (*STEPS, 20) if reach / (s * power) <= most or s == 20)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(i * step, 10) for i in range(first, last + 1)]
 
@@ -91,7 +91,7 @@ def format_tick(value: float) -> str:
     >>> format_tick(15000.0), format_tick(0.2), format_tick(-0.0)
     ('15,000', '0.2', '0')
     """
-    return f"{value:,.0f}" if value == int(value) else f"{value:g}"
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"
 
 
 def widen(values: Sequence[float], room: float = 0.04) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from seqvae.series_vae import draw_line
 POINTS, PRIOR_POINTS = 1000, 250  # on the map, at most
 GROUPS = 6  # colours and marks: so many labels are told apart, the others are one group; so many classes of length - 1
 CHARACTERS = 160  # of a sentence that is shown at a point
-FRAMES = 40  # characters of a series that is drawn in a line of text
+FRAMES = 24  # characters of a series that is drawn in a line of text
 DIMENSIONS = 256  # bars at most
 
 
@@ -92,9 +92,10 @@ def draw_map(model: AnyVAE, split: Any, means: np.ndarray, *, seed: int = 0) -> 
 
 
 def _keep_near(points: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """Tell (M,) which samples lie within three times the reach of the points, so that these do not become a dot."""
-    centre, reach = points.mean(0), np.abs(points - points.mean(0)).max(0)
-    near: np.ndarray = (np.abs(prior - centre) <= 3 * np.maximum(reach, 1e-9)).all(1)
+    """Tell (M,) which samples are not both beyond the points and among the outermost, which would shrink the map."""
+    low = np.minimum(points.min(0), np.quantile(prior, 0.02, axis=0))
+    high = np.maximum(points.max(0), np.quantile(prior, 0.98, axis=0))
+    near: np.ndarray = ((prior >= low) & (prior <= high)).all(1)
     return near
 
 
@@ -112,13 +113,12 @@ def group_items(model: AnyVAE, split: Any) -> tuple[list[str], list[int], str, b
         return names, [place[label] for label in labels], str(model.config.data.label_column), False
     lengths = split.lengths - split.complete
     unit = "frames" if model.unit == "series" else "tokens"
-    edges = np.unique(np.quantile(lengths, np.linspace(0, 1, GROUPS)).round().astype(int))
-    bounds = list(zip(edges[:-1].tolist(), [*(edges[1:-1] - 1).tolist(), int(edges[-1])], strict=True)) or [
-        (int(edges[0]), int(edges[0]))
-    ]
+    values = np.unique(lengths)
+    if len(values) >= GROUPS:
+        values = np.unique(np.quantile(lengths, np.linspace(0, 1, GROUPS)[:-1]).round().astype(int))
+    bounds = list(zip(values.tolist(), [*(values[1:] - 1).tolist(), int(lengths.max())], strict=True))
     names = [f"{low} to {high} {unit}" if high > low else f"{low} {unit}" for low, high in bounds]
-    numbers = np.searchsorted([low for low, _ in bounds], lengths, side="right") - 1
-    return names, np.maximum(numbers, 0).tolist(), "length", True
+    return names, (np.searchsorted(values, lengths, side="right") - 1).tolist(), "length", True
 
 
 def shorten_item(item: Any) -> str:

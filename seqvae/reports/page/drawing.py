@@ -59,7 +59,7 @@ def make_frame(xs: Sequence[float], ys: Sequence[float], height: int, *, whole_s
     x_low, x_high = (0.0, max(xs)) if whole_steps else widen(xs)
     y_low, y_high = (0.0, max(ys) * 1.06 or 1.0) if whole_steps else widen(ys)
     x = make_scale(x_low, x_high, LEFT, WIDTH - RIGHT)
-    return Frame(height, x, make_scale(y_low, y_high, height - BOTTOM, TOP, most=5))
+    return Frame(height, x, make_scale(y_low, y_high, height - BOTTOM, TOP, most=max(2, height // 75)))
 
 
 def make_scale(low: float, high: float, start: float, end: float, most: int = 6) -> Scale:

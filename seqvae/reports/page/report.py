@@ -220,6 +220,6 @@ def describe_machine(device: torch.device) -> str:
     """Describe what this process computes on: an accelerator, or the processor and the threads in use."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    name = identify_processor().partition(":")[2].partition("{")[0].strip()
+    name = identify_processor().partition("{")[0].partition(":")[2].strip()
     processor = name or platform.processor() or platform.machine()
-    return f"{processor}, {torch.get_num_threads()} threads of {os.cpu_count()} processors, {platform.system()}"
+    return f"{processor}, threads: {torch.get_num_threads()} on {os.cpu_count()} processors, {platform.system()}"

@@ -69,6 +69,11 @@ class Examples:
     reconstructions: list[Reconstruction] = field(default_factory=list)
     walks: list[Walk] = field(default_factory=list)
 
+    @property
+    def drawn(self) -> bool:
+        """Whether the items are series, which are drawn where sentences are written."""
+        return any(isinstance(item, np.ndarray) for _, item in self.samples)
+
 
 def make_examples(model: AnyVAE, split: TextSplit | SeriesSplit | None, *, seed: int = 0) -> Examples:
     """Generate samples, and reconstructions and walks where there is a latent space and a held-out split.

@@ -26,7 +26,6 @@ from seqvae.reports.page.drawing import draw_panel
 from seqvae.reports.page.examples import STEPS, Examples, format_options, make_examples
 from seqvae.reports.page.figures import draw_bars, draw_curves, draw_map, read_validations
 from seqvae.reports.page.summary import Quality, TextQuality, summarize
-from seqvae.series_vae import SeriesVAE
 from seqvae.training.checkpoint import METRICS, write
 from seqvae.training.precision import identify_processor
 
@@ -90,7 +89,7 @@ def render(
         examples=examples,
         steps=STEPS,
         sampling=format_options(examples.options),
-        panels=Panels(examples) if isinstance(model, SeriesVAE) else None,
+        panels=Panels(examples) if examples.drawn else None,
         map=draw_map(model, split, _get_means(found), seed=config.training.seed) if mapped else None,
         curves=draw_curves(validations, latent=bool(model.model.latent)),
         bars=draw_bars(found.scores) if found and model.model.latent else None,

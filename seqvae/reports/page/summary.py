@@ -1,6 +1,8 @@
 """The few scores that matter after a training, each with what it is to be compared with."""
 
 from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
 
 from tokenizers import Regex, pre_tokenizers
 from torch import Tensor
@@ -13,6 +15,7 @@ from seqvae.errors import ConfigError
 from seqvae.evaluation.probes import SeriesScores
 from seqvae.evaluation.text_metrics import bleu, exact_match
 from seqvae.reports.examine import Examination
+from seqvae.series_vae import SeriesVAE
 from seqvae.text_vae import TextVAE
 
 _SPLITTER = pre_tokenizers.Split(Regex(PIECES), behavior="removed", invert=True)
@@ -53,12 +56,21 @@ def measure_quality(model: AnyVAE, split: TextSplit | SeriesSplit, means: Tensor
         split: N held-out sentences or series.
         means: (N, D), their posterior means, in the order of the split.
     """
-    if not model.model.latent:
-        return None
-    if isinstance(split, SeriesSplit):
-        assert not isinstance(model, TextVAE)
-        return model.score_reconstructions(split)
-    assert isinstance(model, TextVAE)
+    return _compare(split, model, means) if model.model.latent else None
+
+
+@singledispatch
+def _compare(split: Any, model: Any, means: Tensor) -> Quality:
+    raise TypeError(f"there are no scores of reconstructions of {type(split).__name__}")
+
+
+@_compare.register
+def _(split: SeriesSplit, model: SeriesVAE, means: Tensor) -> SeriesScores:
+    return model.score_reconstructions(split)
+
+
+@_compare.register
+def _(split: TextSplit, model: TextVAE, means: Tensor) -> TextQuality:
     decode = model.tokenizer.decode_batch
     originals = _split_words(decode(split.sequences(range(len(split)))), model)
     again = _split_words(model.decode(means, labels=model.read_labels(split)), model)

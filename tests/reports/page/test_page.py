@@ -117,6 +117,7 @@ def test_what_is_shown_is_what_the_model_generates(written):
     examples = make_examples(model, model.load_corpus().test, seed=model.config.training.seed)
     if kind == "series":
         assert Reader(page).attributes.count(("svg", "class", "panel")) == 10 + 5 + 2 * 7
+        assert "sentence" not in page
         return
     shown = [text for text in Reader(page).texts["li"] if text.strip()]
     samples = [item or "(empty)" for _, item in examples.samples]

@@ -167,12 +167,15 @@ def test_the_page_needs_neither_scores_nor_metrics(written, tmp_path):
     assert {"samples", "options", "facts"} <= ids and not ids & {"map", "training", "scores", "walks"}
 
 
-def test_damaged_metrics_are_left_out(written, tmp_path):
+def test_damaged_metrics_are_left_out_and_the_kept_model_need_not_be_the_last(written, tmp_path):
     good = {"kind": "valid", "step": 3, "elbo": -5.0, "reconstruction": 4.0, "kl": 1.0, "weight": 1.0, "kept": True}
     bad = [good | {"step": 4, "elbo": float("nan")}, {"kind": "valid", "step": 5}, good | {"kl": None}]
-    (tmp_path / "metrics.jsonl").write_text("\n".join([*map(json.dumps, [good, *bad]), "[1]", '{"kind": "va']) + "\n")
+    later = good | {"step": 9, "kept": False}
+    (tmp_path / "metrics.jsonl").write_text(
+        "\n".join([*map(json.dumps, [good, later, *bad]), "[1]", '{"kind": "va']) + "\n"
+    )
     page = write_report(written[0], tmp_path).read_text(encoding="utf-8")
-    assert "of step 3" in page and "NaN" not in page and "nan" not in Reader(page).texts["title"]
+    assert "of step 3" in page and "step 9: " in page and "NaN" not in page and "nan" not in Reader(page).texts["title"]
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(written, tmp_path):

@@ -207,7 +207,7 @@ def test_the_story_of_series_through_the_commands(file, tmp_path, capsys):
     folder = str(tmp_path / "m")
     main(["train", str(file), "--output", folder, *small])
     out, err = capsys.readouterr()
-    assert "nats/series" in err and "autoregression" in out and "r2" in out and "sentence" not in out
+    assert "nats/series" in err and "autoregression" in out and "R^2" in out and "sentence" not in out
     main(["sample", folder, "-n", "4", "--seed", "1", "--output", str(tmp_path / "s.npz"), "--json"])
     generated = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     stored = np.load(tmp_path / "s.npz")

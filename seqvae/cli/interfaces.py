@@ -22,14 +22,16 @@ from seqvae.evaluation import probes
 from seqvae.evaluation.evaluate import find_factors
 from seqvae.evaluation.probes import SeriesScores, linear_r2
 from seqvae.reports import series_figures
+from seqvae.reports.page.examples import SAMPLING, format_options
+from seqvae.reports.page.figures import preview_series
 from seqvae.reports.series_figures import Panel
-from seqvae.series_vae import Series, SeriesVAE, draw_line
+from seqvae.series_vae import Series, SeriesVAE
 from seqvae.text_vae import Sentence, TextVAE
 
 M = TypeVar("M", TextVAE, SeriesVAE)
 LABEL_OPTIONS = ("label", "label_column")
 WORD_OPTIONS = ("allow_unknown", "beam", "min_p", "top_k", "top_p")
-LABELS_SHOWN = 8  # of a conditional model
+WIDTH = 80  # characters of a series that is drawn in a line
 
 
 class Interface(ABC, Generic[M]):
@@ -38,12 +40,10 @@ class Interface(ABC, Generic[M]):
     Attributes:
         options: names of the options that this class of models has, of those that not all have.
         hint: options with which a first `seqvae sample` shows most.
-        temperature: of the samples that are shown after a training.
     """
 
     options: ClassVar[frozenset[str]]
     hint: ClassVar[str]
-    temperature: ClassVar[float]
 
     def __init__(self, model: M) -> None:
         self.model: M = model
@@ -126,42 +126,12 @@ class Interface(ABC, Generic[M]):
     def describe(self) -> list[tuple[str, str]]:
         """Return names and values of what only models of this class have."""
 
-    def print_examples(self, split: Any) -> None:
-        """Print samples, reconstructions and an interpolation."""
-        model, units = self.model, self.model.units
-        self._print_samples()
-        if not model.config.model.latent:
-            return
-        chosen, labels = model.choose_examples(split)
-        print(f"\nReconstructions of {len(chosen)} held-out {units}")
-        for original, again in zip(chosen, model.reconstruct(chosen, labels=labels), strict=True):
-            print(f"     {self.preview(original)}\n  -> {self.preview(again)}")
-        label = None if labels is None else labels[0]
-        beside = "" if label is None else f", all with label {label}"
-        print(f"\nInterpolation from the first to the last in 7 steps{beside}")
-        for item in model.interpolate(chosen[0], chosen[-1], label=label, steps=7):
-            print(f"  {self.preview(item)}")
-
-    def _print_samples(self) -> None:
-        model, temperature = self.model, self.temperature
-        if not model.labels:
-            print(f"\nFive samples from the prior (temperature {temperature:g})")
-            for item in model.sample(5, seed=0, temperature=temperature):
-                print(f"  {self.preview(item)}")
-            return
-        shown = sorted(model.labels, key=model.checkpoint.labels.__getitem__, reverse=True)[:LABELS_SHOWN]
-        print(f"\nThree samples from the prior (temperature {temperature:g}) for each {model.config.data.label_column}")
-        for label in shown:
-            print(f"  {label}:")
-            for item in model.sample(3, label=label, seed=0, temperature=temperature):
-                print(f"    {self.preview(item)}")
-
 
 class TextInterface(Interface[TextVAE]):
     """Sentences: read from files with a sentence a line, written to standard output."""
 
     options = frozenset([*LABEL_OPTIONS, *WORD_OPTIONS, "from", "language_model", "text", "validator"])
-    hint, temperature = "--temperature 0.5", 0.5
+    hint = format_options(SAMPLING[TextVAE.units])
 
     def write(
         self,
@@ -240,7 +210,7 @@ class SeriesInterface(Interface[SeriesVAE]):
     """Series: read from files of arrays; written to one, as a picture, or as JSON to standard output."""
 
     options = frozenset(["output", "plot"])
-    hint, temperature = "--plot samples.png", 0.0
+    hint = "--plot samples.png"
 
     def check(self, writing: Writing) -> None:
         """Refuse before any work what cannot be written, or when nothing would be."""
@@ -323,7 +293,7 @@ class SeriesInterface(Interface[SeriesVAE]):
 
     def preview(self, item: np.ndarray) -> str:
         """Draw the first channel in a line of text."""
-        return draw_line(item)
+        return preview_series(item, WIDTH)
 
     def describe(self) -> list[tuple[str, str]]:
         """Return mean and standard deviation of each channel."""

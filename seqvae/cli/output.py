@@ -4,10 +4,11 @@ import json
 import logging
 import shlex
 import sys
+import textwrap
 import time
 import warnings
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -22,10 +23,14 @@ from seqvae.evaluation.probes import SeriesScores
 from seqvae.evaluation.scores import Scores, TextScores, format_rows, read_scores
 from seqvae.latent.steering import SteeringReport
 from seqvae.reports.diagnosis import Diagnosis, bound_information, find_warning
+from seqvae.reports.page.examples import STEPS, Examples, format_options
+from seqvae.reports.page.summary import Line
 from seqvae.training.loop import Run, Validation, fit
 from seqvae.training.trainer import Step
 
 RECENT = 50  # steps that the progress bar averages over
+EMPTY = "(empty)"  # stands for a sentence without a word
+COLUMNS = 100  # of what is printed after a training
 PAUSE = 20  # seconds between two lines of progress where there is no terminal to draw a bar on
 HEADINGS: dict[type, str] = {
     Scores: "Held-out scores",
@@ -212,6 +217,58 @@ def print_comparison(table: str, folder: Path) -> None:
     print(f"\ntable, plots and report: {folder}   (open {folder / 'report.html'})")
 
 
+# -- the end of a training --------------------------------------------------------------------------------------------
+
+
+def print_examples(examples: Examples, preview: Callable[[Any], str], units: str) -> None:
+    """Print samples, reconstructions and walks, as far as there are any.
+
+    Args:
+        examples: of a model.
+        preview: returns an item as a line of text.
+        units: what items are called.
+    """
+    options, marked = format_options(examples.options), any(pair.exact for pair in examples.reconstructions)
+    print(f"\nSamples from the prior{f' ({options})' if options else ''}")
+    margin = max((len(label) + 2 for label, _ in examples.samples if label is not None), default=0)
+    for label, item in examples.samples:
+        print_wrapped(f"  {'' if label is None else label + ':':{margin}}", preview(item))
+    if examples.reconstructions:
+        print(f"\nReconstructions of held-out {units}{' (=: word for word)' if marked else ''}")
+    for pair in examples.reconstructions:
+        print_wrapped("   = " if pair.exact else "     ", preview(pair.original))
+        if not pair.exact:
+            print_wrapped("  -> ", preview(pair.result))
+    for walk in examples.walks:
+        label = "" if walk.label is None else f", all with label {walk.label}"
+        print(f"\nInterpolation between two held-out {units} in {STEPS} steps{label}")
+        for item, count in walk.steps:
+            print_wrapped("  ", (preview(item) or EMPTY) + (f"  ({count} steps)" if count > 1 else ""))
+
+
+def print_wrapped(margin: str, text: str) -> None:
+    """Print a text of one paragraph behind a margin, broken between words where it is too long for a line."""
+    text = text or EMPTY
+    if len(margin) + len(text) <= COLUMNS:
+        print(margin + text)
+        return
+    print(textwrap.fill(text, COLUMNS, initial_indent=margin, subsequent_indent=" " * len(margin)))
+
+
+def print_summary(lines: Sequence[Line], number: int, units: str) -> None:
+    """Print the few scores that matter, each with what to compare it with."""
+    print(f"\nScores of {number:,} held-out {units}")
+    name, value = (max(len(getattr(line, part)) for line in lines) for part in ("name", "value"))
+    for line in lines:
+        print(f"  {line.name:{name}}  {line.value:{value}}  {line.beside}".rstrip())
+
+
+def print_place(folder: Path, options: str, report: Path | None) -> None:
+    """Print where a model and its report are, and a command to sample from it."""
+    page = "" if report is None else f"open {report.name} in it; "
+    print(f"\nmodel folder: {folder}   ({page}try: seqvae sample {shlex.quote(str(folder))} {options})")
+
+
 # -- models -----------------------------------------------------------------------------------------------------------
 
 
@@ -245,8 +302,3 @@ def print_description(model: AnyVAE, rows: Sequence[tuple[str, str]]) -> None:
         print(f"{name:12} {value}")
     if "scores" in facts:
         print_scores(read_scores(facts["scores"]), model.units)
-
-
-def print_place(folder: Path, options: str) -> None:
-    """Print where a model is, and a command to sample from it."""
-    print(f"\nmodel folder: {folder}   (try: seqvae sample {shlex.quote(str(folder))} {options})")

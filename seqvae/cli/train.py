@@ -36,7 +36,7 @@ def train(
     model: Model | None = None,
     objective: Objective | None = None,
 ) -> None:
-    """Train a model, then print its scores, samples, reconstructions and an interpolation.
+    """Train a model, then print samples, reconstructions, interpolations and scores; `report.html` has more.
 
     Args:
         corpus: `chitchat` (the default), `sotu` or `grammar`, built in; a file with a sentence a line (also .gz), `-`
@@ -179,11 +179,12 @@ def names_only(given: Any, stored: Any) -> bool:
 
 
 def report(run: Run, folder: Path) -> None:
-    """Score the trained model, write its card, and print scores, diagnosis and examples."""
+    """Score the trained model, write its card and its page, and print examples, the main scores and the diagnosis."""
     from seqvae.auto import load
     from seqvae.cli import output
     from seqvae.cli.interfaces import make_interface
     from seqvae.reports.examine import examine
+    from seqvae.reports.page.examples import make_examples
     from seqvae.training.own_parts import get_own_parts
 
     model = load(folder, parts=get_own_parts(run.config))
@@ -196,19 +197,35 @@ def report(run: Run, folder: Path) -> None:
     model = type(model)(replace(model.checkpoint, facts=facts))
     model.checkpoint.save(folder)
     model.write_card(folder, scores)
-    interface = make_interface(model)
-    if found:
-        print_results(interface, some, found)
-    else:
+    interface, examples = make_interface(model), make_examples(model, split, seed=run.config.training.seed)
+    output.print_examples(examples, interface.preview, model.units)
+    quality = print_results(model, some, found)
+    written = write_page(run, model, folder, split=some, found=found, examples=examples, quality=quality)
+    output.print_place(folder, interface.hint, written)
+
+
+def print_results(model: Any, split: Any, found: Any) -> Any:
+    """Print the main scores of a trained model and its diagnosis; return the scores of its reconstructions."""
+    from seqvae.cli import output
+    from seqvae.reports.page.summary import measure_quality, summarize
+
+    if found is None:
         output.log("one held-out sentence is too few for scores: give more text, or a folder with a test file")
-    interface.print_examples(split)
-    output.print_place(folder, interface.hint)
+        return None
+    quality = measure_quality(model, split, found.table.mean)
+    output.print_summary(summarize(model, found, quality), len(split), model.units)
+    output.print_diagnosis(found.diagnosis, at_length=False)
+    return quality
 
 
-def print_results(interface: Any, split: Any, found: Any) -> None:
-    """Print the scores of a trained model and its diagnosis."""
-    from seqvae.cli.evaluate import Results, add_scores, finish
+def write_page(run: Run, model: Any, folder: Path, **parts: Any) -> Path | None:
+    """Write the page of a model; log why where it cannot be written, which loses nothing else."""
+    from seqvae.cli import output
+    from seqvae.errors import SeqVAEError
+    from seqvae.reports.page.report import describe_machine, write_report
 
-    results = Results(quiet=False)
-    add_scores(results, interface, split, found)
-    finish(results, found)
+    try:
+        return write_report(model, folder, machine=describe_machine(run.accelerator.device), **parts)
+    except SeqVAEError as error:
+        output.log(f"no page was written: {error}")
+        return None

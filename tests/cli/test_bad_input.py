@@ -142,7 +142,7 @@ def test_a_corpus_too_small_for_scores_still_gives_a_model(place, capsys):
     (place / "few.txt").write_text("a b\nc d\ne f\ng h\n")
     main(["train", "few.txt", *SIZE, "--output", "out"])
     out, err = capsys.readouterr()
-    assert "too few for scores" in err and "Held-out scores" not in out
+    assert "too few for scores" in err and "Scores of" not in out
     assert (place / "out" / "README.md").is_file()
 
 

@@ -1,5 +1,6 @@
 """The main job from end to end, through the commands: train, be killed, resume, evaluate, generate."""
 
+import html
 import itertools
 import json
 import math
@@ -16,6 +17,7 @@ import pytest
 from safetensors.torch import load_file
 
 from seqvae.cli import main
+from seqvae.errors import CheckpointError
 from seqvae.text_vae import TextVAE
 
 ROOT = Path(__file__).parents[2]
@@ -128,7 +130,7 @@ def test_ctrl_c_ends_cleanly_and_the_best_model_can_be_used(corpus, tmp_path, se
     out, err = stopped.communicate()
     assert stopped.returncode == 0, err
     assert "Traceback" not in err
-    assert "Held-out scores" in out
+    assert "Scores of 8 held-out sentences" in out
     last = lines(folder)[-1]
     assert last["kind"] == "valid" and last["step"] < 216
     assert len(seqvae("sample", folder, "-n", 2)) == 2
@@ -144,15 +146,50 @@ def test_a_training_ends_with_what_the_model_can_do_and_a_second_one_does_not_ov
     out, err = capsys.readouterr()
     titles = [line for line in out.splitlines() if line and not line.startswith(" ")]
     assert [title.split("(")[0].split(":")[0].strip() for title in titles] == 2 * [
-        "Held-out scores",
+        "Samples from the prior",
+        "Reconstructions of held-out sentences",
+        *2 * ["Interpolation between two held-out sentences in 7 steps"],
+        "Scores of 8 held-out sentences",
         "diagnosis",
-        "Five samples from the prior",
-        "Reconstructions of 3 held-out sentences",
-        "Interpolation from the first to the last in 7 steps",
         "model folder",
     ]
     assert err.count("134 train, 8 valid, 8 test sentences") == 2
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["small-1", "small-2"]
+
+
+def test_a_training_writes_a_page_beside_the_model_and_ends_without_one_where_it_cannot(
+    corpus, tmp_path, capsys, monkeypatch
+):
+    folder = tmp_path / "run"
+    main(["train", str(corpus), *SIZE, "--max-epochs", "1", "--output", str(folder)])
+    out, err = capsys.readouterr()
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "report.html" in out.splitlines()[-1] and "no page" not in err
+    model = TextVAE.from_pretrained(folder)
+    for text in model.sample(10, seed=0, temperature=0.5):
+        assert html.escape(text) in page and (len(text) > 90 or f"  {text or '(empty)'}" in out.splitlines())
+
+    def refuse(*args, **options):
+        raise CheckpointError("cannot write report.html (No space left on device)")
+
+    monkeypatch.setattr("seqvae.reports.page.report.write", refuse)
+    main(["train", str(corpus), *SIZE, "--max-epochs", "1", "--output", str(tmp_path / "full")])
+    out, err = capsys.readouterr()
+    assert err.count("no page was written: cannot write report.html") == 1 and "report.html" not in out
+    assert TextVAE.from_pretrained(tmp_path / "full").sample(1)
+
+
+def test_what_a_training_prints_fits_in_its_columns_and_is_the_same_each_time(corpus, tmp_path, capsys):
+    shown = []
+    for name in ("one", "two"):
+        main(["train", str(corpus), *SIZE, "--max-epochs", "1", "--output", str(tmp_path / name)])
+        shown.append(capsys.readouterr().out.splitlines()[:-1])
+    assert shown[0] == shown[1]
+    body = [line for line in shown[0] if line.startswith("  ")]
+    scores = body[-4:]
+    assert [line.split()[0] for line in scores] == ["-log", "-ELBO", "information", "reconstructed"]
+    assert "unigram" in scores[0] and "5-gram" in scores[0] and "another sentence's z costs" in scores[2]
+    assert max(map(len, body[:-4])) <= 100 and max(map(len, scores)) <= 110
 
 
 def test_the_recipe_of_a_run_reproduces_it_bit_for_bit(corpus, tmp_path):
@@ -320,7 +357,7 @@ def test_two_processes_train_one_model(corpus, tmp_path):
     two = start([*torchrun, str(ROOT / "train.py")], corpus, *SMALL, "--output", folder)
     out, err = two.communicate()
     assert two.returncode == 0, err
-    assert out.count("Held-out scores") == 1
+    assert out.count("Scores of 8 held-out sentences") == 1
     steps = [json.loads(line)["step"] for line in lines(folder) if json.loads(line)["kind"] == "valid"]
     assert steps == sorted(set(steps))
     bounds = [json.loads(line)["elbo"] for line in lines(folder) if json.loads(line)["kind"] == "valid"]

@@ -248,9 +248,11 @@ def test_labels_without_a_label_column_are_refused(model, tmp_path):
 
 def test_the_tour_of_a_training_shows_samples_of_each_label(corpus, tmp_path, run):
     out = run("train", corpus, "--label-column", "tense", *SIZE, "--max-epochs", 2, "--output", tmp_path / "run")
-    start = out.index("Three samples from the prior (temperature 0.5) for each tense")
-    assert {line.strip(" :") for line in out[start + 1 : start + 13 : 4]} == set(VERBS)
-    assert any(line.startswith("Interpolation from the first to the last in 7 steps, all with label ") for line in out)
+    start = out.index("Samples from the prior (--temperature 0.5)")
+    samples = out[start + 1 : out.index("", start)]
+    assert len(samples) == 9 and {line.split(":")[0].strip() for line in samples} == set(VERBS)
+    title = "Interpolation between two held-out sentences in 7 steps, all with label "
+    assert any(line.startswith(title) for line in out)
 
 
 def test_sample_gives_sentences_of_a_label(folder, run):

@@ -119,7 +119,7 @@ def test_the_command_trains_saves_and_loads_each_kind(kind, tmp_path, capsys, re
     sizes = ["--model.encoder.hidden", "8", "--model.decoder.hidden", "8", "--max-epochs", "1"]
     main(["train", str(text), "--kind", kind, *sizes, "--output", str(folder)])
     out = capsys.readouterr().out
-    assert "Five samples from the prior" in out and ("Reconstructions" in out) == (kind == "ae")
+    assert "Samples from the prior" in out and ("Reconstructions" in out) == (kind == "ae")
     model = TextVAE.from_pretrained(folder)
     assert model.config.kind == kind
     assert (

@@ -139,6 +139,10 @@ class Pretrained(ABC):
         check_sampling(**options)  # type: ignore[arg-type]
         self.checkpoint = dataclasses.replace(self.checkpoint, generation_config=dict(options))
 
+    @abstractmethod
+    def recommend_sampling(self) -> dict[str, float]:
+        """Return options of `sample` that read well, the `generation_config` that `seqvae train` gives a model."""
+
     def choose_sampling(self, options: dict[str, Any]) -> dict[str, Any]:
         """Complete the options of `sample`, of which None is not given.
 

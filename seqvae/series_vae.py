@@ -160,6 +160,10 @@ class SeriesVAE(Pretrained):
         self.number_labels(labels, 1)
         return self._unroll(z, seed=seed, temperature=temperature, **options).series
 
+    def recommend_sampling(self) -> dict[str, float]:
+        """Return options of `sample` that show most: the mean of each frame, without noise."""
+        return {"temperature": 0.0}
+
     def sample(
         self,
         n: int = 1,

@@ -22,7 +22,6 @@ from seqvae.evaluation import probes
 from seqvae.evaluation.evaluate import find_factors
 from seqvae.evaluation.probes import SeriesScores, linear_r2
 from seqvae.reports import series_figures
-from seqvae.reports.page.examples import SAMPLING, format_options
 from seqvae.reports.page.figures import preview_series
 from seqvae.reports.series_figures import Panel
 from seqvae.series_vae import Series, SeriesVAE
@@ -131,7 +130,7 @@ class TextInterface(Interface[TextVAE]):
     """Sentences: read from files with a sentence a line, written to standard output."""
 
     options = frozenset([*LABEL_OPTIONS, *WORD_OPTIONS, "from", "language_model", "text", "validator"])
-    hint = format_options(SAMPLING[TextVAE.units])
+    hint = ""
 
     def write(
         self,

@@ -266,7 +266,8 @@ def print_summary(lines: Sequence[Line], number: int, units: str) -> None:
 def print_place(folder: Path, options: str, report: Path | None) -> None:
     """Print where a model and its report are, and a command to sample from it."""
     page = "" if report is None else f"open {report.name} in it; "
-    print(f"\nmodel folder: {folder}   ({page}try: seqvae sample {shlex.quote(str(folder))} {options})")
+    command = f"seqvae sample {shlex.quote(str(folder))} {options}".strip()
+    print(f"\nmodel folder: {folder}   ({page}try: {command})")
 
 
 # -- models -----------------------------------------------------------------------------------------------------------

@@ -195,6 +195,7 @@ def report(run: Run, folder: Path) -> None:
     scores = found.scores if found else None
     facts = model.checkpoint.facts | ({"scores": vars(scores)} if scores else {})
     model = type(model)(replace(model.checkpoint, facts=facts))
+    model.generation_config = model.recommend_sampling()
     model.checkpoint.save(folder)
     model.write_card(folder, scores)
     interface, examples = make_interface(model), make_examples(model, split, seed=run.config.training.seed)

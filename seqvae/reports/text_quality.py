@@ -7,15 +7,12 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-import tokenizers
 import torch
-from tokenizers import pre_tokenizers
 from torch import Tensor
 from torch.distributions import Distribution
 
 from seqvae.data.batch import UNKNOWN
 from seqvae.data.text.corpus import TextSplit
-from seqvae.data.text.tokenizer import PIECES
 from seqvae.data.text.unknown import silence_unknown
 from seqvae.errors import ConfigError, CorpusError
 from seqvae.evaluation.baselines import NGram
@@ -53,8 +50,6 @@ TOLERANCE = 1.5  # times the perplexity of the ends that a fluent step has, at m
 Sequences = list[list[int]]
 LanguageModel = Callable[[Sequences], tuple[Tensor, Tensor]]  # -log p of each sequence, (N,) nats; its tokens, (N,)
 Found = dict[str, Any]
-
-_SPLITTER = pre_tokenizers.Split(tokenizers.Regex(PIECES), behavior="removed", invert=True)
 
 
 def check_packages() -> None:
@@ -144,7 +139,7 @@ def evaluate_text(
         scores |= _score_reconstructions(model, q, labels, held_out, seed, beam)
         if count := min(paths, len(held_out) // 2):
             sequences = _decode_paths(model, q, labels, steps, count, seed, beam)
-            scores |= _score_paths(_separate_marks(model, sequences), steps)
+            scores |= _score_paths(_write(model, sequences), steps)
             if judge is not None:
                 scores |= _score_path_fluency(sequences, _read_known(held_out), steps, judge)
     return TextScores(**scores)
@@ -155,12 +150,12 @@ def _score_reconstructions(
 ) -> Found:
     """Score reconstructions from the posterior mean, those of short sentences by themselves, and from a sample of q."""
     originals = _read_all(held_out)
-    texts = _separate_marks(model, originals)
+    texts = _write(model, originals)
     short = [row for row, text in enumerate(texts) if len(list_words(text)) <= SHORT]
     scores: Found = {"short_sentences": len(short)}
     for name, z in {"mean": q.mode, "sampled": _sample_posterior(model, q, labels, held_out, seed)}.items():
         sequences = model.tokenize(model.decode(z, labels=labels, beam=beam))
-        reconstructed = _separate_marks(model, sequences)
+        reconstructed = _write(model, sequences)
         scores |= _compare(texts, reconstructed, name)
         scores[f"token_accuracy_{name}"] = token_accuracy(originals, sequences)
         if name == "mean" and short:
@@ -220,7 +215,7 @@ def _score_fluency(
 
 def _score_diversity(model: TextVAE, samples: Sequences, originals: Sequences, train: TextSplit | None) -> Found:
     """Score how much the samples differ from each other, from training sentences and in length."""
-    texts, real = _separate_marks(model, samples), _separate_marks(model, originals)
+    texts, real = _write(model, samples), _write(model, originals)
     scores: Found = {f"self_bleu_{n}": self_bleu(texts, n) for n in (2, 3, 4, 5)}
     alike = min(len(texts), len(real))  # distinct-n falls with the number of texts
     for n in (1, 2, 4):
@@ -331,12 +326,8 @@ def _average(name: str, values: Sequence[float]) -> Found:
     return {name: fmean(values), f"{name}_standard_error": error}
 
 
-def _separate_marks(model: TextVAE, sequences: Sequences) -> list[str]:
-    """Decode texts with spaces around every word and punctuation mark, alike for all kinds of tokenizers."""
-    texts = model.tokenizer.decode_batch(sequences)
-    if model.tokenizer.kind == "word" and not model.tokenizer.split_punctuation:
-        return texts
-    return [" ".join(piece for piece, _ in _SPLITTER.pre_tokenize_str(text)) for text in texts]
+def _write(model: TextVAE, sequences: Sequences) -> list[str]:
+    return model.tokenizer.separate_marks(model.tokenizer.decode_batch(sequences))
 
 
 def _read_all(split: TextSplit) -> Sequences:

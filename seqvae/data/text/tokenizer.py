@@ -271,6 +271,13 @@ class Tokenizer:
         if tokens:
             yield part
 
+    def separate_marks(self, texts: Iterable[str]) -> list[str]:
+        """Put spaces around every word and mark of texts, alike for all tokenizers but those that split at spaces."""
+        if self.kind == "word" and not self.split_punctuation:
+            return list(texts)
+        splitter = pre_tokenizers.Split(Regex(PIECES), behavior="removed", invert=True)
+        return [" ".join(piece for piece, _ in splitter.pre_tokenize_str(text)) for text in texts]
+
     def decode_batch(self, batch: Iterable[Iterable[int]]) -> list[str]:
         """Return the text of each row of ids."""
         return [self.decode(ids) for ids in batch]

@@ -19,8 +19,6 @@ from seqvae.data.text.unknown import silence_unknown
 SAMPLES, RECONSTRUCTIONS, WALKS, STEPS = 10, 5, 2, 7
 SHORTEST, LONGEST = 3, 8  # words of the sentences that are shown, where there are enough of such
 CANDIDATES = 200  # items that those without <unk> and without repetitions are chosen from
-# How samples are generated, as keyword arguments of `sample`: the same as options of `seqvae sample`.
-SAMPLING: dict[str, dict[str, Any]] = {"sentences": {"temperature": 0.5}, "series": {"temperature": 0.0}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +82,8 @@ def make_examples(model: AnyVAE, split: TextSplit | SeriesSplit | None, *, seed:
         seed: of the samples and of the choice of items; the global random state is not changed.
     """
     vae: Any = model
-    options = SAMPLING[model.units]
-    samples = draw_samples(vae, SAMPLES, seed=seed)
+    options = choose_options(vae)
+    samples = draw_samples(vae, SAMPLES, options, seed=seed)
     if not model.model.latent or split is None:
         return Examples(samples, options)
     rows = choose_rows(model, split, RECONSTRUCTIONS + 2 * WALKS, seed)
@@ -97,12 +95,16 @@ def make_examples(model: AnyVAE, split: TextSplit | SeriesSplit | None, *, seed:
     return Examples(samples, options, [Reconstruction(*pair) for pair in zip(first, again, strict=True)], walks)
 
 
-def draw_samples(model: Any, number: int, *, seed: int) -> list[tuple[str | None, Any]]:
+def choose_options(model: AnyVAE) -> dict[str, Any]:
+    """Return the options of `sample` that examples are generated with: the model's own, else those recommended."""
+    return model.generation_config or model.recommend_sampling()
+
+
+def draw_samples(model: Any, number: int, options: dict[str, Any], *, seed: int) -> list[tuple[str | None, Any]]:
     """Sample `number` items from the prior; with labels about as many in all, the most frequent labels first.
 
-    `seqvae sample` generates the same ones with the options of `SAMPLING` and this seed, where there are no labels.
+    `seqvae sample` generates the same ones with these options and this seed, where there are no labels.
     """
-    options = SAMPLING[model.units]
     if not model.labels:
         return [(None, item) for item in model.sample(number, seed=seed, **options)]
     shown = sorted(model.labels, key=model.checkpoint.labels.__getitem__, reverse=True)[:number]

@@ -12,7 +12,7 @@ import numpy as np
 from seqvae.auto import AnyVAE
 from seqvae.evaluation.scores import Scores
 from seqvae.reports.page.drawing import Frame, Scale, make_frame, make_scale, project
-from seqvae.reports.page.examples import SAMPLING, read_items
+from seqvae.reports.page.examples import choose_options, read_items
 from seqvae.series_vae import draw_line
 
 POINTS, PRIOR_POINTS = 1000, 250  # on the map, at most
@@ -76,7 +76,7 @@ def draw_map(model: AnyVAE, split: Any, means: np.ndarray, *, seed: int = 0) -> 
     vae: Any = model
     labels = vae.sample_labels(PRIOR_POINTS, seed=seed)
     z = model.sample_prior(PRIOR_POINTS, seed=seed)
-    decoded = vae.decode(z, labels=labels, seed=seed, **SAMPLING[model.units])
+    decoded = vae.decode(z, labels=labels, seed=seed, temperature=choose_options(model).get("temperature", 1.0))
     points, prior, variance = project(means[rows].astype(float), z.cpu().numpy().astype(float))
     inside = _keep_near(points, prior)
     together = np.concatenate([points, prior[inside]])

@@ -4,21 +4,17 @@ from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
 
-from tokenizers import Regex, pre_tokenizers
 from torch import Tensor
 
 from seqvae.auto import AnyVAE
 from seqvae.data.series.corpus import SeriesSplit
 from seqvae.data.text.corpus import TextSplit
-from seqvae.data.text.tokenizer import PIECES
 from seqvae.errors import ConfigError
 from seqvae.evaluation.probes import SeriesScores
 from seqvae.evaluation.text_metrics import bleu, exact_match
 from seqvae.reports.examine import Examination
 from seqvae.series_vae import SeriesVAE
 from seqvae.text_vae import TextVAE
-
-_SPLITTER = pre_tokenizers.Split(Regex(PIECES), behavior="removed", invert=True)
 
 
 @dataclass(frozen=True)
@@ -72,8 +68,8 @@ def _(split: SeriesSplit, model: SeriesVAE, means: Tensor) -> SeriesScores:
 @_compare.register
 def _(split: TextSplit, model: TextVAE, means: Tensor) -> TextQuality:
     decode = model.tokenizer.decode_batch
-    originals = _split_words(decode(split.sequences(range(len(split)))), model)
-    again = _split_words(model.decode(means, labels=model.read_labels(split)), model)
+    originals = model.tokenizer.separate_marks(decode(split.sequences(range(len(split)))))
+    again = model.tokenizer.separate_marks(model.decode(means, labels=model.read_labels(split)))
     try:
         score = bleu(originals, again)
     except ConfigError:  # sacrebleu is not installed
@@ -111,10 +107,3 @@ def _describe_quality(quality: Quality) -> Line:
         f"{100 * quality.exact_match:.1f} % word for word{score}",
         f"of {quality.sentences:,} sentences",
     )
-
-
-def _split_words(texts: list[str], model: TextVAE) -> list[str]:
-    """Put spaces around every word and punctuation mark, as the scores of text do (`seqvae evaluate --text`)."""
-    if model.tokenizer.kind == "word" and not model.tokenizer.split_punctuation:
-        return texts
-    return [" ".join(piece for piece, _ in _SPLITTER.pre_tokenize_str(text)) for text in texts]

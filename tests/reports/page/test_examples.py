@@ -6,7 +6,15 @@ import pytest
 from seqvae.cli import output
 from seqvae.data.text.corpus import load
 from seqvae.reports.page.drawing import choose_ticks, draw_panel, make_frame, project
-from seqvae.reports.page.examples import Examples, Reconstruction, Walk, choose_rows, draw_samples, make_examples
+from seqvae.reports.page.examples import (
+    Examples,
+    Reconstruction,
+    Walk,
+    choose_options,
+    choose_rows,
+    draw_samples,
+    make_examples,
+)
 from seqvae.reports.page.figures import group_items
 from seqvae.text_vae import TextVAE
 
@@ -50,8 +58,15 @@ def test_the_choice_does_not_depend_on_the_model(model, split):
 
 
 def test_the_samples_are_those_of_the_command(model):
-    expected = model.sample(10, seed=3, temperature=0.5)
-    assert draw_samples(model, 10, seed=3) == [(None, text) for text in expected]
+    options = choose_options(model)
+    assert options == model.recommend_sampling()
+    assert draw_samples(model, 10, options, seed=3) == [(None, text) for text in model.sample(10, seed=3, **options)]
+
+
+def test_a_generation_config_goes_before_what_is_recommended(model):
+    own = TextVAE(model.checkpoint)
+    own.generation_config = {"temperature": 0.1}
+    assert choose_options(own) == {"temperature": 0.1}
 
 
 def test_examples_repeat_and_follow_the_model(model, split):

@@ -1,5 +1,6 @@
 """What trained models of text and of series have in common: folder, hub, model card, encoding, paths between points."""
 
+import copy
 import dataclasses
 import difflib
 import os
@@ -21,6 +22,8 @@ from seqvae.evaluation.likelihood import IndexedBatches
 from seqvae.evaluation.scores import Scores, format_rows
 from seqvae.latent import paths
 from seqvae.latent.ranking import check_sampling
+from seqvae.latent.refit import refit_mixture
+from seqvae.model.distributions import get_gaussian_parameters
 from seqvae.model.modes import evaluating, read_points
 from seqvae.training import loop
 from seqvae.training.checkpoint import CARD, CONFIG, TOKENIZER, WEIGHTS, Checkpoint, write
@@ -121,6 +124,29 @@ class Pretrained(ABC):
     @abstractmethod
     def preview_samples(self) -> list[str]:
         """Generate a few samples from the prior for the card, a line each."""
+
+    def refit_prior(self, items: Any, *, components: int = 1000, iterations: int = 6, seed: int = 0) -> Self:
+        """Return a model with the same encoder and decoder, its prior a mixture fitted to the aggregate posterior.
+
+        Args:
+            items: sentences or series, as many as there are of the training: q(z|x) of each is a point of the fit.
+            components: K of the mixture.
+            iterations: passes over the items.
+            seed: of the fit.
+
+        Raises:
+            ConfigError: for posteriors that are no diagonal Gaussians, a model of labels, or too few items.
+        """
+        q = self.encode(items)  # type: ignore[attr-defined]
+        parameters = get_gaussian_parameters(q)
+        if parameters is None or self.checkpoint.labels:
+            raise ConfigError("the prior of this model cannot be fitted again: expected Gaussian posteriors, no labels")
+        prior = refit_mixture(*parameters, components=components, iterations=iterations, seed=seed)
+        part = {"name": "mixture", "components": components, "spread": 0.5}
+        config = dataclasses.replace(self.config, model=dataclasses.replace(self.config.model, prior=part))
+        model = copy.deepcopy(self.model)
+        model.prior = prior.to(next(model.parameters()))
+        return type(self)(dataclasses.replace(self.checkpoint, model=model, config=config))
 
     # -- how it samples -----------------------------------------------------------------------------------------------
 

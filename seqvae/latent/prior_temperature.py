@@ -7,6 +7,8 @@ from torch.distributions import Distribution, MixtureSameFamily, MultivariateNor
 from seqvae.errors import ConfigError, check_number
 from seqvae.model.distributions import FlowDistribution, get_gaussian_parameters
 
+MAX_NUMBERS = 2**26  # sampled at a time
+
 
 def check_temperature(temperature: float) -> None:
     """Raise a `ConfigError` unless a prior can be sampled at this temperature."""
@@ -39,13 +41,20 @@ def sample_at_temperature(p: Distribution, n: int, temperature: float) -> Tensor
     """
     check_temperature(temperature)
     if temperature == 1:
-        return p.sample(torch.Size([n]))
+        return torch.cat([p.sample(torch.Size([count])) for count in _split(p, n)])
     if isinstance(p, MixtureSameFamily):
         chosen = p.mixture_distribution.sample(torch.Size([n]))
         return _sample_gaussians(p.component_distribution, chosen, temperature)
     if isinstance(p, FlowDistribution):
         return p.transform_noise(temperature * torch.randn(n, *p.event_shape))
     return _sample_gaussians(p, torch.zeros(n, dtype=torch.long), temperature)
+
+
+def _split(p: Distribution, n: int) -> list[int]:
+    """Divide n samples into parts that need little memory: torch samples all components of a mixture for each."""
+    components = p.mixture_distribution.param_shape[-1] if isinstance(p, MixtureSameFamily) else 1
+    size = max(1, MAX_NUMBERS // max(1, components * p.event_shape.numel()))
+    return [min(size, n - start) for start in range(0, n, size)]
 
 
 def _sample_gaussians(p: Distribution, chosen: Tensor, temperature: float) -> Tensor:

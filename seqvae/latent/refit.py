@@ -1,0 +1,97 @@
+"""A mixture fitted to the aggregate posterior after training, that takes the place of the model's prior.
+
+The prior learnt in training has few components and has to follow an encoder that moves. One of a thousand fitted to
+q_agg(z) = 1/N sum_n q(z|x_n), when the encoder is fixed, has its components nearer to sentences: samples at a low
+`prior_temperature` read better and are as different as before. Encoder and decoder stay as they are.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from seqvae.errors import ConfigError, check_size, check_whole
+from seqvae.model.priors import Mixture
+from seqvae.rng import Stream
+
+ROWS = 4096  # points whose responsibilities are in memory at a time
+PRIOR_POINTS = 5.0  # points with the variance of all that each component's variance begins with
+MIN_VARIANCE = 1e-3
+
+
+def refit_mixture(
+    means: Tensor,
+    scales: Tensor,
+    *,
+    components: int,
+    iterations: int = 6,
+    seed: int = 0,
+    observe: Callable[[int, float], None] | None = None,
+) -> Mixture:
+    """Fit p(z) = sum_k w_k N(m_k, diag(s_k^2)) to Gaussians q_n = N(mu_n, diag(sigma_n^2)) by stochastic EM.
+
+    It maximizes 1/N sum_n E_q_n[log p(z)]. In each iteration the responsibilities r_nk are those of one new sample z_n
+    of each q_n; with N_k = sum_n r_nk and V the variance of q_agg,
+
+        m_k = sum_n r_nk mu_n / N_k,
+        s_k^2 = (sum_n r_nk (mu_n^2 + sigma_n^2) - N_k m_k^2 + a V) / (N_k + a),       a = 5.
+
+    Args:
+        means: (N, D).
+        scales: (N, D).
+        components: K, at most N; they start at K of the means.
+        iterations: passes over all points.
+        seed: of the first means and of the samples.
+        observe: is called after each iteration with its number and the mean of log p of the samples before it, nats.
+
+    Returns:
+        the prior, in float32.
+
+    Raises:
+        ConfigError: for fewer points than components.
+
+    Source: Ghosh et al., From Variational to Deterministic Autoencoders, 2020, https://arxiv.org/abs/1903.12436
+    (ex-post density estimation); EM with samples of the latent variables: Celeux & Diebolt, The SEM algorithm, 1985.
+    """
+    check_size(components=components)
+    check_whole(1, iterations=iterations)
+    if len(means) < components:
+        raise ConfigError(f"components = {components}: expected at most the number of sentences, {len(means):,}")
+    with torch.no_grad(), Stream(seed):
+        variance = means.var(0, unbiased=False) + scales.square().mean(0)
+        mean = means[torch.randperm(len(means))[:components]].clone()
+        scale = variance.sqrt().expand_as(mean).clone()
+        logits = torch.full((components,), -math.log(components))
+        for iteration in range(iterations):
+            log_prob, count, first, second = _collect(means, scales, logits, mean, scale)
+            mean = first / count.clamp(min=1e-6)[:, None]
+            rest = second - count[:, None] * mean.square() + PRIOR_POINTS * variance
+            scale = (rest / (count + PRIOR_POINTS)[:, None]).clamp(min=MIN_VARIANCE).sqrt()
+            logits = ((count + 1 / components) / (count.sum() + 1)).log()
+            if observe is not None:
+                observe(iteration + 1, log_prob)
+    prior = Mixture(latent=means.shape[1], components=components)
+    values = {"logits": logits, "means": mean, "log_variances": 2 * scale.log()}
+    prior.load_state_dict({name: value.float() for name, value in values.items()})
+    return prior
+
+
+def _collect(
+    means: Tensor, scales: Tensor, logits: Tensor, mean: Tensor, scale: Tensor
+) -> tuple[float, Tensor, Tensor, Tensor]:
+    """Sum over all points: the mean of log p, and N_k (K,), sum r mu (K, D), sum r (mu^2 + sigma^2) (K, D)."""
+    total, count = 0.0, torch.zeros_like(logits)
+    first, second = torch.zeros_like(mean), torch.zeros_like(mean)
+    constant = logits - scale.log().sum(1) - (mean / scale).square().sum(1) / 2
+    constant = constant - mean.shape[1] / 2 * math.log(2 * math.pi)
+    for mu, sigma in zip(means.split(ROWS), scales.split(ROWS), strict=True):
+        z = mu + sigma * torch.randn_like(mu)
+        joint = z @ (mean / scale.square()).T - z.square() @ (scale.square().reciprocal() / 2).T + constant
+        log_prob = joint.logsumexp(1)
+        r = (joint - log_prob[:, None]).exp()
+        total += float(log_prob.sum())
+        count += r.sum(0)
+        first += r.T @ mu
+        second += r.T @ (mu.square() + sigma.square())
+    return total / len(means), count, first, second

@@ -7,17 +7,65 @@ q_agg(z) = 1/N sum_n q(z|x_n), when the encoder is fixed, has its components nea
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from seqvae.data.batching import iterate_by_length
 from seqvae.errors import ConfigError, check_size, check_whole
+from seqvae.model.distributions import get_gaussian_parameters
+from seqvae.model.modes import evaluating
 from seqvae.model.priors import Mixture
+from seqvae.model.vae import SequenceVAE
 from seqvae.rng import Stream
 
+MAX_POINTS = 40_000  # training sentences that a mixture is fitted to after a training, at most
+MIN_POINTS = 20  # ... for each component
+VALIDATED = 5_000  # validation sentences that decide whether it is better, at most
 ROWS = 4096  # points whose responsibilities are in memory at a time
 PRIOR_POINTS = 5.0  # points with the variance of all that each component's variance begins with
 MIN_VARIANCE = 1e-3
+
+
+def refit_prior(model: SequenceVAE, train: Any, valid: Any, *, components: int, seed: int = 0) -> Mixture | None:
+    """Fit a mixture to the aggregate posterior of a trained model; None if its own prior is better, or q not Gaussian.
+
+    Better is the prior with the larger E_q[log p(z)] of the validation split, by one sample of q for each: the KL of
+    held-out sentences is then smaller, and the bound and -log p(x) with it.
+
+    Args:
+        model: trained; it is not changed.
+        train: the training split, of which 40,000 items are used, evenly spread.
+        valid: the validation split.
+        components: K at most; fewer where there are fewer than 20 points for each.
+        seed: of the fit and of the samples.
+    """
+    points, held_out = (_encode(model, split) for split in (train.at_most(MAX_POINTS), valid.at_most(VALIDATED)))
+    if points is None or held_out is None or len(points[0]) < MIN_POINTS:
+        return None
+    prior = refit_mixture(*points, components=min(components, len(points[0]) // MIN_POINTS), seed=seed)
+    with torch.no_grad(), Stream(seed):
+        z = held_out[0] + held_out[1] * torch.randn_like(held_out[0])
+        before, after = (
+            torch.cat([p.log_prob(rows) for rows in z.split(ROWS // 8)]).mean().item() for p in (model.prior(), prior())
+        )
+    return prior if after > before else None
+
+
+def _encode(model: SequenceVAE, split: Any) -> tuple[Tensor, Tensor] | None:
+    """Return means and standard deviations (N, D) of q(z|x) of all items; None if q is no diagonal Gaussian."""
+    found = []
+    with evaluating(model):
+        for _, batch in iterate_by_length(split, batch_size=256):
+            parameters = get_gaussian_parameters(model.posterior(model.encode_features(batch)))
+            if parameters is None:
+                return None
+            found.append(parameters)
+    if not found:
+        return None
+    means, scales = (torch.cat(parts).float() for parts in zip(*found, strict=True))
+    return means, scales
 
 
 def refit_mixture(

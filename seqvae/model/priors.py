@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
-from seqvae.errors import ConfigError, check_size
+from seqvae.errors import ConfigError, check_size, check_whole
 from seqvae.model.distributions import (
     Family,
     FlowDistribution,
@@ -88,14 +88,18 @@ class Mixture(Prior):
     Args:
         components: K, the number of Gaussians.
         spread: standard deviation of the initial means, more than 0 and less than 1.
+        refit: when the training is over, fit a mixture of this many Gaussians to the aggregate posterior and let it
+            take the place of this one, if it is the better prior of the validation sentences (see
+            `seqvae.latent.refit`); 0 keeps this one.
 
     Source: the mixture-of-Gaussians baseline (there with equal weights, here learnt ones) of Tomczak & Welling, VAE
     with a VampPrior, 2018, https://arxiv.org/abs/1705.07120.
     """
 
-    def __init__(self, *, latent: int, components: int = 10, spread: float = 0.5) -> None:
+    def __init__(self, *, latent: int, components: int = 10, spread: float = 0.5, refit: int = 0) -> None:
         super().__init__()
         check_size(components=components)
+        check_whole(0, refit=refit)
         if not 0 < spread < 1:
             raise ConfigError(f"prior option spread = {spread}: expected more than 0 and less than 1, such as 0.5")
         self.logits = nn.Parameter(torch.zeros(components))

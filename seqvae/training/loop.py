@@ -14,7 +14,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from seqvae.data.corpus import Corpus
 from seqvae.errors import CheckpointError, ConfigError, CorpusError, TrainingError
 from seqvae.evaluation import likelihood
 from seqvae.evaluation.latent_space import LatentUsage, measure_latent_usage
+from seqvae.latent.refit import refit_prior
 from seqvae.training.build import build_model, build_objective, build_update
 from seqvae.training.checkpoint import METRICS, STATE, Checkpoint, append, load_state, save_state
 from seqvae.training.distributed import any_process, broadcast_state
@@ -75,6 +76,7 @@ def fit(run: Run) -> Iterator[Step | Validation]:
             if not run.interrupted:  # else a resumed run continues from before this validation
                 run.save_state()
     run.restore_best()
+    run.refit_prior()
 
 
 @dataclass(frozen=True)
@@ -285,7 +287,25 @@ class Run:
             self.model.load_state_dict(self.best_weights or self.model.state_dict())
             return
         self.accelerator.wait_for_everyone()
-        self.model.load_state_dict(Checkpoint.load(self.folder, get_own_parts(self.config)).model.state_dict())
+        best = Checkpoint.load(self.folder, get_own_parts(self.config))
+        self.model.prior = best.model.prior  # of another size where it was fitted again, before the run was resumed
+        self.model.load_state_dict(best.model.state_dict())
+
+    def refit_prior(self) -> None:
+        """Fit the prior again, if it is a mixture whose option `refit` asks for it."""
+        part = self.config.model.prior
+        if self.config.kind != "vae" or part["name"] != "mixture" or not part.get("refit"):
+            return
+        assert self.corpus.train is not None
+        prior = refit_prior(self.model, self.corpus.train, self.valid, components=part["refit"])
+        if prior is None:
+            return
+        self.model.prior = prior
+        part = {**part, "components": len(prior.logits)}
+        self.config = replace(self.config, model=replace(self.config.model, prior=part))
+        if self.folder is not None and self.accelerator.is_main_process:
+            best = Checkpoint.load(self.folder)
+            replace(best, model=self.model, config=self.config).save(self.folder)
 
     @property
     def checkpoint(self) -> Checkpoint:

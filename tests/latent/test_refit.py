@@ -64,3 +64,59 @@ def test_a_posterior_on_a_sphere_and_a_model_of_labels_are_refused():
     model = TextVAE.fit(SENTENCES, max_epochs=1, batch_size=8, prior="sphere", posterior="vmf", **sizes)
     with pytest.raises(ConfigError, match="cannot be fitted again: expected Gaussian posteriors, no labels"):
         model.refit_prior(SENTENCES, components=2)
+
+
+# -- after a training -------------------------------------------------------------------------------------------------
+
+SIZES = {"latent": 2, "embedding": 8, "encoder": {"hidden": 8}, "decoder": {"hidden": 8}, "precision": "fp32"}
+TEXTS = [
+    f"{who} {did} {x}{y} ."
+    for who in ("a cat", "the dog")
+    for did in ("sat", "ran")
+    for x in "uvwxyz"
+    for y in "abcdefgh"
+]
+
+
+def train(folder=None, refit=6, **options):
+    prior = {"name": "mixture", "components": 2, "refit": refit}
+    return TextVAE.fit(
+        TEXTS, output=folder, prior=prior, batch_size=8, seed=1, **SIZES, **({"max_epochs": 3} | options)
+    )
+
+
+def test_a_training_ends_with_a_mixture_of_the_size_asked_that_is_better_for_held_out_sentences(tmp_path):
+    plain, model = train(refit=0), train(tmp_path / "run")
+    assert len(plain.model.prior.logits) == 2 and 2 < len(model.model.prior.logits) <= 6
+    assert model.config.model.prior["components"] == len(model.model.prior.logits)
+    assert torch.equal(plain.encode(TEXTS).mean, model.encode(TEXTS).mean)
+    valid = model.load_corpus(TEXTS, whole=False).valid
+    with torch.no_grad():
+        z = model.encode(valid.texts()).mean
+        assert model.model.prior().log_prob(z).mean() > plain.model.prior().log_prob(z).mean()
+    again = TextVAE.from_pretrained(tmp_path / "run")
+    assert again.sample(5, seed=2) == model.sample(5, seed=2) and again.checkpoint.facts["step"] > 0
+
+
+def test_the_better_prior_is_kept(monkeypatch):
+    poor = refit_mixture(torch.full((9, 2), 50.0), torch.ones(9, 2), components=6)
+    monkeypatch.setattr("seqvae.latent.refit.refit_mixture", lambda *_, **__: poor)
+    assert len(train().model.prior.logits) == 2
+
+
+def test_a_resumed_run_goes_on_with_the_prior_that_it_trained(tmp_path):
+    from seqvae.cli import main
+
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("\n".join(TEXTS))
+    given = [
+        *("train", str(corpus), "--model.latent", "2", "--model.embedding", "8", "--model.encoder.hidden", "8"),
+        *("--model.decoder.hidden", "8", "--model.prior.name", "mixture", "--model.prior.components", "2"),
+        *("--model.prior.refit", "6", "--batch-size", "8", "--precision", "fp32", "--output", str(tmp_path / "run")),
+    ]
+    main([*given, "--max-epochs", "2"])
+    first = TextVAE.from_pretrained(tmp_path / "run")
+    main(["train", "--resume", "--output", str(tmp_path / "run"), "--max-epochs", "4"])
+    second = TextVAE.from_pretrained(tmp_path / "run")
+    assert len(first.model.prior.logits) > 2 and len(second.model.prior.logits) > 2
+    assert second.checkpoint.facts["step"] > first.checkpoint.facts["step"]

@@ -116,16 +116,16 @@ class Model:
         noise: a random change of what the encoder reads or the decoder is conditioned on, while training.
     """
 
-    latent: int = 32
+    latent: int = 64
     embedding: int = 256
     share_embedding: bool = True
     label_size: int = 16
-    encoder: Part = default_part("recurrent")
+    encoder: Part = default_part("recurrent", hidden=192, dropout=0.05)
     posterior: Part = default_part("gaussian")
-    prior: Part = default_part("normal")
-    decoder: Part = default_part("recurrent")
+    prior: Part = default_part("mixture", components=100, refit=1000)
+    decoder: Part = default_part("recurrent", dropout=0.05)
     observation: Part = default_part("tokens")
-    noise: Part = default_part("word-dropout", rate=0.3)
+    noise: Part = default_part("word-dropout", rate=0.0)
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -143,7 +143,7 @@ class Objective:
     """
 
     divergence: Part = default_part("kl")
-    weight: Part = default_part("linear", end=0.5, steps=1500)
+    weight: Part = default_part("linear", end=0.32, fraction=0.3)
     auxiliary: Part = default_part("none")
     update: Part = default_part("joint")
 
@@ -181,11 +181,11 @@ class Training:
     """
 
     seed: int = 0
-    batch_size: int = 64
+    batch_size: int = 128
     tokens_per_batch: int | None = None
     exact_length: bool = False
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 4e-3
+    learning_rate: float = 6e-3
     weight_decay: float = 0.01
     warmup: int = 200
     decay: float = 0.4

@@ -75,15 +75,21 @@ def read_part(value: Any) -> Part | None:
 def complete(given: Part, default: Part) -> Part:
     """Return `given` over the default part, whose options count only for the part of that name.
 
+    A length given in steps takes the place of a default one that is a fraction of the training.
+
     >>> complete({"rate": 0.5}, {"name": "word-dropout", "rate": 0.3})
     {'name': 'word-dropout', 'rate': 0.5}
     >>> complete({"name": "constant"}, {"name": "linear", "steps": 9})
     {'name': 'constant'}
+    >>> complete({"steps": 500}, {"name": "linear", "end": 0.5, "fraction": 0.3})
+    {'name': 'linear', 'end': 0.5, 'steps': 500}
     """
     if isinstance(given, OwnPart):
         return given
     given = {str(name).replace("-", "_"): value for name, value in given.items()}  # as on the command line
     same = str(given.get("name", default["name"])) == default["name"]
+    if "steps" in given and "fraction" not in given:
+        default = {name: value for name, value in default.items() if name != "fraction"}
     return {**default, **given} if same else given
 
 

@@ -99,8 +99,11 @@ def _get_decoder_option(case: Case, name: str) -> Any:
 
 def speed_up_encoder(case: Case) -> list[Remedy]:
     """Give the encoder time and means to catch up with the decoder."""
-    steps = None if case.has_fixed_kl else case.config.objective.weight.get("steps")
-    slower = [(f"--objective.weight.steps {2 * int(steps)}", "a slower rise of the KL weight")] if steps else []
+    weight = {} if case.has_fixed_kl else case.config.objective.weight
+    longer = {"fraction": lambda value: f"{min(1.0, 2 * value):g}", "steps": lambda value: 2 * int(value)}
+    given = next((name for name in longer if weight.get(name)), None)
+    why = "a slower rise of the KL weight"
+    slower = [] if given is None else [(f"--objective.weight.{given} {longer[given](weight[given])}", why)]
     return [*slower, double_budget(case), ("--model.encoder.pooling max", "an encoder that pools all of its outputs")]
 
 
@@ -108,7 +111,7 @@ def cover_prior(case: Case) -> list[Remedy]:
     """Lower the rate until the posteriors cover the prior."""
     end = float(case.config.objective.weight.get("end", 1.0))
     if case.config.kind == "ae":
-        rise = "--objective.weight.name linear --objective.weight.end 0.5 --objective.weight.steps 1500"
+        rise = "--objective.weight.name linear --objective.weight.end 0.32 --objective.weight.fraction 0.3"
         return [(f"--kind vae {rise}", "a KL weight above 0: an autoencoder is not made for samples of the prior")]
     found = [(f"--objective.weight.end {min(1.0, 2 * end):.3g}", "a larger final weight of the KL")] if end < 1 else []
     if case.has_fixed_kl:

@@ -64,7 +64,7 @@ def _encode(model: SequenceVAE, split: Any) -> tuple[Tensor, Tensor] | None:
             found.append(parameters)
     if not found:
         return None
-    means, scales = (torch.cat(parts).float() for parts in zip(*found, strict=True))
+    means, scales = (torch.cat(parts) for parts in zip(*found, strict=True))
     return means, scales
 
 
@@ -94,7 +94,7 @@ def refit_mixture(
         observe: is called after each iteration with its number and the mean of log p of the samples before it, nats.
 
     Returns:
-        the prior, in float32.
+        the prior, in the precision of the means.
 
     Raises:
         ConfigError: for fewer points than components.
@@ -110,7 +110,7 @@ def refit_mixture(
         variance = means.var(0, unbiased=False) + scales.square().mean(0)
         mean = means[torch.randperm(len(means))[:components]].clone()
         scale = variance.sqrt().expand_as(mean).clone()
-        logits = torch.full((components,), -math.log(components))
+        logits = means.new_full((components,), -math.log(components))
         for iteration in range(iterations):
             log_prob, count, first, second = _collect(means, scales, logits, mean, scale)
             mean = first / count.clamp(min=1e-6)[:, None]
@@ -121,8 +121,8 @@ def refit_mixture(
                 observe(iteration + 1, log_prob)
     prior = Mixture(latent=means.shape[1], components=components)
     values = {"logits": logits, "means": mean, "log_variances": 2 * scale.log()}
-    prior.load_state_dict({name: value.float() for name, value in values.items()})
-    return prior
+    prior.load_state_dict(values)
+    return prior.to(means)
 
 
 def _collect(

@@ -204,7 +204,7 @@ class TextVAE(Pretrained):
         if not self.model.has_latent:
             return {"temperature": 0.5}
         narrowed = {} if self.model.prior.spherical else {"prior_temperature": 0.85}
-        return narrowed | {"temperature": 0.5, "candidates": 4}
+        return narrowed | {"temperature": 0.5, "candidates": 3}
 
     def sample(
         self,

@@ -25,6 +25,7 @@ from seqvae.evaluation.evaluate import score_split
 from seqvae.evaluation.likelihood import measure
 from seqvae.evaluation.scores import Scores
 from seqvae.latent.density import AggregateDensity, Density, fit_aggregate
+from seqvae.latent.prior_temperature import has_temperature
 from seqvae.latent.ranking import check_sampling, choose_likeliest, repeat_labels
 from seqvae.model.decoding import decode
 from seqvae.model.modes import Points, read_points
@@ -203,7 +204,7 @@ class TextVAE(Pretrained):
         """
         if not self.model.has_latent:
             return {"temperature": 0.5}
-        narrowed = {} if self.model.prior.spherical else {"prior_temperature": 0.85}
+        narrowed = {"prior_temperature": 0.85} if has_temperature(self.model.prior()) else {}
         return narrowed | {"temperature": 0.5, "candidates": 3}
 
     def sample(

@@ -311,8 +311,9 @@ def test_an_instance_or_class_of_the_package_is_stored_by_its_name():
     for prior, stored in ((LearntGaussian(latent=4), {"name": "gaussian"}), (LearntGaussian, {"name": "gaussian"})):
         assert resolve_all(build_config(SIZES | {"prior": prior})).to_dict()["model"]["prior"] == stored
     config = resolve_all(build_config(SIZES | {"prior": {"name": Mixture, "components": 3}}))
-    assert config.model.prior == {"name": "mixture", "components": 3, "spread": 0.5}
-    assert resolve_all(build_config(SIZES | {"prior": "mixture"})).model.prior["components"] == 10
+    assert config.model.prior == {"name": "mixture", "components": 3, "spread": 0.5, "refit": 0}
+    stored = {"name": "mixture", "components": 100, "spread": 0.5, "refit": 1000}  # as by default
+    assert resolve_all(build_config(SIZES | {"prior": "mixture"})).model.prior == stored
 
 
 def test_a_kind_without_a_latent_ignores_the_parts_of_z(module):
@@ -366,7 +367,7 @@ def test_a_part_that_fails_in_a_step_is_named_with_what_mends_it(module):
             raise RuntimeError("no distribution today")
 
     for prior in (Broken, Broken(latent=4)):
-        with pytest.raises(ConfigError, match=r"no distribution today.*--model\.prior\.name normal"):
+        with pytest.raises(ConfigError, match=r"no distribution today.*--model\.prior\.name mixture"):
             resolve_all(build_config(SIZES | {"prior": prior}))
 
 

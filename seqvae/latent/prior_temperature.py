@@ -17,6 +17,13 @@ def check_temperature(temperature: float) -> None:
         raise ConfigError(f"prior_temperature = {temperature}: expected 0 or more, such as 0.7; 1 is the prior itself")
 
 
+def has_temperature(p: Distribution) -> bool:
+    """Return whether p can be sampled at another temperature than 1: a Gaussian, a mixture of them, or a flow."""
+    if isinstance(p, MixtureSameFamily):
+        p = p.component_distribution
+    return isinstance(p, FlowDistribution | MultivariateNormal) or get_gaussian_parameters(p) is not None
+
+
 def sample_at_temperature(p: Distribution, n: int, temperature: float) -> Tensor:
     """Draw (n, D) from p with its standard deviations multiplied by the temperature.
 

@@ -62,8 +62,9 @@ def make_part(part: Any, base: type, moved: bool, **sizes: Any) -> Any:
 
 
 def make_model(latent: int, vocabulary: int) -> SequenceVAE:
-    """Make a tiny model whose weights are wide enough for all to depend on all."""
-    parts = {"encoder": {"hidden": 4}, "decoder": {"hidden": 5}, "latent": latent, "embedding": EMBEDDING}
+    """Make a tiny model with a standard normal prior, whose weights are wide enough for all to depend on all."""
+    parts = {"encoder": {"hidden": 4}, "prior": {"name": "normal"}, "decoder": {"hidden": 5}}
+    parts |= {"latent": latent, "embedding": EMBEDDING}
     model = build_model(Config.from_dict({"model": parts}), vocabulary).double().eval()
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=2.0)

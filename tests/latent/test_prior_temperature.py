@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 from seqvae.errors import ConfigError
-from seqvae.latent.prior_temperature import sample_at_temperature
+from seqvae.latent.prior_temperature import has_temperature, sample_at_temperature
 from seqvae.model.distributions import FlowDistribution, SphericalUniform, build_flow
 from seqvae.rng import Stream
 
@@ -75,3 +75,9 @@ def test_a_flow_maps_less_noise():
 def test_what_cannot_be_sampled_is_refused_in_a_line(p, temperature, message):
     with pytest.raises(ConfigError, match=message):
         sample(p, temperature, 3)
+
+
+def test_what_has_a_temperature_is_what_can_be_sampled_at_one():
+    assert has_temperature(mixture())
+    assert not has_temperature(SphericalUniform(torch.zeros(3)))
+    assert not has_temperature(torch.distributions.Independent(torch.distributions.StudentT(torch.full((3,), 4.0)), 1))

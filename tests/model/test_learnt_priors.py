@@ -109,7 +109,7 @@ def test_a_mixture_that_cannot_be_is_refused(options, message):
 
 def test_options_of_the_mixture_are_read_from_text():
     found = resolve_part("model.prior", {"name": "mixture", "components": "3", "spread": "0.2"})
-    assert found == {"name": "mixture", "components": 3, "spread": 0.2}
+    assert found == {"name": "mixture", "components": 3, "spread": 0.2, "refit": 0}
 
 
 # Fitting p to samples of a known density

@@ -44,8 +44,8 @@ TINY = {
 
 
 def parts(name):
-    """The posterior of that name; neither `vmf` nor `sphere` goes without the other."""
-    return {"posterior": {"name": name}} | ({"prior": {"name": "sphere"}} if name == "vmf" else {})
+    """The posterior of that name, and the simplest prior on its space."""
+    return {"posterior": {"name": name}, "prior": {"name": "sphere" if name == "vmf" else "normal"}}
 
 
 def standard(latent):
@@ -108,7 +108,8 @@ def test_training_on_the_divergence_alone_ends_at_the_bound():
 def test_a_fresh_encoder_varies_so_much_more_than_eps_that_the_bound_holds():
     """Its means have a variance of about 2e-5: with an eps of 1e-5 a training could fall below the bound."""
     torch.manual_seed(0)
-    model = build_model(Config.from_dict({"model": {"posterior": {"name": "batch-norm"}}}), vocabulary=500).train()
+    sizes = {"latent": 32, "encoder": {"hidden": 128}}
+    model = build_model(Config.from_dict({"model": sizes | parts("batch-norm")}), vocabulary=500).train()
     batch = Batch.of([[*torch.randint(3, 500, (8,)).tolist(), 2] for _ in range(64)])
     with torch.no_grad():
         assert kl(model.encode(batch), model.prior()).mean() > 0.99 * 32 * 0.36 / 2
@@ -275,6 +276,5 @@ def test_it_trains_on_batches_of_one_sentence(name):
 @pytest.mark.parametrize("per", ["dimension", "batch"])
 def test_free_bits_of_each_dimension_are_refused_where_the_posterior_does_not_factorize(per):
     with pytest.raises(ConfigError, match="total"):
-        TextVAE.fit(
-            SENTENCES, posterior={"name": "low-rank"}, divergence={"free_bits": 2.0, "free_bits_per": per}, **TINY
-        )
+        divergence = {"free_bits": 2.0, "free_bits_per": per}
+        TextVAE.fit(SENTENCES, **parts("low-rank"), divergence=divergence, **TINY)

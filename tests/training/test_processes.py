@@ -107,7 +107,12 @@ def corpus():
 
 
 def run_of(case, read, folder=None, resume=False):
-    options = {"objective": RISE, **case, "model": SIZES | case.get("model", {}), "training": USUAL | case.get("training", {})}
+    options = {
+        "objective": RISE,
+        **case,
+        "model": SIZES | case.get("model", {}),
+        "training": USUAL | case.get("training", {}),
+    }
     config = Config.from_dict(options)
     return Run(config, read, folder, resume=resume, accelerator=Accelerator(cpu=True, mixed_precision="no"))
 

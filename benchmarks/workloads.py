@@ -85,11 +85,11 @@ def get_train(corpus: TextCorpus) -> TextSplit:
 
 
 def config(embedding: int, hidden: int, **training: object) -> Config:
-    """Return the defaults at the reference's sizes: one LSTM layer each, the last state, z at every step."""
+    """Return the defaults at the reference's sizes: one LSTM layer each, the last state, z at every step, N(0, I)."""
     encoder = {"name": "recurrent", "hidden": hidden, "bidirectional": False, "pooling": "last", "dropout": 0.0}
     decoder = {"name": "recurrent", "hidden": hidden, "dropout": DROPOUT, "skip": False}
     observation = {"name": "tokens", "tied": False} | training.pop("observation", {})  # type: ignore[call-overload]
-    model = {"latent": LATENT, "embedding": embedding, "share_embedding": False}
+    model = {"latent": LATENT, "embedding": embedding, "share_embedding": False, "prior": {"name": "normal"}}
     parts = {"encoder": encoder, "decoder": decoder, "observation": observation}
     return Config.from_dict({"model": model | parts, "training": {"max_epochs": 1000, **training}})
 

@@ -230,6 +230,7 @@ class TextVAE(Pretrained):
                 that are generated for each, of which the one that the decoder is surest of is kept
                 (`seqvae.latent.ranking`).
         """
+        check_whole(1, n=n)
         options = self.choose_sampling({"temperature": temperature, **options})
         candidates, prior_temperature = options.pop("candidates", 1), options.pop("prior_temperature", 1.0)
         check_sampling(candidates=candidates, prior_temperature=prior_temperature)

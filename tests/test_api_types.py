@@ -49,14 +49,13 @@ NO_OPTIONS = [
     {"seed": "1"},
     {"seed": 2**63},
     {"temperature": "1"},
-    {"temperature": None},
     {"temperature": -1.0},
     {"temperature": float("nan")},
     {"max_length": 2.5},
     {"max_length": "9"},
     {"max_length": 0},
 ]
-OF_TEXT = [{"top_k": 1.5}, {"top_k": -1}, {"top_p": "1"}, {"min_p": None}, {"beam": 2.0}, {"beam": -1}]
+OF_TEXT = [{"top_k": 1.5}, {"top_k": -1}, {"top_p": "1"}, {"beam": 2.0}, {"beam": -1}]
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +154,15 @@ def test_an_option_of_another_kind_or_range_is_named_with_its_value(options, mod
     for one in (model,) if options in OF_TEXT else (model, series):
         message = line(one.sample, **options)
         assert name in message and shown in message
+
+
+@pytest.mark.parametrize("options", [{"temperature": None}, {"min_p": None}, {"top_k": None}], ids=str)
+def test_none_is_an_option_that_is_not_given_where_sentences_are_sampled_and_no_value_where_they_are_decoded(
+    options, model, line
+):
+    (name,) = options
+    assert model.sample(5, seed=1, **options) == model.sample(5, seed=1)
+    assert name in line(model.decode, torch.zeros(1, 3), **{"temperature": 1.0} | options)
 
 
 @pytest.mark.parametrize("steps", [2.5, "7", None, 1, -3], ids=repr)

@@ -62,7 +62,7 @@ def test_it_cannot_be_changed(group):
 def test_two_configurations_share_no_part():
     one, other = Config(), Config()
     one.model.encoder["hidden"] = 3
-    assert "hidden" not in other.model.encoder
+    assert other.model.encoder["hidden"] == Model().encoder["hidden"] == 192
 
 
 def test_the_given_values_are_not_changed():
@@ -141,7 +141,7 @@ def test_a_configuration_is_resolved_purely_and_once_for_all(options):
     before = config.to_dict()
     whole = resolve(config)
     assert config.to_dict() == before and resolve(whole) == whole
-    assert whole.model.encoder == {"name": "recurrent", "layers": 2}
+    assert whole.model.encoder == {"name": "recurrent", "hidden": 192, "dropout": 0.05, "layers": 2}
     for group in (whole.model, whole.objective):
         assert all("name" in part for part in vars(group).values() if isinstance(part, dict))
 

@@ -119,10 +119,10 @@ def refit_mixture(
             logits = ((count + 1 / components) / (count.sum() + 1)).log()
             if observe is not None:
                 observe(iteration + 1, log_prob)
-    prior = Mixture(latent=means.shape[1], components=components)
+    prior = Mixture(latent=means.shape[1], components=components).to(means)
     values = {"logits": logits, "means": mean, "log_variances": 2 * scale.log()}
     prior.load_state_dict(values)
-    return prior.to(means)
+    return prior
 
 
 def _collect(

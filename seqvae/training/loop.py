@@ -304,7 +304,7 @@ class Run:
         part = {**part, "components": len(prior.logits)}
         self.config = replace(self.config, model=replace(self.config.model, prior=part))
         if self.folder is not None and self.accelerator.is_main_process:
-            best = Checkpoint.load(self.folder)
+            best = Checkpoint.load(self.folder, get_own_parts(self.config))
             replace(best, model=self.model, config=self.config).save(self.folder)
 
     @property

@@ -99,7 +99,7 @@ def test_the_autoencoder_that_is_kept_reconstructs_best_whatever_its_bound():
 
 @pytest.mark.parametrize("kind", ["lm", "ae"])
 def test_a_recipe_for_a_vae_serves_its_baselines(kind):
-    recipe = {"model": {"latent": 7}, "objective": {"weight": {"name": "cyclical"}}}
+    recipe = {"model": {"latent": 7, "noise": {"rate": 0.3}}, "objective": {"weight": {"name": "cyclical"}}}
     config = resolve(Config.from_dict(recipe | {"kind": kind}))
     assert config.model.latent == (0 if kind == "lm" else 7)
     assert config.model.noise["rate"] == (0 if kind == "lm" else 0.3)

@@ -9,7 +9,11 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from seqvae.errors import SeqVAEError, TrainingError
+from seqvae.model.encoders import ENCODERS
+from seqvae.model.priors import Mixture
+from seqvae.pretrained import build_config
 from seqvae.training import loop
+from seqvae.training.build import resolve_all
 from seqvae.training.checkpoint import Checkpoint
 from seqvae.training.loop import Best, Run, Validation, fit
 from seqvae.training.trainer import Step
@@ -182,6 +186,23 @@ def test_the_model_in_the_folder_is_the_one_in_memory(run, tmp_path):
     it = run(tmp_path, **SHORT)
     finish(it, spoil=True)
     assert same(weights(Checkpoint.load(tmp_path).model), weights(it.model))
+
+
+class OwnEncoder(ENCODERS["recurrent"]):
+    """A part from outside the catalogues."""
+
+
+def test_a_model_with_a_part_of_the_user_s_own_is_written_again_with_its_new_prior(tiny_corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "refit_prior", lambda *_, **__: Mixture(latent=3, components=5))
+    prior = {"name": "mixture", "components": 2, "refit": 5}
+    config = resolve_all(
+        build_config({"latent": 3, "embedding": 6, "encoder": OwnEncoder, "prior": prior, "max_epochs": 1})
+    )
+    it = Run(config, tiny_corpus, tmp_path, accelerator=Accelerator(mixed_precision="no"))
+    finish(it)
+    again = Checkpoint.load(tmp_path, [OwnEncoder])
+    assert type(again.model.encoder) is OwnEncoder and again.config.model.prior["components"] == 5
+    assert same(weights(again.model), weights(it.model))
 
 
 def test_the_bound_has_weight_one_whatever_the_objective(run, tmp_path):

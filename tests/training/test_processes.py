@@ -29,8 +29,10 @@ from seqvae.training.trainer import Step
 SIZES = {
     "latent": 3,
     "embedding": 6,
-    "encoder": {"name": "recurrent", "hidden": 4},
-    "decoder": {"name": "recurrent", "hidden": 5},
+    "encoder": {"name": "recurrent", "hidden": 4, "dropout": 0.3},
+    "decoder": {"name": "recurrent", "hidden": 5, "dropout": 0.3},
+    "prior": {"name": "normal"},
+    "noise": {"name": "word-dropout", "rate": 0.3},
 }
 # 32 training sentences: steps of 9 and a last one of 5, of which the first process has one more than the second.
 USUAL = {"batch_size": 9, "max_epochs": 1, "precision": "fp32", "warmup": 2, "learning_rate": 0.01}
@@ -38,6 +40,7 @@ FEW = {"max_epochs": 4, "validate_every": 4}
 ALONE = {"batch_size": 31}  # a last step of one sentence, none of which is the second process's
 ODD = {"batch_size": 29}  # a last step of 3
 CONSTANT = {"weight": {"name": "constant", "end": 1.0}}
+RISE = {"weight": {"name": "linear", "end": 0.5, "steps": 1500}}
 
 
 def divergence(name, **options):
@@ -69,6 +72,7 @@ CASES = {
     "sphere": {"model": {"posterior": {"name": "vmf"}, "prior": {"name": "sphere"}}},
     "learnt prior": {"model": {"prior": {"name": "gaussian"}}},
     "mixture": {"model": {"prior": {"name": "mixture", "components": 3}}},
+    "mixture, fitted again": {"model": {"prior": {"name": "mixture", "components": 3, "refit": 2}}},
     "vamp": {"model": {"prior": {"name": "vamp", "components": 3, "length": 4}}, "training": ODD},
     "transformers": {
         "model": {"encoder": TRANSFORMER | {"name": "transformer"}, "decoder": TRANSFORMER | {"name": "transformer"}}
@@ -103,7 +107,12 @@ def corpus():
 
 
 def run_of(case, read, folder=None, resume=False):
-    options = {**case, "model": SIZES | case.get("model", {}), "training": USUAL | case.get("training", {})}
+    options = {
+        "objective": RISE,
+        **case,
+        "model": SIZES | case.get("model", {}),
+        "training": USUAL | case.get("training", {}),
+    }
     config = Config.from_dict(options)
     return Run(config, read, folder, resume=resume, accelerator=Accelerator(cpu=True, mixed_precision="no"))
 

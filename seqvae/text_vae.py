@@ -234,7 +234,9 @@ class TextVAE(Pretrained):
         options = self.choose_sampling({"temperature": temperature, **options})
         candidates, prior_temperature = options.pop("candidates", 1), options.pop("prior_temperature", 1.0)
         check_sampling(candidates=candidates, prior_temperature=prior_temperature)
-        labels = repeat_labels(self.sample_labels(n, seed=seed) if label is None else label, candidates)
+        check_whole(1, n=n)
+        names = self.sample_labels(n, seed=seed) if label is None else self._name_labels(label, n)
+        labels = repeat_labels(names, candidates)
         z = self.sample_prior(n * candidates, seed=seed, temperature=prior_temperature)
         found = self.generate(z, labels=labels, seed=seed, **options)
         return [found[row].text for row in choose_likeliest(found, candidates, labels)]
@@ -402,6 +404,11 @@ class TextVAE(Pretrained):
     def read_labels(self, split: TextSplit) -> list[str] | None:
         """Return the label of each sentence of a split; None for a model without labels."""
         return None if split.labels is None else [self.labels[number] for number in split.labels]
+
+    def _name_labels(self, labels: Labels, count: int) -> list[str] | None:
+        """Return the names of the labels of `count` sentences; arguments and errors as in `number_labels`."""
+        numbers = self.number_labels(labels, count)
+        return None if numbers is None else [self.labels[number] for number in numbers.tolist()]
 
     def _by_length(self, sentences: Iterable[str], labels: Labels) -> Iterable[tuple[Sequence[int], Batch]]:
         """Make batches of sentences of like length, with the places of the sentences."""

@@ -242,8 +242,8 @@ def test_there_must_be_a_run_to_resume(refused, place):
 @pytest.mark.parametrize(
     ("option", "value", "was"),
     [
-        *(("--model.latent", "5", "3"), ("--seed", "8", "7"), ("--batch-size", "9", "64")),
-        *(("--tokenizer", "char", "word"), ("--model.encoder.hidden", "9", "128")),
+        *(("--model.latent", "5", "3"), ("--seed", "8", "7"), ("--batch-size", "9", "128")),
+        *(("--tokenizer", "char", "word"), ("--model.encoder.hidden", "9", "192")),
     ],
 )
 def test_a_run_is_resumed_with_its_own_options_alone(refused, model, option, value, was):

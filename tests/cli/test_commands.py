@@ -245,15 +245,15 @@ def test_switches_have_a_yes_and_a_no(trained):
 @pytest.mark.parametrize(
     ("arguments", "toml"),
     [
-        (["--model.prior", "mixture"], ""),
-        (["--model.prior=mixture"], ""),
-        ([], '[model]\nprior = "mixture"\n'),
-        (["--model.prior.components", "50"], '[model]\nprior = "mixture"\n'),
+        (["--model.prior", "vamp"], ""),
+        (["--model.prior=vamp"], ""),
+        ([], '[model]\nprior = "vamp"\n'),
+        (["--model.prior.components", "20"], '[model]\nprior = "vamp"\n'),
     ],
 )
 def test_a_part_is_given_by_its_name_alone(arguments, toml, trained):
     prior = trained(*SIZE, *arguments, toml=toml)["model"]["prior"]
-    assert (prior["name"], prior["components"]) == ("mixture", 50 if "50" in arguments else 10)
+    assert (prior["name"], prior["components"]) == ("vamp", 20 if "20" in arguments else 50)
 
 
 def test_an_unknown_name_of_a_part_is_refused_with_the_nearest(trained, capsys):

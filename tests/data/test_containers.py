@@ -209,6 +209,19 @@ def test_a_model_reads_tables_and_series_wherever_it_reads_sentences(model):
 def test_labels_of_whole_numbers_are_given_as_they_are_in_the_table(model, given):
     assert model.number_labels(given, 2).tolist() == [0, 1]
     assert model.encode(LINES[:2], labels=given).mean.shape == (2, 2)
+    options = {"seed": 1, "max_length": 3, "candidates": 3}
+    assert model.sample(2, label=given, **options) == model.sample(2, label=["0", "1"], **options)
+
+
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_labels_that_can_be_read_once_only_go_for_samples(model, candidates):
+    options = {"seed": 1, "max_length": 3, "candidates": candidates}
+    assert model.sample(2, label=iter([0, 1]), **options) == model.sample(2, label=["0", "1"], **options)
+
+
+def test_a_wrong_number_of_labels_of_samples_is_counted_in_sentences(model):
+    with pytest.raises(SeqVAEError, match="3 labels were given: expected one for each of 2 sentences"):
+        model.sample(2, label=[0, 1, 0], candidates=3)
 
 
 def test_one_label_of_any_kind_goes_for_all(model):

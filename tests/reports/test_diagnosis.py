@@ -129,7 +129,9 @@ WELL = {
 
 
 def diagnose_with(config=None, baseline=100.0, **figures):
-    return diagnose(Case(read_scores(WELL | figures), resolve(Config.from_dict(config or {})), baseline=baseline))
+    """Diagnose a model of 32 dimensions; `config` has the sections that differ from the default."""
+    config = resolve(Config.from_dict({"model": {"latent": 32}} | (config or {})))
+    return diagnose(Case(read_scores(WELL | figures), config, baseline=baseline))
 
 
 def test_a_healthy_model_needs_no_remedy():

@@ -51,9 +51,11 @@ STATES = {
 
 
 def diagnose_with(figures=(), config=None, baseline=100.0, train_baseline=100.0):
-    return diagnose(
-        Case(read_scores(WELL | dict(figures)), resolve(Config.from_dict(config or {})), baseline, train_baseline)
-    )
+    """Diagnose a model of 32 dimensions and a word dropout of 0.3; `config` has options that differ from these."""
+    config = dict(config or {})
+    config["model"] = {"latent": 32, "noise": {"rate": 0.3}} | config.get("model", {})
+    scores = read_scores(WELL | dict(figures))
+    return diagnose(Case(scores, resolve(Config.from_dict(config)), baseline, train_baseline))
 
 
 # -- the unit of series ------------------------------------------------------------------------------------------------

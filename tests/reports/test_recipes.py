@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from seqvae.config import Config
 from seqvae.errors import ConfigError
 from seqvae.reports.comparison.recipes import Budget, plan
 
@@ -62,8 +61,9 @@ def test_only_those_that_are_named_are_trained(file):
 def test_the_recipes_that_come_with_the_package_can_be_planned():
     found = dict(plan([CONFIGS / "baselines.toml"], "sotu", Budget()))
     assert [config.kind for config in found.values()] == ["lm", "ae", "vae", "vae"]
-    default = Config(training=found["vae"].training)
-    assert found["vae"].objective.weight["end"] == default.objective.weight["end"]
+    weights = [found[name].objective.weight for name in ("vae", "vae-weight-1")]
+    assert [(weight["name"], weight["end"]) for weight in weights] == [("linear", 0.5), ("constant", 1.0)]
+    assert found["vae"].model == found["vae-weight-1"].model
 
 
 @pytest.mark.parametrize(("name", "least"), [("remedies.toml", 15), ("frontier.toml", 6)])

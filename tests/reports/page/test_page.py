@@ -60,7 +60,7 @@ def write_page(model, folder):
     return path.read_text(encoding="utf-8")
 
 
-@pytest.fixture(scope="module", params=["plain", "labelled", "mixture", "lm", "series"])
+@pytest.fixture(scope="module", params=["plain", "labelled", "normal", "lm", "series"])
 def written(request, tmp_path_factory):
     """The model, its kind and its page."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -71,7 +71,7 @@ def written(request, tmp_path_factory):
     else:
         rows = [f'"{text}",{"even" if i % 2 else "odd"}' for i, text in enumerate(SENTENCES)]
         (folder / "own.csv").write_text("\n".join(["text,parity", *rows]) + "\n")
-        extra = {"labelled": {"label_column": "parity"}, "mixture": {"prior": "mixture"}, "lm": {"kind": "lm"}}
+        extra = {"labelled": {"label_column": "parity"}, "normal": {"prior": "normal"}, "lm": {"kind": "lm"}}
         options = (
             SMALL | {"max_epochs": 2, "validate_every": 1, "split_punctuation": False} | extra.get(request.param, {})
         )
@@ -148,7 +148,7 @@ def test_scores_have_their_definitions_and_the_options_their_defaults(written):
     assert names <= set(read.texts["code"])
     changed = {name: value for name, value, _ in find_changed_options(model)}
     assert changed["model.decoder.hidden"] == "8" and "model.decoder.name" not in changed
-    assert ("model.prior.name" in changed) == (kind == "mixture")
+    assert ("model.prior.name" in changed) == (kind == "normal")
     assert set(changed) <= set(read.texts["code"])
     text = " ".join(text for texts in read.texts.values() for text in texts)
     assert "importance weighted" in text and "an abacus" in text and "seqvae train" in text

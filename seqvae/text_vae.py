@@ -204,8 +204,8 @@ class TextVAE(Pretrained):
         """
         if not self.model.has_latent:
             return {"temperature": 0.5}
-        narrowed = {"prior_temperature": 0.85} if has_temperature(self.model.prior()) else {}
-        return narrowed | {"temperature": 0.5, "candidates": 3}
+        narrowed = {"prior_temperature": 0.6} if has_temperature(self.model.prior()) else {}
+        return narrowed | {"temperature": 0.3, "candidates": 8}
 
     def sample(
         self,

@@ -248,7 +248,7 @@ def test_labels_without_a_label_column_are_refused(model, tmp_path):
 
 def test_the_tour_of_a_training_shows_samples_of_each_label(corpus, tmp_path, run):
     out = run("train", corpus, "--label-column", "tense", *SIZE, "--max-epochs", 2, "--output", tmp_path / "run")
-    start = out.index("Samples from the prior (--prior-temperature 0.85 --temperature 0.5 --candidates 3)")
+    start = out.index("Samples from the prior (--prior-temperature 0.6 --temperature 0.3 --candidates 8)")
     samples = out[start + 1 : out.index("", start)]
     assert len(samples) == 9 and {line.split(":")[0].strip() for line in samples} == set(VERBS)
     title = "Interpolation between two held-out sentences in 7 steps, all with label "

@@ -36,10 +36,7 @@ from seqvae.training.checkpoint import Checkpoint
 from seqvae.training.runs import check_output
 
 ROWS = 256  # sentences encoded at a time
-TYPICAL_LENGTH, CANDIDATES = (
-    8,
-    200,
-)  # tokens of an example; sentences to choose it from
+TYPICAL_LENGTH, CANDIDATES = 8, 200  # tokens of an example; sentences to choose it from
 
 
 @dataclass(frozen=True)

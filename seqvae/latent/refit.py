@@ -1,8 +1,8 @@
 """A mixture fitted to the aggregate posterior after training, that takes the place of the model's prior.
 
 The prior learnt in training has few components and has to follow an encoder that moves. One of a thousand fitted to
-q_agg(z) = 1/N sum_n q(z|x_n), when the encoder is fixed, has its components nearer to sentences: samples at a low
-`prior_temperature` read better and are as different as before. Encoder and decoder stay as they are.
+q_agg(z) = 1/N sum_n q(z|x_n), when the encoder is fixed, has its components nearer to sentences. Encoder and decoder
+stay as they are.
 """
 
 import math

@@ -29,11 +29,12 @@ from seqvae.latent.prior_temperature import has_temperature
 from seqvae.latent.ranking import check_sampling, choose_likeliest, repeat_labels
 from seqvae.model.decoding import decode
 from seqvae.model.modes import Points, read_points
-from seqvae.pretrained import Pretrained, build_config
+from seqvae.pretrained import build_config
 from seqvae.rng import Stream, check_seed, shift_seed
 from seqvae.training.build import resolve_all
 from seqvae.training.checkpoint import Checkpoint
 from seqvae.training.runs import check_output
+from seqvae.writing import RULES, Writer, read_rules
 
 ROWS = 256  # sentences encoded at a time
 TYPICAL_LENGTH, CANDIDATES = 8, 200  # tokens of an example; sentences to choose it from
@@ -54,7 +55,7 @@ class Sentence:
     tokens: int
 
 
-class TextVAE(Pretrained):
+class TextVAE(Writer):
     """A sentence VAE.
 
     `SeriesVAE` has the same methods, so that commands and reports need not know which of the two they have.
@@ -222,7 +223,9 @@ class TextVAE(Pretrained):
             seed: of z and of the words; None takes new random numbers each time.
             temperature: 0 takes the likeliest word each time, 1 samples from the model, less than 1 favours likely
                 words. Where neither it nor another option says how to sample, `generation_config` does; else 1.
-            options: `top_k`, `top_p`, `min_p`, `beam`, `max_length`, `allow_unknown` (`seqvae.model.decoding.decode`);
+            options: `top_k`, `top_p`, `min_p`, `beam`, `length_penalty`, `max_length`, `allow_unknown`
+                (`seqvae.model.decoding.decode`); `banned` and, with a beam, `required`: lists of words; `no_repeat`,
+                the length of n-grams that must not come twice;
                 `prior_temperature`, of z (`seqvae.latent.prior_temperature`); `candidates`, the number of sentences
                 that are generated for each, of which the one that the decoder is surest of is kept
                 (`seqvae.latent.ranking`).
@@ -279,9 +282,14 @@ class TextVAE(Pretrained):
         beam: int = 0,
         **options: Any,
     ) -> list[Sentence]:
-        """Decode points as `decode` does, into sentences with their log probabilities."""
+        """Decode points as `decode` does, into sentences with their log probabilities; n_best of each, if it is given.
+
+        `model.generate(z, beam=8, n_best=4)` returns four of each point, one after the other, the best first.
+        """
         z = read_points(z, self.model.latent, next(self.model.parameters()))
         options.setdefault("max_length", self.config.data.max_length)
+        if words := {name: options.pop(name) for name in RULES if name in options}:
+            options["rules"] = read_rules(self.tokenizer, **words)
         with torch.no_grad():
             z = self.model.append_condition(z, self.number_labels(labels, len(z)))
         stream = Stream(seed)

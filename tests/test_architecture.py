@@ -21,6 +21,7 @@ LAYERS = [
     "latent",
     "training",
     "pretrained testing",
+    "writing",
     "text_vae series_vae",
     "auto",
     "reports",

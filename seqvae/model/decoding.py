@@ -4,7 +4,9 @@ It knows ids only. A sequence ends in EOS where the model generated one; one tha
 EOS. Padding and BOS are never generated, the unknown word only on request.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +15,9 @@ from seqvae.data.batch import END, PADDING, START, UNKNOWN
 from seqvae.errors import ConfigError, TrainingError, check_number, check_whole
 from seqvae.model.modes import evaluating
 from seqvae.model.observations import Tokens
+from seqvae.model.patterns import Rules, allow_words, begin_with
 from seqvae.model.sampling import NO_FILTER, ban_tokens, filter_probabilities, invert_cdf
+from seqvae.model.search import Hypothesis, search
 from seqvae.model.vae import SequenceVAE
 
 MAX_LOGITS, MAX_ROWS = 10_000_000, 1024  # of one call of the model
@@ -39,17 +43,25 @@ def check_options(
     top_p: float = 1.0,
     min_p: float = 0.0,
     beam: int = 0,
+    n_best: int = 1,
+    length_penalty: float = 0.0,
+    no_repeat: int = 0,
+    required: Sequence[Any] = (),
+    banned: Sequence[Any] = (),
     max_length: int = 128,
 ) -> None:
     """Raise a `ConfigError` if `decode` could not use these options, so that a command can refuse before any work."""
-    check_number(temperature=temperature, top_p=top_p, min_p=min_p)
-    check_whole(top_k=top_k, beam=beam, max_length=max_length)
+    check_number(temperature=temperature, top_p=top_p, min_p=min_p, length_penalty=length_penalty)
+    check_whole(top_k=top_k, beam=beam, n_best=n_best, no_repeat=no_repeat, max_length=max_length)
     rules = [
         (0 <= temperature < float("inf"), f"temperature must be 0 (greedy) or more and finite, got {temperature}"),
         (top_k >= 0, f"top_k must be 0 (no limit) or a number of tokens, got {top_k}"),
         (0 < top_p <= 1, f"top_p must be above 0 and at most 1 (no limit), got {top_p}"),
         (0 <= min_p <= 1, f"min_p must be between 0 (no limit) and 1, got {min_p}"),
         (beam >= 0, f"beam must be 0 (no beam search) or a number of hypotheses, got {beam}"),
+        (n_best >= 1, f"n_best must be at least 1, got {n_best}"),
+        (0 <= length_penalty <= 10, f"length_penalty must be from 0 (none) to 10, such as 1, got {length_penalty}"),
+        (no_repeat >= 0, f"no_repeat must be 0 (no limit) or the length of an n-gram, got {no_repeat}"),
         (max_length >= 1, f"max_length must be at least 1, got {max_length}"),
     ]
     for holds, message in rules:
@@ -60,6 +72,11 @@ def check_options(
             "beam search does not sample: it cannot be combined with temperature, top_k, top_p or min_p; "
             "leave those out, or leave out beam"
         )
+    searching = {"n_best": n_best > 1, "length_penalty": length_penalty > 0, "required": bool(required)}
+    if not beam and (given := [name for name, used in searching.items() if used]):
+        raise ConfigError(f"{given[0]} belongs to a beam search: write a beam too, such as {max(4, n_best)}")
+    if beam and n_best > beam:
+        raise ConfigError(f"n_best = {n_best} needs a beam of at least as many hypotheses, got {beam}")
 
 
 def decode(
@@ -71,6 +88,9 @@ def decode(
     top_p: float = 1.0,
     min_p: float = 0.0,
     beam: int = 0,
+    n_best: int = 1,
+    length_penalty: float = 0.0,
+    rules: Rules | None = None,
     max_length: int = 128,
     allow_unknown: bool = False,
     generator: torch.Generator | None = None,
@@ -89,6 +109,9 @@ def decode(
         top_p: total probability of the tokens to keep; 1 keeps all.
         min_p: the least probability to keep, as a fraction of the largest; 0 keeps all.
         beam: width of the beam search (see `beam_search`); 0 samples.
+        n_best: number of sequences that a beam search returns for each row, one after the other, the best first.
+        length_penalty: a beam search ranks by log p / length ** this: 0 by log p, 1 by log p per token.
+        rules: words that are banned, or required (by beam search only), and n-grams that must not come twice.
         max_length: the longest sequence, its EOS included.
         allow_unknown: whether the unknown word can be generated.
         generator: a CPU generator; None draws from the global one.
@@ -96,24 +119,30 @@ def decode(
     Raises:
         ConfigError: for options out of range, or of sampling and beam search together.
     """
-    check_options(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, beam=beam, max_length=max_length)
+    rules = rules or Rules()
+    filters = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    wanted = {"n_best": n_best, "length_penalty": length_penalty}
+    check_options(**filters, **wanted, beam=beam, required=rules.required, max_length=max_length)
+    if beam and (rules != Rules() or n_best > 1 or length_penalty):
+        form = begin_with([], allow_words(_get_tokens(model).size, allow_unknown))
+        z = _move_points(model, z)
+        return _join(search(model, z, form, width=beam, **wanted, rules=rules, max_length=max_length), n_best)
     if beam:
         return beam_search(model, z, beam, max_length=max_length, allow_unknown=allow_unknown)
     z, greedy, size = _move_points(model, z), temperature == 0, _count_rows(model)
     u = None if greedy else torch.rand(len(z), max_length, dtype=torch.float64, generator=generator)
     tokens: list[list[int]] = [[] for _ in range(len(z))]
     log_prob = torch.zeros(len(z), dtype=torch.float64, device=z.device)
-    filters = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     with evaluating(model):
         for first in range(0, len(z), size):
             rows = slice(first, first + size)
             noise = None if u is None else u[rows].to(z.device)
-            tokens[rows], log_prob[rows] = _sample(model, z[rows], noise, max_length, allow_unknown, filters)
+            tokens[rows], log_prob[rows] = _sample(model, z[rows], noise, max_length, allow_unknown, filters, rules)
     return GeneratedTokens(tokens, _check_finite(log_prob))
 
 
 def _sample(
-    model: SequenceVAE, z: Tensor, u: Tensor | None, max_length: int, allow_unknown: bool, filters: dict
+    model: SequenceVAE, z: Tensor, u: Tensor | None, max_length: int, allow_unknown: bool, filters: dict, rules: Rules
 ) -> tuple[list[list[int]], Tensor]:
     """Sample token after token by inverse transform; a row that has ended leaves the batch."""
     generated = torch.full((len(z), max_length), PADDING, device=z.device)
@@ -123,7 +152,12 @@ def _sample(
     for step in range(max_length):
         features, state = model.decode_step(token, z[alive], state)
         noise = None if u is None else u[alive, step]
-        token, gain = _sample_token(_get_tokens(model), features, noise, _list_banned(allow_unknown), filters)
+        banned = _list_banned(allow_unknown)
+        if rules.restricts:
+            before = generated[alive, :step].tolist()
+            token, gain = _sample_allowed(_get_tokens(model), features, noise, banned, filters, rules, before)
+        else:
+            token, gain = _sample_token(_get_tokens(model), features, noise, banned, filters)
         generated[alive, step] = token
         log_prob[alive] += gain.double()
         going = (token != END).nonzero()[:, 0]
@@ -146,6 +180,37 @@ def _sample_token(
     logits = observation.logits(features)
     token, _ = invert_cdf(filter_probabilities(ban_tokens(logits, banned), **filters), u)
     return token, logits.gather(-1, token[:, None])[:, 0] - logits.logsumexp(-1)
+
+
+def _sample_allowed(
+    observation: Tokens,
+    features: Tensor,
+    u: Tensor | None,
+    banned: list[int],
+    filters: dict,
+    rules: Rules,
+    before: list[list[int]],
+) -> tuple[Tensor, Tensor]:
+    """Choose as `_sample_token` does, among the ids that the rules allow each row after those that it has `before`."""
+    logits = observation.logits(features)
+    allowed = ban_tokens(logits, banned)
+    for row, ids in enumerate(before):
+        allowed[row, rules.forbid(ids)] = -torch.inf
+    if (allowed == -torch.inf).all(1).any():
+        raise ConfigError("the banned words leave no word to go on with: ban fewer")
+    token = allowed.argmax(-1) if u is None else invert_cdf(filter_probabilities(allowed, **filters), u)[0]
+    return token, logits.gather(-1, token[:, None])[:, 0] - logits.logsumexp(-1)
+
+
+def _join(found: list[list[Hypothesis]], n_best: int) -> GeneratedTokens:
+    """Join the hypotheses of all rows, of which each must have `n_best`."""
+    fewest = min(map(len, found), default=n_best)
+    if fewest < n_best:
+        what = "no sentence" if fewest == 0 else f"only {fewest} sentences"
+        raise ConfigError(f"{what} can be generated with these words and this beam: require fewer, or widen the beam")
+    kept = [one for hypotheses in found for one in hypotheses]
+    log_prob = torch.tensor([one.log_prob for one in kept], dtype=torch.float64)
+    return GeneratedTokens([list(one.tokens) for one in kept], _check_finite(log_prob))
 
 
 def beam_search(

@@ -17,7 +17,9 @@ from seqvae.cli.shared import (
     Label,
     LabelColumn,
     OwnParts,
+    Search,
     Seed,
+    Words,
     Writing,
     app,
     list_given,
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
     from seqvae.cli.interfaces import Interface
 
-Beam = Annotated[int, Parameter(help="width of a beam search; 0 = none.")]
 Number = Annotated[int, Parameter(name=["--number", "-n"], help="number of sentences to generate.")]
 SampleLabel = Annotated[
     str | None,
@@ -49,7 +50,7 @@ Validator = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decoding:
+class Decoding(Words):
     """How sentences are sampled.
 
     Attributes:
@@ -65,6 +66,7 @@ class Decoding:
         min_p: sample among words with at least this fraction of the probability of the likeliest; 0 = all, as without
             it.
         beam: search for the likeliest sentence of each z with a beam of this width, instead of sampling words.
+        length_penalty: such a search ranks by log p(x|z) / length ** this: 0 = by log p(x|z), as without it.
         allow_unknown: allow `<unk>` in the sentences.
     """
 
@@ -75,6 +77,7 @@ class Decoding:
     top_p: float | None = None
     min_p: float | None = None
     beam: int | None = None
+    length_penalty: float | None = None
     allow_unknown: Annotated[bool, SWITCH] = False
 
 
@@ -211,7 +214,7 @@ def reconstruct(
     column: Column = None,
     label: Label = None,
     label_column: LabelColumn = None,
-    beam: Beam = 0,
+    search: Annotated[Search | None, FLAT] = None,
     writing: Annotated[Writing | None, FLAT] = None,
     part: OwnParts = None,
 ) -> None:
@@ -222,15 +225,18 @@ def reconstruct(
     """
     from seqvae.cli.inputs import read_items
     from seqvae.cli.interfaces import open_interface
+    from seqvae.model.decoding import check_options
 
-    writing = writing or Writing()
+    writing, options = writing or Writing(), list_given(search or Search())
+    check_options(**options)
     interface = open_interface(model, part)
-    interface.refuse(beam=beam)
+    interface.refuse(**options)
     interface.check(writing)
     items, labels = read_items(interface, source, column=column, label=label, label_column=label_column)
     z = interface.model.encode(items, labels=labels).mode
-    options = {"beam": beam} if beam else {}
-    interface.write(interface.model.generate(z, labels=labels, **options), writing, "series", originals=items)
+    generated = interface.model.generate(z, labels=labels, **options)
+    originals = [item for item in items for _ in range(options.get("n_best", 1))]
+    interface.write(generated, writing, "series", originals=originals)
 
 
 @app.command(sort_key=4)
@@ -321,7 +327,7 @@ def decode(
     *,
     label: Label = None,
     temperature: float = 0.0,
-    beam: Beam = 0,
+    search: Annotated[Search | None, FLAT] = None,
     writing: Annotated[Writing | None, FLAT] = None,
     seed: Seed = None,
     part: OwnParts = None,
@@ -335,13 +341,12 @@ def decode(
     from seqvae.cli.interfaces import open_interface
     from seqvae.model.decoding import check_options
 
-    writing = writing or Writing()
-    check_options(temperature=temperature or float(beam > 0), beam=beam)
+    writing, options = writing or Writing(), list_given(search or Search())
+    check_options(temperature=temperature or float("beam" in options), **options)
     interface = open_interface(model, part)
-    interface.refuse(beam=beam, label=label)
+    interface.refuse(label=label, **options)
     interface.check(writing)
     z = read_latents(latents, interface.model.config.model.latent)
-    options = {"beam": beam} if beam else {}
     generated = interface.model.generate(z, labels=label, temperature=temperature, seed=seed, **options)
     interface.write(generated, writing, "row")
 

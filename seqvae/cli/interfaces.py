@@ -26,10 +26,11 @@ from seqvae.reports.page.figures import preview_series
 from seqvae.reports.series_figures import Panel
 from seqvae.series_vae import Series, SeriesVAE
 from seqvae.text_vae import Sentence, TextVAE
+from seqvae.writing import RULES
 
 M = TypeVar("M", TextVAE, SeriesVAE)
 LABEL_OPTIONS = ("label", "label_column")
-WORD_OPTIONS = ("allow_unknown", "beam", "min_p", "top_k", "top_p")
+WORD_OPTIONS = ("allow_unknown", "beam", "min_p", "top_k", "top_p", "length_penalty", "n_best", *RULES)
 WIDTH = 80  # characters of a series that is drawn in a line
 
 

@@ -64,6 +64,36 @@ class Writing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Words:
+    """What words sentences are made of.
+
+    Attributes:
+        no_repeat: no n-gram of this many tokens comes twice in a sentence; 0 = no limit.
+        banned: a word that must not be in the sentences; may be repeated.
+        required: a word that must be in the sentences; may be repeated. Where sentences are decoded, it needs --beam.
+    """
+
+    no_repeat: int | None = None
+    banned: Annotated[list[str] | None, Parameter(name="--ban")] = None
+    required: Annotated[list[str] | None, Parameter(name="--require")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search(Words):
+    """How points are decoded by a beam search.
+
+    Attributes:
+        beam: width of a beam search; 0 = none.
+        n_best: number of sentences of each point, the best first; with --json each has its log p(x|z).
+        length_penalty: rank by log p(x|z) / length ** this: 0 = by log p(x|z), 1 = by log p(x|z) per token.
+    """
+
+    beam: int = 0
+    n_best: int = 1
+    length_penalty: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Density:
     """What z is sampled from.
 

@@ -59,7 +59,8 @@ def read_template(text: str, tokenizer: Tokenizer) -> Template:
     pieces = BLANK.split(text)
     if len(pieces) == 1:
         raise ConfigError(f"{truncate(text)!r} has no blank: write _ for one word, __ for several, as in 'the _ sat .'")
-    words, given, slots = WordClasses.of(tokenizer), [], []
+    words, slots = WordClasses.of(tokenizer), list[Slot]()
+    given: list[int | None] = []
     for place, piece in enumerate(pieces):
         if place % 2:
             given.append(None)

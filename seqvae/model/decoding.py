@@ -120,8 +120,8 @@ def decode(
         ConfigError: for options out of range, or of sampling and beam search together.
     """
     rules = rules or Rules()
-    filters = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
-    wanted = {"n_best": n_best, "length_penalty": length_penalty}
+    filters: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    wanted: dict[str, Any] = {"n_best": n_best, "length_penalty": length_penalty}
     check_options(**filters, **wanted, beam=beam, required=rules.required, max_length=max_length)
     if beam and (rules != Rules() or n_best > 1 or length_penalty):
         form = begin_with([], allow_words(_get_tokens(model).size, allow_unknown))

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seqvae.auto import load
     from seqvae.errors import SeqVAEError
+    from seqvae.sentence_encoder import SentenceEncoder
     from seqvae.series_vae import SeriesVAE
     from seqvae.text_vae import TextVAE
 
 __version__ = "0.1.0"
-__all__ = ["SeqVAEError", "SeriesVAE", "TextVAE", "__version__", "load"]
+__all__ = ["SentenceEncoder", "SeqVAEError", "SeriesVAE", "TextVAE", "__version__", "load"]
 
 _PUBLIC = {
+    "SentenceEncoder": "seqvae.sentence_encoder",
     "SeqVAEError": "seqvae.errors",
     "SeriesVAE": "seqvae.series_vae",
     "TextVAE": "seqvae.text_vae",

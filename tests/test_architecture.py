@@ -23,7 +23,7 @@ LAYERS = [
     "pretrained testing",
     "writing",
     "text_vae series_vae",
-    "auto",
+    "auto export sentence_encoder",
     "reports",
     "cli __main__",
 ]

@@ -287,36 +287,42 @@ def encode(
     source: str,
     /,
     *,
-    output: Path,
+    output: Path | None = None,
+    projector: Path | None = None,
     column: Column = None,
     label: Label = None,
     label_column: LabelColumn = None,
     scale: Annotated[bool, SWITCH] = False,
     part: OwnParts = None,
 ) -> None:
-    """Write the posterior means of a file's sentences as a NumPy array (sentences, latent).
+    """Write the posterior means of a file's sentences as an array or a table, or for TensorBoard's projector.
 
     Args:
         source: a file with a sentence a line, or `-` for standard input; for a model of series, a file of series.
-        output: the .npy file to write.
+        output: the file to write: .npy, an array (sentences, latent); .csv, .tsv or .parquet, a table with the columns
+            text, label (where there are labels), z0, z1 ...
+        projector: a folder for the files of TensorBoard's embedding projector.
         scale: write the posterior's standard deviations instead.
     """
-    import numpy as np
-
     from seqvae.cli.inputs import read_items
     from seqvae.cli.interfaces import open_interface
+    from seqvae.reports.latents import check_format, write_projector, write_table
 
-    if output.suffix != ".npy":
-        raise ConfigError(f"--output {output}: expected a name that ends in .npy")
-    check_folder("--output", output)
+    if output is None and projector is None:
+        raise ConfigError("nothing would be written: expected --output FILE.npy (or .csv ...) or --projector FOLDER")
+    if output is not None:
+        check_format(output)
+        check_folder("--output", output)
     interface = open_interface(model, part)
     items, labels = read_items(interface, source, column=column, label=label, label_column=label_column)
     q = interface.model.encode(items, labels=labels)
-    try:
-        with open(output, "wb") as file:
-            np.save(file, (q.stddev if scale else q.mode).numpy())
-    except OSError as error:
-        raise ConfigError(f"--output {output} cannot be written: {error.strerror}") from None
+    z = (q.stddev if scale else q.mode).numpy()
+    texts = [*items] if all(isinstance(item, str) for item in items) else None
+    beside = [labels] * len(z) if isinstance(labels, str) else labels
+    if output is not None:
+        write_table(output, z, texts, beside)
+    if projector is not None:
+        write_projector(projector, z, texts, beside)
 
 
 @app.command(sort_key=6)

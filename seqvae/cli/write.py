@@ -1,7 +1,8 @@
-"""`complete`, `fill`, `paraphrase`, `blend`, `nearest`: what a model of text does with sentences that are given."""
+"""`complete`, `fill`, `paraphrase`, `blend`, `nearest`: what a model of text does with sentences; and `export`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -123,6 +124,23 @@ def nearest(
         corpus: a file, a folder or the name of a corpus, as `seqvae train` takes it.
     """
     write(open_text_model(model, part).nearest(text, corpus, number, label=label), json)
+
+
+@app.command(sort_key=17)
+def export(model: Folder, folder: Path, /, *, part: OwnParts = None) -> None:
+    """Write a model of text as ONNX graphs, with its tokenizer and the lines of Python that use them without torch.
+
+    Args:
+        folder: is made if missing.
+    """
+    from seqvae.auto import load
+    from seqvae.cli.output import log
+    from seqvae.export import check_exportable, export_onnx
+
+    vae = load(model, parts=part or ())
+    check_exportable(vae)
+    for path in export_onnx(vae, folder):  # type: ignore[arg-type]
+        log(str(path))
 
 
 def open_text_model(name: str, part: list[str] | None) -> TextVAE:

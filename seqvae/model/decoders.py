@@ -115,8 +115,8 @@ class RecurrentDecoder(Decoder):
     def _initial_state(self, z: Tensor) -> State:
         """Map z (B, D) to one (B, L, H) for a GRU, two of them for an LSTM."""
         if self.initial is None:
-            return tuple(z.new_zeros(self.cells, len(z), self.layers, self.hidden))
-        h, *c = self.initial(z).view(len(z), self.cells, self.layers, self.hidden).unbind(1)
+            return tuple(z.new_zeros(self.cells, z.shape[0], self.layers, self.hidden))
+        h, *c = self.initial(z).view(z.shape[0], self.cells, self.layers, self.hidden).unbind(1)
         return (torch.tanh(h), *c)
 
     def _drop_weights(self) -> dict[str, Tensor]:

@@ -286,6 +286,7 @@ def format_card(trained: Pretrained, scores: Scores | None = None) -> str:
         "---",
         "library_name: seqvae",
         f"tags: [variational-autoencoder, {trained.tag}]",
+        *([f"pipeline_tag: {trained.tag}"] if checkpoint.tokenizer else []),
         "---",
         "",
         f"# A {trained.unit} {KINDS[config.kind]} of {facts.get('corpus', config.corpus)}",

@@ -89,6 +89,8 @@ def impute(model: SequenceVAE, task: Task, n: int, *, seed: int | None = None, b
         z = choose_starts(model, task, max(CHAINS, 2 * n))
         scores: dict[tuple[int, ...], float] = {}
         chains = _decode(model, task, z, beam)
+        if len(set(chains)) < n:  # as where the decoder ignores z: its next best sentences, then
+            chains += _decode(model, task, z[:1], 2 * n, n)
         _score(model, task, chains, scores)
         chains = sorted(set(chains), key=lambda one: -scores[one])[: max(CHAINS, n)]
         for _ in range(ROUNDS if chains else 0):
@@ -142,13 +144,14 @@ def estimate(model: SequenceVAE, task: Task, sequences: Sequence[Sequence[int]],
     return (-measure(model, batches, samples=samples, seed=0).nll).tolist()
 
 
-def _decode(model: SequenceVAE, task: Task, z: Tensor, beam: int) -> list[tuple[int, ...]]:
+def _decode(model: SequenceVAE, task: Task, z: Tensor, beam: int, n_best: int = 1) -> list[tuple[int, ...]]:
     """Decode each z along the pattern; where nothing fits the pattern, no z has a sentence."""
     labels = None if task.label is None else task.label.expand(len(z))
     with torch.no_grad():
         z = model.append_condition(z, labels)
-    found = search(model, z, task.pattern, width=beam, rules=task.rules, max_length=task.max_length)
-    return [hypotheses[0].tokens for hypotheses in found if hypotheses]
+    options = {"width": beam, "n_best": n_best, "max_length": task.max_length}
+    found = search(model, z, task.pattern, rules=task.rules, **options)
+    return [one.tokens for hypotheses in found for one in hypotheses]
 
 
 def _score(

@@ -9,7 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from seqvae.config import Config, Data, Model, Objective, Training, complete, resolve, to_toml
+from seqvae.config import (
+    Config,
+    Data,
+    Model,
+    Objective,
+    Training,
+    adapt_like,
+    adapt_to_corpus,
+    complete,
+    describe_adaptation,
+    resolve,
+    to_toml,
+)
 from seqvae.errors import ConfigError
 from seqvae.pretrained import build_config
 from seqvae.training.build import resolve_all
@@ -251,3 +263,60 @@ def test_a_group_that_is_made_by_hand_has_the_same_rules(make):
     with pytest.raises(ConfigError) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+# -- what the size of the corpus decides -------------------------------------------------------------------------------
+
+
+def regularization(config):
+    model, weight = config.model, config.objective.weight
+    return model.encoder.get("dropout"), model.decoder.get("dropout"), weight.get("end")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"), [(599_999, (0.3, 0.3, 0.5)), (600_000, (0.05, 0.05, 0.32)), (10, (0.3, 0.3, 0.5))]
+)
+def test_the_default_regularization_is_that_of_the_size_of_the_corpus(tokens, expected):
+    for given in (Config(), resolve_all(Config())):
+        adapted = adapt_to_corpus(given, tokens)
+        assert regularization(given) == (None, None, None)
+        assert regularization(adapted) == expected
+        assert adapt_to_corpus(adapted, 10) == adapt_to_corpus(adapted, 10**9) == adapted
+
+
+def test_what_was_given_stays_whatever_the_size_of_the_corpus():
+    given = build_config({"encoder": {"dropout": 0.05}, "decoder": {"hidden": 32}, "weight": {"end": 0.32}})
+    assert regularization(adapt_to_corpus(given, 10)) == (0.05, 0.3, 0.32)
+    others = build_config({"encoder": "transformer", "decoder": "transformer", "weight": "constant"})
+    assert regularization(adapt_to_corpus(resolve_all(others), 10)) == regularization(resolve_all(others))
+    assert regularization(adapt_to_corpus(build_config({"decoder": {"dropout": 0.0}}), 10))[1] == 0.0
+
+
+def test_none_leaves_an_option_to_the_corpus_on_the_command_line_too():
+    given = build_config({"encoder": {"name": "transformer", "dropout": "none"}, "weight": {"end": "none"}})
+    assert regularization(adapt_to_corpus(resolve_all(given), 10)) == (0.3, 0.3, 0.5)
+    with pytest.raises(ConfigError, match="hidden"):
+        resolve_all(build_config({"encoder": {"hidden": "none"}}))
+
+
+@pytest.mark.parametrize(("kind", "end"), [("ae", 0.0), ("lm", 1.0)])
+def test_the_weight_of_a_baseline_does_not_depend_on_the_size_of_the_corpus(kind, end):
+    assert regularization(adapt_to_corpus(Config(kind=kind), 10))[2] == end
+    assert adapt_to_corpus(Config(target_kl=8.0), 10).objective.weight == {"name": "constant", "end": 1.0}
+
+
+def test_what_was_chosen_is_said_in_one_clause():
+    reason = "fewer than 600,000 training tokens"
+    assert describe_adaptation(Config(), 10) == f"dropout 0.3, KL weight to 0.5: {reason}"
+    large = "dropout 0.05, KL weight to 0.32: at least 600,000 training frames"
+    assert describe_adaptation(Config(), 10**6, "frames") == large
+    part = build_config({"encoder": {"dropout": 0.1}})
+    assert describe_adaptation(part, 10) == f"decoder dropout 0.3, KL weight to 0.5: {reason}"
+    assert describe_adaptation(Config(kind="ae"), 10) == f"dropout 0.3: {reason}"
+    assert describe_adaptation(adapt_to_corpus(Config(), 10), 10) is None
+
+
+def test_a_run_that_goes_on_keeps_its_numbers_whatever_the_size_of_the_corpus():
+    begun = adapt_to_corpus(build_config({"encoder": {"dropout": 0.1}}), 10)
+    assert adapt_like(Config(), begun) == begun
+    assert adapt_like(build_config({"encoder": {"dropout": 0.2}}), begun).model.encoder["dropout"] == 0.2

@@ -301,8 +301,11 @@ def test_none_leaves_an_option_to_the_corpus_on_the_command_line_too():
 
 @pytest.mark.parametrize(("kind", "end"), [("ae", 0.0), ("lm", 1.0)])
 def test_the_weight_of_a_baseline_does_not_depend_on_the_size_of_the_corpus(kind, end):
-    assert regularization(adapt_to_corpus(Config(kind=kind), 10))[2] == end
-    assert adapt_to_corpus(Config(target_kl=8.0), 10).objective.weight == {"name": "constant", "end": 1.0}
+    config = resolve_all(Config(kind=kind))
+    adapted = adapt_to_corpus(config, 10)
+    assert regularization(adapted)[2] == end
+    assert adapted.model.prior == config.model.prior and adapted.objective == config.objective
+    assert adapt_to_corpus(resolve(Config(target_kl=8.0)), 10).objective.weight == {"name": "constant", "end": 1.0}
 
 
 def test_what_was_chosen_is_said_in_one_clause():
@@ -312,11 +315,11 @@ def test_what_was_chosen_is_said_in_one_clause():
     assert describe_adaptation(Config(), 10**6, "frames") == large
     part = build_config({"encoder": {"dropout": 0.1}})
     assert describe_adaptation(part, 10) == f"decoder dropout 0.3, KL weight to 0.5: {reason}"
-    assert describe_adaptation(Config(kind="ae"), 10) == f"dropout 0.3: {reason}"
+    assert describe_adaptation(resolve(Config(kind="ae")), 10) == f"dropout 0.3: {reason}"
     assert describe_adaptation(adapt_to_corpus(Config(), 10), 10) is None
 
 
 def test_a_run_that_goes_on_keeps_its_numbers_whatever_the_size_of_the_corpus():
     begun = adapt_to_corpus(build_config({"encoder": {"dropout": 0.1}}), 10)
-    assert adapt_like(Config(), begun) == begun
+    assert regularization(adapt_like(Config(), begun)) == (0.1, 0.3, 0.5)
     assert adapt_like(build_config({"encoder": {"dropout": 0.2}}), begun).model.encoder["dropout"] == 0.2

@@ -92,7 +92,7 @@ BY_SIZE: dict[tuple[str, str], tuple[float, float]] = {
 
 
 def adapt_to_corpus(config: Config, tokens: int = SMALL_CORPUS) -> Config:
-    """Return the complete configuration, with numbers for the options of `BY_SIZE` that are None; others stay.
+    """Return the configuration with numbers for the options of `BY_SIZE` that are None; all others stay as they are.
 
     Args:
         config: the options, resolved or not.
@@ -106,7 +106,7 @@ def adapt_to_corpus(config: Config, tokens: int = SMALL_CORPUS) -> Config:
 
 
 def adapt_like(config: Config, run: Config) -> Config:
-    """Return the complete configuration, with the numbers of an earlier run for the options that its corpus decides."""
+    """Return the configuration with the numbers of an earlier run for the options that are left to the corpus."""
     return _fill(config, {(place, option): _get_part(run, place).get(option) for place, option in BY_SIZE})
 
 
@@ -114,14 +114,14 @@ def describe_adaptation(given: Config, tokens: int, unit: str = "tokens") -> str
     """Return the line about what `adapt_to_corpus` chooses, and why; None if it chooses nothing.
 
     Args:
-        given: the options before.
+        given: the options before, resolved.
         tokens: as for `adapt_to_corpus`.
         unit: what they are called: `tokens` or `frames`.
 
     >>> describe_adaptation(Config(), 9_000)
     'dropout 0.3, KL weight to 0.5: fewer than 600,000 training tokens'
     """
-    given, small = resolve(given), tokens < SMALL_CORPUS
+    small = tokens < SMALL_CORPUS
     chosen = {place: values[small] for (place, option), values in BY_SIZE.items() if _is_open(given, place, option)}
     if given.kind == "lm":
         chosen.pop("model.encoder", None)
@@ -136,7 +136,6 @@ def describe_adaptation(given: Config, tokens: int, unit: str = "tokens") -> str
 
 
 def _fill(config: Config, values: dict[tuple[str, str], Any]) -> Config:
-    config = resolve(config)
     for (place, option), value in values.items():
         if _is_open(config, place, option):
             group, field = place.split(".")
@@ -152,8 +151,8 @@ def _is_open(config: Config, place: str, option: str) -> bool:
 
 def _get_part(config: Config, place: str) -> Part:
     group, field = place.split(".")
-    part: Part = getattr(getattr(config, group), field)
-    return part
+    options = getattr(config, group)
+    return complete(getattr(options, field), getattr(type(options)(), field))
 
 
 # -- text and series ---------------------------------------------------------------------------------------------------

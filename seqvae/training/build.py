@@ -278,7 +278,7 @@ def build_model(config: Config, vocabulary: int, labels: int = 0) -> SequenceVAE
         vocabulary: the number of tokens; of series, the number of channels of a frame.
         labels: the number of labels that the model is conditioned on; 0 = it is not.
     """
-    m = configuration.adapt_to_corpus(config).model
+    m = configuration.adapt_to_corpus(configuration.resolve(config)).model
     sizes: dict[str, Any] = {"latent": m.latent, "embedding": m.embedding}
     sizes |= {"vocabulary": vocabulary, "channels": vocabulary}
     with allow_empty_weights():
@@ -322,7 +322,7 @@ def build_objective(config: Config, **sizes: int) -> Objective:
         config: the options, resolved or not.
         sizes: `vocabulary` and `sentences` (of the training split), where a term asks for them.
     """
-    config = configuration.adapt_to_corpus(config)
+    config = configuration.adapt_to_corpus(configuration.resolve(config))
     sizes = {"latent": config.model.latent, "embedding": config.model.embedding} | sizes
     with allow_empty_weights():
         return Objective(

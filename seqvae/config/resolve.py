@@ -82,7 +82,7 @@ def _apply_frames(config: Config) -> Config:
 
 # -- by the size of the corpus -----------------------------------------------------------------------------------------
 
-SMALL_CORPUS = 600_000  # tokens of the training split, or frames; the defaults of larger ones overfit below
+SMALL_CORPUS = 1_000_000  # tokens of the training split, or frames; the defaults of larger ones overfit below
 # A part and an option of it that may be None -> its value for larger corpora and for small ones.
 BY_SIZE: dict[tuple[str, str], tuple[float, float]] = {
     ("model.encoder", "dropout"): (0.05, 0.3),
@@ -119,7 +119,7 @@ def describe_adaptation(given: Config, tokens: int, unit: str = "tokens") -> str
         unit: what they are called: `tokens` or `frames`.
 
     >>> describe_adaptation(Config(), 9_000)
-    'dropout 0.3, KL weight to 0.5: fewer than 600,000 training tokens'
+    'dropout 0.3, KL weight to 0.5: fewer than 1,000,000 training tokens'
     """
     small = tokens < SMALL_CORPUS
     chosen = {place: values[small] for (place, option), values in BY_SIZE.items() if _is_open(given, place, option)}

@@ -139,7 +139,8 @@ def _fill(config: Config, values: dict[tuple[str, str], Any]) -> Config:
     for (place, option), value in values.items():
         if _is_open(config, place, option):
             group, field = place.split(".")
-            part = {**_get_part(config, place), option: value}
+            given = getattr(getattr(config, group), field)  # in the order of its options, which recipe.toml keeps
+            part = {**(given if option in given else _get_part(config, place)), option: value}
             config = replace(config, **{group: replace(getattr(config, group), **{field: part})})
     return config
 

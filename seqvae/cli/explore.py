@@ -52,7 +52,7 @@ def explore(
     check_installed()
     opened = open_socket(host, port)
     with opened:
-        serve(load_space(model, corpus, column, sentences, seed, part), model, opened, open=open, follow=follow)
+        serve(load_space(model, corpus, column, sentences, seed, part), model, opened, seed=seed, open=open, follow=follow)
 
 
 def load_space(
@@ -79,14 +79,14 @@ def load_space(
     return Space.build(model, split, limit=limit, seed=seed)
 
 
-def serve(space: Space, name: str, opened: socket.socket, *, open: bool, follow: bool) -> None:
+def serve(space: Space, name: str, opened: socket.socket, *, seed: int, open: bool, follow: bool) -> None:
     """Serve the page on an open socket until Ctrl+C."""
     from seqvae.cli.output import log
     from seqvae.explore.visit import Visit
     from seqvae.explore.app import build_app, make_server
 
     path = expand(name)
-    visit = Visit(space, path if path.is_dir() else None)
+    visit = Visit(space, path if path.is_dir() else None, seed=seed)
     server = make_server(build_app(visit, describe(space, name), follow=follow), opened)
     host, port = opened.getsockname()[:2]
     local = host in ("127.0.0.1", "::1")

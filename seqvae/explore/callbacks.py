@@ -89,6 +89,7 @@ def connect_map(app: Dash, visit: Visit) -> None:
 
     @app.callback(
         Output("look", "children"),
+        Output("near", "children"),
         Output("knobs", "children"),
         Output("here", "data"),
         Input("place", "data"),
@@ -96,7 +97,7 @@ def connect_map(app: Dash, visit: Visit) -> None:
     )
     @tell
     def look(place: dict | None, clicks: int | None) -> Any:
-        return visit.look(place) if place else (no_update, no_update, no_update)
+        return visit.look(place) if place else (no_update,) * 4
 
     @app.callback(
         Output("live", "children"),

@@ -17,7 +17,7 @@ PERIOD = 5_000  # milliseconds between two looks at a run in progress
 PLAY = 700  # milliseconds that a step of a path is shown
 
 
-def make_layout(facts: Mapping[str, str], columns: Sequence[str], attributes: Iterable[str], series: bool) -> Any:
+def make_layout(facts: Mapping[str, str], columns: Iterable[str], attributes: Iterable[str], series: bool) -> Any:
     """Make the page.
 
     Args:
@@ -49,7 +49,7 @@ def make_header(facts: Mapping[str, str]) -> Any:
     )
 
 
-def make_map_card(columns: Sequence[str], series: bool) -> Any:
+def make_map_card(columns: Iterable[str], series: bool) -> Any:
     """Make the map with its tools: colour, layers, search, and what the mouse does."""
     search = field("Find", text_input("search", "a word or more", type="search", debounce=False))
     return html.Section(
@@ -113,6 +113,7 @@ def make_place_panel() -> list[Any]:
         html.Div(id="live", className="live", **{"aria-live": "polite"}),
         html.Div(id="knobs"),
         html.Button("Back to the point", id="reset", className="quiet"),
+        html.Div(id="near"),
     ]
 
 

@@ -17,7 +17,7 @@ from dash import dcc, html
 from seqvae.data.text.unknown import silence_unknown
 from seqvae.errors import ConfigError, check_whole, shorten
 from seqvae.explore import figures
-from seqvae.explore.answers import Health, Place, Step
+from seqvae.explore.answers import Column, Health, Place, Step
 from seqvae.explore.health import read_run
 from seqvae.explore.layout import slider
 
@@ -36,7 +36,7 @@ class Visit:
         space: what is explored.
         folder: of the run, with its curves; None for a model from elsewhere.
         series: whether the model is one of series, which are drawn and cannot be typed.
-        columns: what points can be coloured by.
+        columns: what points can be coloured by, by what the page calls it.
         attributes: what a sentence can be steered to, by what the page calls it, as `tense = past`.
         prior: (M, D), the prior samples of the map.
     """
@@ -45,7 +45,7 @@ class Visit:
         self.space, self.folder = space, folder
         self.points = space.points()
         self.series = space.model.unit == "series"
-        self.columns = [column.name for column in self.points.columns]
+        self.columns = name_columns(self.points.columns)
         self.attributes = {f"{found.column} = {found.value}": found for found in space.attributes()}
         self.prior = space.model.sample_prior(len(self.points.prior_xy), seed=seed).tolist()
 
@@ -53,7 +53,7 @@ class Visit:
 
     def draw_base(self, colour: str | None, layers: Sequence[str] | None) -> dict[str, Any]:
         """Draw the layers of the map (see `figures.make_map`)."""
-        chosen = {column.name: column for column in self.points.columns}.get(colour or "", self.points.columns[0])
+        chosen = self.columns.get(colour or "", self.points.columns[0])
         return figures.make_map(self.points, chosen, layers or [])
 
     def find(self, place: Any) -> list[float]:
@@ -89,14 +89,15 @@ class Visit:
 
     # -- the chosen point ---------------------------------------------------------------------------------------------
 
-    def look(self, place: Any) -> tuple[Any, Any, dict[str, Any]]:
-        """Look at a place: what decodes there, its knobs, and the point itself for the browser to hold."""
+    def look(self, place: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
+        """Look at a place: what decodes there, what is near, its knobs, and the point for the browser to hold."""
         z = self.find(place)
         found = self.space.look_at(z=z)
-        return self.show_place(place, found), self.show_knobs(z), pack(found)
+        near = [html.H2(f"Nearest {self.space.model.units}, with distance"), show_neighbours(found)]
+        return self.show_place(place, found), near, self.show_knobs(z), pack(found)
 
     def show_place(self, place: Mapping[str, Any], found: Place) -> list[Any]:
-        """Show what decodes at a place, how likely it is, and what is near."""
+        """Show what decodes at a place, and how likely it is."""
         own: list[Any] = []
         if "index" in place and not self.series:
             own = [html.H2("The sentence"), html.P(self.points.texts[place["index"]], className="text soft")]
@@ -112,8 +113,6 @@ class Visit:
             html.H2("What decodes here"),
             show(found, "text"),
             show_numbers(numbers),
-            html.H2(f"Nearest {self.space.model.units}, with distance"),
-            show_neighbours(found),
         ]
 
     def show_knobs(self, z: list[float]) -> list[Any]:
@@ -215,6 +214,14 @@ class Visit:
 
 
 # -- pieces -----------------------------------------------------------------------------------------------------------
+
+
+def name_columns(columns: Sequence[Column]) -> dict[str, Column]:
+    """Name columns for the page: a column of the corpus may be called as one that is computed."""
+    named: dict[str, Column] = {}
+    for column in columns:
+        named[column.name if column.name not in named else f"{column.name} (corpus)"] = column
+    return named
 
 
 def is_row(value: Any, length: int) -> bool:

@@ -297,9 +297,10 @@ class Space:
 
 
 def choose_split(model: AnyVAE, source: Any) -> Split:
-    """Load a corpus, and return its test split, else that for validation, else all of it."""
+    """Load a corpus, and return its test split, else that for validation, else all of it; one of 3 items or more."""
     splits: dict[str, Split] = dict(model.load_corpus(source).splits)
-    return next(splits[name] for name in ("test", "valid", "train") if name in splits)
+    found = [splits[name] for name in ("test", "valid", "train") if name in splits]
+    return next((split for split in found if len(split) >= 3), found[0])
 
 
 def as_array(z: Tensor) -> np.ndarray:

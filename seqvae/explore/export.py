@@ -4,7 +4,8 @@ import base64
 import hashlib
 import html
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,22 @@ def collect(space: Space) -> dict[str, Any]:
     chosen = np.unique(np.linspace(0, len(space.items) - 1, WALKS + 1).round().astype(int)).tolist()
     walks = [
         [{"xy": step.xy, "text": step.text, "log_prob": step.log_prob} for step in space.walk(a, b, STEPS)]
-        for a, b in ((space.locate(index=i), space.locate(index=j)) for i, j in zip(chosen, chosen[1:], strict=False))
+        for a, b in ((space.locate(index=i), space.locate(index=j)) for i, j in pairwise(chosen))
     ]
     near = [
         [n.index for n in space.find_nearest(z, NEIGHBOURS + 1) if n.index != i][:NEIGHBOURS]
         for i, z in enumerate(space.z.tolist())
     ]
     return asdict(space.points()) | {"decoded": [found.text for found in decoded], "near": near, "walks": walks}
+
+
+@dataclass(frozen=True)
+class InlinePage:
+    """The page of a space for a notebook, which shows it in a frame of its own."""
+
+    space: Space
+    height: int = 720
+
+    def _repr_html_(self) -> str:
+        page = html.escape(render_page(self.space), quote=True)
+        return f'<iframe sandbox="allow-scripts" width="100%" height="{self.height}" srcdoc="{page}"></iframe>'

@@ -1,6 +1,6 @@
 """Make the pictures of the explorer: `python docs/explorer_pictures.py`, while `seqvae explore chitchat` is served.
 
-Needs `pip install playwright` and a system's Chromium, as the tests of the explorer do.
+Needs `pip install playwright pillow` and a system's Chromium, as the tests of the explorer do.
 """
 
 import json
@@ -9,6 +9,7 @@ import sys
 import urllib.parse
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 FOLDER = Path(__file__).parent / "pictures"
@@ -24,7 +25,13 @@ MORE = {  # to look at, not kept
         "light",
         1440,
         900,
-        {"tab": "add", "sum-a": "i like dogs", "sum-b": "dogs", "sum-c": "cats", "sums": ["i like dogs", "dogs", "cats"]},
+        {
+            "tab": "add",
+            "sum-a": "i like dogs",
+            "sum-b": "dogs",
+            "sum-c": "cats",
+            "sums": ["i like dogs", "dogs", "cats"],
+        },
     ),
     "phone-light": ("light", 390, 1600, {"tab": "place"}),
     "phone-dark": ("dark", 390, 1600, {"tab": "path", "pair": LINE}),
@@ -37,13 +44,14 @@ def take(browser: Browser, address: str, path: Path, view: tuple[str, int, int, 
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
     page.goto(f"{address}/#{urllib.parse.quote(json.dumps({'place': {'index': 11}} | state))}")
     page.wait_for_selector("#look h2", state="attached")
-    page.wait_for_timeout(4000 if state["tab"] != "health" else 15000)
+    page.wait_for_timeout(4000 if state["tab"] != "health" else 25000)
     if state["tab"] == "path":
         page.locator("#step [role=slider]").focus()
         for _ in range(4):
             page.keyboard.press("ArrowRight")
         page.wait_for_timeout(500)
     page.screenshot(path=path)
+    Image.open(path).quantize(200).save(path, optimize=True)
     page.close()
 
 

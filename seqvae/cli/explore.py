@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -46,13 +47,30 @@ def explore(
     """
     from seqvae.explore.app import check_installed, open_socket
 
+    if follow:
+        wait_for_model(model)
     if export is not None:
         check_folder("--export", export)
         return write_export(load_space(model, corpus, column, sentences, seed, part), export)
     check_installed()
     opened = open_socket(host, port)
     with opened:
-        serve(load_space(model, corpus, column, sentences, seed, part), model, opened, seed=seed, open=open, follow=follow)
+        serve(
+            load_space(model, corpus, column, sentences, seed, part), model, opened, seed=seed, open=open, follow=follow
+        )
+
+
+def wait_for_model(name: str) -> None:
+    """Wait until a run that was started in a folder has saved its first model."""
+    from seqvae.cli.output import log
+    from seqvae.training.checkpoint import CONFIG, WEIGHTS
+    from seqvae.training.runs import RESOLVED
+
+    folder = expand(name)
+    if (folder / RESOLVED).is_file() and not (folder / CONFIG).is_file():
+        log(f"waiting for the first model of the run in {folder} ...")
+        while not ((folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()):
+            time.sleep(1)
 
 
 def load_space(
@@ -82,8 +100,8 @@ def load_space(
 def serve(space: Space, name: str, opened: socket.socket, *, seed: int, open: bool, follow: bool) -> None:
     """Serve the page on an open socket until Ctrl+C."""
     from seqvae.cli.output import log
-    from seqvae.explore.visit import Visit
     from seqvae.explore.app import build_app, make_server
+    from seqvae.explore.visit import Visit
 
     path = expand(name)
     visit = Visit(space, path if path.is_dir() else None, seed=seed)

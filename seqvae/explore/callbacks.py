@@ -1,4 +1,4 @@
-"""What answers to what on the page. Each answer is computed from its arguments alone, which the visitor's browser holds.
+"""What answers to what on the page: each answer from its arguments alone, which the visitor's browser holds.
 
 So many visitors at once get right answers: the `Space` is never changed. What needs no model runs in the browser
 (`assets/explorer.js`).
@@ -13,8 +13,8 @@ from typing import Any
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
 
 from seqvae.errors import SeqVAEError
-from seqvae.explore.visit import Visit
 from seqvae.explore.layout import TABS
+from seqvae.explore.visit import Visit
 
 TYPED = ("own", "sum-a", "sum-b", "sum-c", "path-a", "path-b", "steer-text", "attribute", "strength")
 
@@ -225,7 +225,12 @@ def connect_health(app: Dash, visit: Visit, follow: bool) -> None:
     """Connect the diagnosis and the curves, which are read again while a run is followed."""
     app.layout["beat"].disabled = not follow
 
-    @app.callback(Output("health", "children"), Input("tab", "value"), Input("beat", "n_intervals"))
+    @app.callback(Output("curves", "children"), Input("tab", "value"), Input("beat", "n_intervals"))
     @tell
     def show(tab: str, beats: int | None) -> Any:
-        return visit.show_health() if tab == "health" else no_update
+        return visit.show_curves() if tab == "health" else no_update
+
+    @app.callback(Output("diagnosis", "children"), Input("tab", "value"))
+    @tell
+    def diagnose(tab: str) -> Any:
+        return visit.show_diagnosis() if tab == "health" else no_update

@@ -13,7 +13,7 @@ from seqvae.explore.answers import Column, Points
 from seqvae.reports.figure_style import COLOURS
 
 FAINT = "rgba(128, 136, 146, 0.55)"  # the prior samples, readable on light and on dark
-SCALE = "Cividis"  # equal steps look equal with any colour vision; Nunez et al., PLoS ONE 13(7), 2018
+SCALE = [[0, "#0072B2"], [0.5, "#98a4ab"], [1, "#E69F00"]]  # visible on light and on dark, as `COLOURS` are
 MANY = 4_000  # points from which on the browser draws with WebGL
 WIDTH = 60  # characters of a line of a hover text
 LINES = 4  # of a hover text

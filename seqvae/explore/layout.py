@@ -5,7 +5,7 @@ Text from corpora and visitors only ever becomes the children of components, whi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dash import dcc, html
@@ -125,7 +125,9 @@ def make_path_panel(series: bool) -> list[Any]:
         html.Button("Walk", id="walk", className="do"),
     ]
     return [
-        html.P("Choose Draw a path above the map and drag, or click two points; or type two sentences.", className="soft")
+        html.P(
+            "Choose Draw a path above the map and drag, or click two points; or type two sentences.", className="soft"
+        )
         if not series
         else html.P("Choose Draw a path above the map and drag, or click two points.", className="soft"),
         html.Div(typed, className="hidden" if series else ""),
@@ -187,8 +189,10 @@ def make_reading_panel(series: bool) -> list[Any]:
 
 
 def make_health_panel() -> list[Any]:
-    """Make the panel of the diagnosis and the curves."""
-    return [html.Div(id="health"), dcc.Interval(id="beat", interval=PERIOD, disabled=True)]
+    """Make the panel of the diagnosis, which takes seconds, and the curves."""
+    diagnosis = dcc.Loading(html.Div(id="diagnosis"), type="dot", color="var(--accent)")
+    title = html.H2("Diagnosis (the first takes some seconds)")
+    return [title, diagnosis, html.Div(id="curves"), dcc.Interval(id="beat", interval=PERIOD, disabled=True)]
 
 
 # -- pieces -----------------------------------------------------------------------------------------------------------
@@ -201,7 +205,9 @@ def field(label: str, part: Any) -> Any:
 
 def text_input(name: str, hint: str, **options: Any) -> Any:
     """Make a line to type in; Enter submits it."""
-    return dcc.Input(**({"type": "text"} | options), id=name, placeholder=hint, value="", maxLength=500, autoComplete="off")
+    return dcc.Input(
+        **({"type": "text"} | options), id=name, placeholder=hint, value="", maxLength=500, autoComplete="off"
+    )
 
 
 def dropdown(name: str, values: Iterable[str], value: str | None = None) -> Any:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from dash import dcc, html
@@ -47,6 +47,7 @@ class Visit:
         self.series = space.model.unit == "series"
         self.columns = name_columns(self.points.columns)
         self.attributes = {f"{found.column} = {found.value}": found for found in space.attributes()}
+        self._diagnosing, self._diagnosis = Lock(), list[str]()
         self.prior = space.model.sample_prior(len(self.points.prior_xy), seed=seed).tolist()
 
     # -- the map ------------------------------------------------------------------------------------------------------
@@ -102,9 +103,9 @@ class Visit:
         if "index" in place and not self.series:
             own = [html.H2("The sentence"), html.P(self.points.texts[place["index"]], className="text soft")]
         numbers = {
-            "log p(x|z) of it": f"{found.log_prob:.1f} nats",
-            "log density under the prior": f"{found.log_prior:.1f} nats",
-            "under the aggregate posterior": f"{found.log_aggregate:.1f} nats",
+            "log p(x|z) of it": f"{found.log_prob:z.1f} nats",
+            "log density under the prior": f"{found.log_prior:z.1f} nats",
+            "under the aggregate posterior": f"{found.log_aggregate:z.1f} nats",
         }
         if found.label is not None:
             numbers["decoded with the label"] = found.label
@@ -141,7 +142,7 @@ class Visit:
         if self.series:
             shown = [html.Div([html.H2(f"step {i + 1}"), show(step)]) for i, step in enumerate(found)]
             return shown, {"steps": played}
-        rows = [(step.text, f"{step.log_prob:.1f}") for step in found]
+        rows = [(step.text, f"{step.log_prob:z.1f}") for step in found]
         return [html.H2("Each step, with log p(x|z) in nats"), show_list(rows, "steps")], {"steps": played}
 
     def add(self, a: str, minus: str, plus: str) -> tuple[Any, dict[str, Any]]:
@@ -173,9 +174,9 @@ class Visit:
             found = self.space.read(text, label=self.label)
         spread = found.standard_deviation or [0.0]
         numbers = {
-            "log p(x)": f"{found.log_prob:.2f} ± {found.error:.2f} nats",
-            "posterior mean": f"length {math.hypot(*found.mean):.2f}",
-            "posterior standard deviation": f"{sum(spread) / len(spread):.2f}, from {min(spread):.2f} to {max(spread):.2f}",
+            "log p(x)": f"{found.log_prob:z.2f} ± {found.error:z.2f} nats",
+            "posterior mean": f"length {math.hypot(*found.mean):z.2f}",
+            "posterior standard deviation": f"{sum(spread) / len(spread):z.2f}, from {min(spread):z.2f} to {max(spread):z.2f}",
         }
         told = sum(word.without_z - word.with_z for word in found.words)
         shown = [
@@ -187,30 +188,33 @@ class Visit:
             show_words([(word.text, word.with_z) for word in found.words]),
             html.H2("... and without z"),
             show_words([(word.text, word.without_z) for word in found.words]),
-            html.P(f"Stronger colour: more surprising; below, -log p in nats. z told {told:.1f} nats.", className="soft"),
+            html.P(
+                f"Stronger colour: more surprising; below, -log p in nats. z told {told:z.1f} nats.", className="soft"
+            ),
         ]
         return shown, here
 
     # -- the model ----------------------------------------------------------------------------------------------------
 
-    def show_health(self) -> list[Any]:
-        """Show the diagnosis, and the curves of the run as far as it has come."""
+    def show_diagnosis(self) -> list[Any]:
+        """Show the diagnosis; it takes seconds, once for all visitors."""
+        with self._diagnosing:
+            if not self._diagnosis:
+                self._diagnosis = self.space.health(self.folder).diagnosis
+        return [html.P(line, className="diagnosis") for line in self._diagnosis]
+
+    def show_curves(self) -> list[Any]:
+        """Show the curves of the run, as far as it has come."""
         run = read_run(self.folder) if self.folder is not None else Health()
-        parts: list[Any] = [html.H2("Diagnosis"), *[html.P(line, className="diagnosis") for line in self.diagnosis]]
-        if run.rate:
-            plane = figures.make_curves({"validations": (run.rate, run.distortion)}, "rate: KL (nats)", "distortion (nats)")
-            parts += [html.H2("Distortion over rate, at each validation"), draw(plane)]
+        if not run.curves:
+            return [html.P("No curves: the model's folder has no metrics.jsonl with a validation.", className="soft")]
+        plane = figures.make_curves({"validations": (run.rate, run.distortion)}, "rate: KL (nats)", "distortion (nats)")
+        parts: list[Any] = [html.H2("Distortion over rate, at each validation"), draw(plane)]
         for name, pairs in run.curves.items():
             steps, values = zip(*pairs, strict=True)
-            parts += [html.H2(f"{name}, at each validation"), draw(figures.make_curves({name: (steps, values)}, "step", ""))]
-        if not run.curves:
-            parts.append(html.P("No curves: the model's folder has no metrics.jsonl with a validation.", className="soft"))
+            curve = figures.make_curves({name: (steps, values)}, "step", "")
+            parts += [html.H2(f"{name}, at each validation"), draw(curve)]
         return parts
-
-    @cached_property
-    def diagnosis(self) -> list[str]:
-        """The lines of the diagnosis; they take seconds, once."""
-        return self.space.health(self.folder).diagnosis
 
 
 # -- pieces -----------------------------------------------------------------------------------------------------------
@@ -252,7 +256,7 @@ def show(found: Place | Step, name: str = "") -> Any:
 
 def show_neighbours(found: Place) -> Any:
     """Show the nearest items of a point, with their distances."""
-    return show_list([(near.text, f"{near.distance:.2f}") for near in found.neighbours])
+    return show_list([(near.text, f"{near.distance:z.2f}") for near in found.neighbours])
 
 
 def draw(figure: dict[str, Any], height: int = 210) -> Any:
@@ -278,6 +282,6 @@ def show_words(words: Sequence[tuple[str, float]]) -> Any:
     shown = []
     for word, nats in words:
         strength = min(max(nats, 0.0) / 10, 1.0) * 0.75
-        style = {"background": f"rgba(var(--surprise), {strength:.2f})"}
-        shown.append(html.Span([word, html.Small(f"{nats:.1f}")], className="word", style=style))
+        style = {"background": f"rgba(var(--surprise), {strength:z.2f})"}
+        shown.append(html.Span([word, html.Small(f"{nats:z.1f}")], className="word", style=style))
     return html.Div(shown, className="words")

@@ -196,15 +196,16 @@ def test_a_sentence_is_read_word_by_word(page):
 
 def test_the_health_of_the_model_follows_its_run(page, folder):
     choose(page, "Health")
-    page.wait_for_selector("#health .js-plotly-plot .point")
-    count = page.locator("#health .js-plotly-plot").first.locator(".point").count()
+    page.wait_for_selector("#curves .js-plotly-plot .point")
+    page.wait_for_selector("#diagnosis .diagnosis")
+    count = page.locator("#curves .js-plotly-plot").first.locator(".point").count()
     line = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
     with open(folder / "metrics.jsonl", "a") as file:
         validations = [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
         last = next(row for row in reversed(validations) if "elbo" in str(row))
         file.write(json.dumps(last | {"step": line["step"] + 1}) + "\n")
     page.wait_for_function(
-        f"document.querySelector('#health .js-plotly-plot').querySelectorAll('.point').length > {count}", timeout=15000
+        f"document.querySelector('#curves .js-plotly-plot').querySelectorAll('.point').length > {count}", timeout=15000
     )
 
 

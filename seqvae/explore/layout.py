@@ -13,6 +13,7 @@ from dash import dcc, html
 TABS = {"place": "Place", "path": "Path", "add": "Arithmetic", "read": "Sentence", "health": "Health"}
 MEMORY = "memory"  # a store lives as long as the page; what is to be kept is in its address
 STORES = ("place", "pair", "base", "here", "turned", "walked", "found", "sums", "asked", "saved")
+LIVE: dict[str, Any] = {"aria-live": "polite"}  # read out by a screen reader when it changes
 PERIOD = 5_000  # milliseconds between two looks at a run in progress
 PLAY = 700  # milliseconds that a step of a path is shown
 
@@ -82,7 +83,7 @@ def make_map_card(columns: Iterable[str], series: bool) -> Any:
                     "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "toImage", "zoom2d", "pan2d"],
                 },
             ),
-            html.Div(id="hint", className="hint foot", **{"aria-live": "polite"}),
+            html.Div(id="hint", className="hint foot", **LIVE),
         ],
     )
 
@@ -108,9 +109,9 @@ def make_side(attributes: Iterable[str], series: bool) -> Any:
 def make_place_panel() -> list[Any]:
     """Make the panel of the chosen point: what decodes there, and knobs around it."""
     return [
-        html.Div(id="look", **{"aria-live": "polite"}),
+        html.Div(id="look", **LIVE),
         html.H2("Knobs: the most active dimensions around this point"),
-        html.Div(id="live", className="live", **{"aria-live": "polite"}),
+        html.Div(id="live", className="live", **LIVE),
         html.Div(id="knobs"),
         html.Button("Back to the point", id="reset", className="quiet"),
         html.Div(id="near"),
@@ -142,7 +143,7 @@ def make_path_panel(series: bool) -> list[Any]:
             id="player",
             className="hidden",
             children=[
-                html.Div(id="step-text", className="live", **{"aria-live": "polite"}),
+                html.Div(id="step-text", className="live", **LIVE),
                 html.Div(
                     className="row",
                     children=[
@@ -165,14 +166,14 @@ def make_arithmetic_panel(attributes: Iterable[str], series: bool) -> list[Any]:
         text_input("sum-b", "B: take away"),
         text_input("sum-c", "C: add"),
         html.Button("Add up", id="add", className="do"),
-        html.Div(id="sum", **{"aria-live": "polite"}),
+        html.Div(id="sum", **LIVE),
     ]
     steer = [
         html.H2("Steer a sentence to an attribute"),
         text_input("steer-text", "a sentence; empty: the chosen point"),
         field("Attribute", dropdown("attribute", attributes)),
         field("Strength", html.Div(slider("strength", -2, 2, 0.1, 0, "strength"), className="grow")),
-        html.Div(id="steered", className="live", **{"aria-live": "polite"}),
+        html.Div(id="steered", className="live", **LIVE),
     ]
     none = html.P("The corpus has no labels, so there is no attribute to steer to.", className="soft")
     return sums + (steer if attributes else [html.H2("Steer a sentence"), none, html.Div(steer, className="hidden")])
@@ -184,7 +185,7 @@ def make_reading_panel(series: bool) -> list[Any]:
         html.H2("A sentence of your own"),
         text_input("own", "write a sentence"),
         html.Button("Read", id="read", className="do"),
-        html.Div(id="reading", **{"aria-live": "polite"}),
+        html.Div(id="reading", **LIVE),
     ]
 
 

@@ -1,7 +1,7 @@
 """Answers to what the page asks: numbers and text from a `Space`, put into components.
 
-A place is asked for as `{"index": 3}` (a point of the data), `{"sample": 5}` (a prior sample), `{"xy": [x, y]}` (ground of
-the map), `{"z": [...]}` or `{"text": "..."}`; so it stands in addresses too, and is checked like any text of a visitor.
+A place is asked for as `{"index": 3}` (a point of the data), `{"sample": 5}` (a prior sample), `{"xy": [x, y]}` (ground
+of the map), `{"z": [...]}` or `{"text": "..."}`; so it stands in addresses too, and is checked like any text of a visitor.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Visit:
         if kind == "xy" and is_row(value, 2):
             return self.space.locate(xy=value)
         if kind == "z" and is_row(value, len(self.prior[0])):
-            return value
+            return list(value)
         if kind == "text" and isinstance(value, str) and not self.series:
             return self.encode(value)
         raise ConfigError(f"there is no place {shorten(place)} in this space: click one on the map")
@@ -176,7 +176,7 @@ class Visit:
         numbers = {
             "log p(x)": f"{found.log_prob:z.2f} ± {found.error:z.2f} nats",
             "posterior mean": f"length {math.hypot(*found.mean):z.2f}",
-            "posterior standard deviation": f"{sum(spread) / len(spread):z.2f}, from {min(spread):z.2f} to {max(spread):z.2f}",
+            "posterior standard deviation": f"from {min(spread):z.2f} to {max(spread):z.2f}",
         }
         told = sum(word.without_z - word.with_z for word in found.words)
         shown = [

@@ -1,7 +1,7 @@
 """Answers to what the page asks: numbers and text from a `Space`, put into components.
 
 A place is asked for as `{"index": 3}` (a point of the data), `{"sample": 5}` (a prior sample), `{"xy": [x, y]}` (ground
-of the map), `{"z": [...]}` or `{"text": "..."}`; so it stands in addresses too, and is checked like any text of a visitor.
+of the map), `{"z": [...]}` or `{"text": "..."}`; it stands in addresses too, and is checked like any text.
 """
 
 from __future__ import annotations

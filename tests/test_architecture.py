@@ -24,6 +24,7 @@ LAYERS = [
     "text_vae series_vae",
     "auto",
     "reports",
+    "explore",
     "cli __main__",
 ]
 LAYER = {package: layer for layer, packages in enumerate(LAYERS) for package in packages.split()}

@@ -1,0 +1,239 @@
+"""The explorer in a real browser: each of its abilities by clicking, on a model trained in seconds.
+
+Needs `pip install playwright` and a system's Chromium: `apt-get install chromium`.
+"""
+
+import json
+import re
+import shutil
+import threading
+import urllib.parse
+
+import pytest
+
+from seqvae import TextVAE
+from seqvae.errors import ConfigError
+
+HOW = "install them with `pip install playwright` and `apt-get install chromium`"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+if CHROMIUM is None:
+    pytest.skip(f"no Chromium is installed for the tests in a browser: {HOW}", allow_module_level=True)
+api = pytest.importorskip("playwright.sync_api", reason=f"Playwright is not installed: {HOW}")
+pytest.importorskip("dash", reason="Dash is not installed: pip install 'seqvae[explore]'")
+
+SCRIPT, IMAGE = "<script>window.hacked=1</script>", '<img src=x onerror="window.hacked=1">'
+TEXTS = [
+    f"{subject} {verb} {place} ."
+    for subject in ("a cat", "the dog", "one bird", SCRIPT)
+    for verb in ("sat", "ran", "sleeps", "eats")
+    for place in ("here", "there now", "at home", IMAGE)
+]
+ROWS = [{"text": text, "tense": "past" if " sat " in text or " ran " in text else "present"} for text in TEXTS]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The folder of a run on sentences, some of them hostile."""
+    place = tmp_path_factory.mktemp("explore")
+    (place / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    options = {"column": "text", "latent": 4, "embedding": 8, "max_epochs": 2, "batch_size": 16, "seed": 1}
+    TextVAE.fit(str(place / "corpus.jsonl"), output=place / "run", **options)
+    return place / "run"
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    """The address of a server of that model."""
+    from seqvae.explore.app import build_app, make_server, open_socket
+    from seqvae.explore.space import Space
+    from seqvae.explore.visit import Visit
+
+    model = TextVAE.from_pretrained(folder)
+    space = Space.build(model, model.load_corpus(str(folder.parent / "corpus.jsonl"), whole=True).test, limit=64)
+    with open_socket("127.0.0.1", 0) as opened:
+        app = build_app(Visit(space, folder), {"model": "test", "about": "64 sentences"}, follow=True)
+        server = make_server(app, opened)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with api.sync_playwright() as play:
+        found = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    """A page that has drawn its first point; no error of a script, no address but the server's."""
+    opened = browser.new_page(viewport={"width": 1440, "height": 900})
+    wrong, asked = [], []
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.goto(address)
+    wait(opened)
+    yield opened
+    assert not wrong
+    assert opened.evaluate("window.hacked") is None
+    assert all(url.startswith((address, "data:", "blob:")) for url in asked)
+    opened.close()
+
+
+def wait(page):
+    page.wait_for_selector("#map .points path")
+    page.wait_for_selector("#look h2")
+
+
+def place(page, x, y):
+    """The pixel at a fraction of the map's width and height."""
+    box = page.locator("#map .nsewdrag").bounding_box()
+    return box["x"] + box["width"] * x, box["y"] + box["height"] * y
+
+
+def state(page):
+    return json.loads(urllib.parse.unquote(page.url.partition("#")[2]))
+
+
+def choose(page, text):
+    page.locator(".choice label", has_text=text).click()
+
+
+def find_item(page):
+    """The pixel of an item, from the figure itself."""
+    return page.evaluate(
+        """() => { const g = document.querySelector('#map .js-plotly-plot'), a = g._fullLayout, t = g.data.find(
+        d => d.customdata && d.customdata[0].startsWith('index')), b = g.getBoundingClientRect();
+        return [b.left + a.xaxis._offset + a.xaxis.l2p(t.x[7]), b.top + a.yaxis._offset + a.yaxis.l2p(t.y[7])]; }"""
+    )
+
+
+def fill(page, name, text):
+    page.locator(f"#{name}").fill(text)
+
+
+def test_a_click_on_a_point_shows_its_sentence_and_on_empty_ground_what_decodes_there(page):
+    page.mouse.click(*place(page, 0.02, 0.03))
+    page.wait_for_function("!document.querySelector('#look').textContent.includes('The sentence')")
+    assert "xy" in state(page)["place"]
+    assert re.search(r"log p\(x\|z\).*nats", page.locator("#look").inner_text(), re.S)
+    page.locator(".checks label", has_text="prior samples").click()
+    page.wait_for_function("![...document.querySelectorAll('.legendtext')].some(t => t.textContent == 'prior samples')")
+    page.mouse.click(*find_item(page))
+    page.wait_for_selector("#look >> text=The sentence")
+    found = state(page)["place"]["index"]
+    assert page.locator("#look p.text").inner_text() == TEXTS[found]
+    assert "0.00" in page.locator("#near li").first.inner_text()
+
+
+def test_the_map_is_coloured_and_searched(page):
+    page.locator("#colour").click()
+    page.locator(".dash-dropdown-option", has_text="tense").click()
+    page.wait_for_selector(".legendtext:has-text('past')")
+    fill(page, "search", "DOG")
+    page.wait_for_function("document.querySelector('#hint').textContent.startsWith('16 found')")
+
+
+def test_a_line_that_is_dragged_and_two_typed_sentences_are_walked_and_played(page):
+    choose(page, "Draw a path")
+    page.wait_for_timeout(300)
+    page.mouse.move(*place(page, 0.3, 0.3))
+    page.mouse.down()
+    page.mouse.move(*place(page, 0.5, 0.5), steps=3)
+    page.mouse.move(*place(page, 0.7, 0.6), steps=3)
+    page.mouse.up()
+    page.wait_for_selector("#steps-list li")
+    assert page.locator("#steps-list li").count() == 9
+    fill(page, "path-a", "a cat sat here .")
+    fill(page, "path-b", "the dog eats at home .")
+    page.locator("#walk").click()
+    page.wait_for_function("decodeURIComponent(location.hash).includes('the dog eats at home')")
+    page.locator("#play").click()
+    page.wait_for_selector("#steps-list li:nth-child(3).now")
+    page.locator("#play").click()
+    now = page.locator("#steps-list li.now span").first.inner_text()
+    assert page.locator("#step-text").inner_text() == now
+
+
+def test_a_knob_changes_the_point_by_the_keyboard(page):
+    handle = page.locator("#knobs [role=slider]").first
+    handle.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function("decodeURIComponent(location.hash).includes('\"z\"')")
+    before = state(page)["place"]["z"]
+    page.locator("#reset").click()
+    page.wait_for_function("decodeURIComponent(location.hash).includes('\"index\"')")
+    assert len(before) == 4
+
+
+def test_sentences_are_added_and_steered(page):
+    choose(page, "Arithmetic")
+    for name, text in (("sum-a", "a cat sat here ."), ("sum-b", "a cat ran here ."), ("sum-c", "the dog ran here .")):
+        fill(page, name, text)
+    page.locator("#add").click()
+    page.wait_for_selector("#sum li")
+    fill(page, "steer-text", "the dog ran at home .")
+    page.locator("#strength [role=slider]").focus()
+    page.keyboard.press("End")
+    page.wait_for_function("decodeURIComponent(location.hash).includes('\"strength\":2')")
+    page.wait_for_function("document.querySelector('#steered').textContent.length > 0")
+
+
+def test_a_sentence_is_read_word_by_word(page):
+    choose(page, "Sentence")
+    fill(page, "own", f"a cat ran {IMAGE} .")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#reading .words")
+    assert page.locator("#reading .words").count() == 2
+    assert "±" in page.locator("#reading").inner_text()
+    fill(page, "own", "  ")
+    page.locator("#read").click()
+    assert "write a sentence" in page.locator("#reading .wrong").inner_text()
+
+
+def test_the_health_of_the_model_follows_its_run(page, folder):
+    choose(page, "Health")
+    page.wait_for_selector("#curves .js-plotly-plot .point")
+    page.wait_for_selector("#diagnosis .diagnosis")
+    count = page.locator("#curves .js-plotly-plot").first.locator(".point").count()
+    line = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    with open(folder / "metrics.jsonl", "a") as file:
+        validations = [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
+        last = next(row for row in reversed(validations) if "elbo" in str(row))
+        file.write(json.dumps(last | {"step": line["step"] + 1}) + "\n")
+    page.wait_for_function(
+        f"document.querySelector('#curves .js-plotly-plot').querySelectorAll('.point').length > {count}", timeout=15000
+    )
+
+
+def test_an_address_brings_the_same_state_back(page, browser):
+    page.mouse.click(*place(page, 0.03, 0.9))
+    page.wait_for_function("decodeURIComponent(location.hash).includes('\"xy\"')")
+    choose(page, "Sentence")
+    fill(page, "own", "a cat ran here .")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#reading .words")
+    other = browser.new_page()
+    other.goto(page.url)
+    other.wait_for_selector("#reading .words")
+    assert state(other)["place"] == state(page)["place"]
+    assert other.locator("#reading").inner_text() == page.locator("#reading").inner_text()
+    other.close()
+
+
+def test_a_phone_scrolls_down_only(browser, address):
+    phone = browser.new_page(viewport={"width": 390, "height": 844})
+    phone.goto(address)
+    wait(phone)
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    phone.close()
+
+
+def test_a_port_in_use_is_one_line(address):
+    from seqvae.explore.app import open_socket
+
+    with pytest.raises(ConfigError, match="another --port"):
+        open_socket("127.0.0.1", int(address.rpartition(":")[2]))

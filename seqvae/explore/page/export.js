@@ -6,8 +6,12 @@ const HUES = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"];
 let chosen = -1;
 data.columns.forEach((c, i) => $("colour").add(new Option(c.name, i)));
 data.walks.forEach((w, i) => $("walk").add(new Option(w[0].text.slice(0, 24) + " … " + w.at(-1).text.slice(0, 24), i)));
-const low = [0, 1].map((k) => Math.min(...data.xy.map((p) => p[k])));
-const high = [0, 1].map((k) => Math.max(...data.xy.map((p) => p[k])));
+const inner = (k, part) => { // the outermost samples of the prior would shrink the map
+  const sorted = data.prior_xy.map((p) => p[k]).sort((a, b) => a - b);
+  return sorted[Math.round(part * (sorted.length - 1))];
+};
+const low = [0, 1].map((k) => Math.min(inner(k, 0.02), ...data.xy.map((p) => p[k])));
+const high = [0, 1].map((k) => Math.max(inner(k, 0.98), ...data.xy.map((p) => p[k])));
 function at(p) {
   const part = [0, 1].map((k) => 0.05 + 0.9 * (p[k] - low[k]) / (high[k] - low[k] || 1));
   return [part[0] * canvas.clientWidth, (1 - part[1]) * canvas.clientHeight];

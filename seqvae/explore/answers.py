@@ -32,6 +32,7 @@ class Points:
         columns: what they can be coloured by.
         prior_xy: M positions of samples of the prior.
         prior_texts: what decodes there.
+        prior_z: their M points of D numbers.
         variance: fraction of the variance of the posterior means along x and along y.
     """
 
@@ -40,6 +41,7 @@ class Points:
     columns: list[Column]
     prior_xy: list[list[float]]
     prior_texts: list[str]
+    prior_z: list[list[float]]
     variance: list[float]
 
 

@@ -10,7 +10,15 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from seqvae.data.batching import iterate_by_length
+from seqvae.evaluation.likelihood import (
+    MAX_TOKENS,
+    draw_posterior,
+    find_device,
+    hash_sentences,
+    log_likelihood,
+)
 from seqvae.explore.answers import Values
+from seqvae.model.distributions import kl
 from seqvae.model.modes import evaluating
 from seqvae.reports.page.figures import shorten_item
 
@@ -39,13 +47,34 @@ def list_values(item: Any) -> Values:
     return None if isinstance(item, str) else np.asarray(item, float).reshape(len(item), -1).T.tolist()
 
 
-def encode_split(model: Any, split: Any) -> Distribution:
-    """Return q(z|x) of all items, batch (N,) in the order of the split, event (D,)."""
-    with evaluating(model.model):
-        parts = [(torch.as_tensor(i), model.model.encode_features(b)) for i, b in iterate_by_length(split, 256)]
-        order = torch.cat([i for i, _ in parts]).argsort()
-        found: Distribution = model.model.posterior(torch.cat([h for _, h in parts])[order])
-    return found
+@dataclass(frozen=True)
+class Encoded:
+    """N items as the encoder sees them, in the order of their split.
+
+    Attributes:
+        q: q(z|x), batch (N,), event (D,).
+        bound: (N,) float64, -ELBO from one sample of z, nats.
+    """
+
+    q: Distribution
+    bound: Tensor
+
+
+def encode_split(model: Any, split: Any, seed: int = 0) -> Encoded:
+    """Encode all items, and bound their -log p(x) as `seqvae.evaluation.likelihood.measure` does, in the same pass."""
+    network, parts = model.model, []
+    with evaluating(network):
+        p = network.prior()
+        for index, batch in iterate_by_length(split, max_tokens=MAX_TOKENS):
+            batch = batch.to(find_device(network))
+            h = network.encode_features(batch)
+            q = network.posterior(h)
+            z = draw_posterior(network, h, q, hash_sentences(batch).cpu(), 1, seed)[:, 0]
+            bound = kl(q, p, z).double() - log_likelihood(network, batch, z)
+            parts.append((torch.as_tensor(index), h, bound.cpu()))
+        indices, features, bounds = (torch.cat(column) for column in zip(*parts, strict=True))
+        order = indices.argsort()
+        return Encoded(network.posterior(features[order]), bounds[order])
 
 
 def write(model: Any, z: Tensor, labels: str | Sequence[str] | None = None) -> list[Written]:

@@ -38,6 +38,7 @@ class Space:
         items: the sentences, or arrays (frames, channels).
         labels: of the items, in a model conditioned on labels; else None.
         q: their posteriors, batch (N,), event (D,).
+        prior: p(z), batch (), event (D,).
         z: (N, D), the posterior means.
         projection: the plane of the map.
         layers: what `points` returns.
@@ -48,6 +49,7 @@ class Space:
     items: Sequence[Any]
     labels: Sequence[str] | None
     q: Distribution
+    prior: Distribution
     z: Tensor
     projection: Projection
     layers: Points
@@ -75,21 +77,24 @@ class Space:
         if len(split) < 3:
             raise ConfigError(f"{len(split)} {model.units} to explore: expected 3 or more")
         model.model.eval()
-        q = encode_split(model, split)
-        z = q.mode
+        encoded = encode_split(model, split, seed)
+        z = encoded.q.mode
         projection = Projection.fit(as_array(z))
         labels = model.sample_labels(PRIOR_POINTS, seed=seed)
-        prior = model.sample_prior(PRIOR_POINTS, seed=seed)
+        samples = model.sample_prior(PRIOR_POINTS, seed=seed)
         items = read_items(split)
         layers = Points(
             xy=projection.project(projection.points).tolist(),
             texts=[show(item) for item in items],
-            columns=make_columns(model, split, seed=seed),
-            prior_xy=projection.project(as_array(prior)).tolist(),
-            prior_texts=[found.text for found in write(model, prior, labels)],
+            columns=make_columns(model, split, encoded.bound),
+            prior_xy=projection.project(as_array(samples)).tolist(),
+            prior_texts=[found.text for found in write(model, samples, labels)],
+            prior_z=samples.tolist(),
             variance=projection.variance,
         )
-        return cls(model, split, items, model.read_labels(split), q, z, projection, layers)
+        with torch.no_grad():
+            prior = model.model.prior()
+        return cls(model, split, items, model.read_labels(split), encoded.q, prior, z, projection, layers)
 
     # -- places -------------------------------------------------------------------------------------------------------
 
@@ -143,7 +148,7 @@ class Space:
         label = self.choose_label(point, label)
         found = write(self.model, point[None], label)[0]
         with torch.no_grad():
-            log_prior = float(self.model.model.prior().log_prob(point))
+            log_prior = float(self.prior.log_prob(point))
             log_aggregate = float(aggregate_log_prob(self.q, point[None])[0])
         return Place(
             point.tolist(),

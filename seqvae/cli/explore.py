@@ -99,10 +99,13 @@ def load_space(
 
 def serve(space: Space, name: str, opened: socket.socket, *, seed: int, open: bool, follow: bool) -> None:
     """Serve the page on an open socket until Ctrl+C."""
+    import torch
+
     from seqvae.cli.output import log
     from seqvae.explore.app import build_app, make_server
     from seqvae.explore.visit import Visit
 
+    torch.set_num_threads(1)  # a sentence is decoded no sooner by several, and visitors wait for each other's less
     path = expand(name)
     visit = Visit(space, path if path.is_dir() else None, seed=seed)
     server = make_server(build_app(visit, describe(space, name), follow=follow), opened)

@@ -48,7 +48,7 @@ class Visit:
         self.columns = name_columns(self.points.columns)
         self.attributes = {f"{found.column} = {found.value}": found for found in space.attributes()}
         self._diagnosing, self._diagnosis = Lock(), list[str]()
-        self.prior = space.model.sample_prior(len(self.points.prior_xy), seed=seed).tolist()
+        self.prior = self.points.prior_z
 
     # -- the map ------------------------------------------------------------------------------------------------------
 

@@ -4,17 +4,22 @@ import base64
 import hashlib
 import html
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from seqvae.explore.items import write
+from seqvae.explore.answers import Values
+from seqvae.explore.items import list_values, write
 from seqvae.explore.space import Space
+from seqvae.reports.figure_style import COLOURS
 
 NEIGHBOURS, WALKS, STEPS = 5, 6, 7
+FRAMES = 80  # of a series, evenly spaced: a drawn curve needs no more
 FILES = Path(__file__).parent / "page"
 
 
@@ -30,10 +35,11 @@ def render_page(space: Space) -> str:
     script = (FILES / "export.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     values = {
-        "TITLE": html.escape(f"A latent space of {len(space.items):,} {space.model.units}"),
+        "TITLE": html.escape(f"Latent space of {len(space.items):,} {space.model.units}"),
+        "ABOUT": html.escape(describe(space)),
         "DIGEST": digest,
         "STYLE": (FILES / "export.css").read_text(encoding="utf-8"),
-        "DATA": json.dumps(collect(space)).replace("<", "\\u003c"),  # no text can end the script element
+        "DATA": json.dumps(collect(space), separators=(",", ":")).replace("<", "\\u003c"),  # no text ends the script
         "SCRIPT": script,
     }
     page = (FILES / "export.html").read_text(encoding="utf-8")
@@ -41,19 +47,95 @@ def render_page(space: Space) -> str:
     return "".join(values[piece] if place % 2 else piece for place, piece in enumerate(pieces))
 
 
+def describe(space: Space) -> str:
+    """Describe the map in a line."""
+    share = sum(space.points().variance)
+    return (
+        f"Posterior means in {space.z.shape[1]} dimensions, seen along their two principal components, which hold "
+        f"{share:.0%} of the variance. Made by seqvae explore."
+    )
+
+
 def collect(space: Space) -> dict[str, Any]:
-    """Collect what the page shows: the layers, what decodes at each item, neighbours, and interpolations."""
+    """Collect what the page shows: items, samples of the prior, what to colour by, and interpolations."""
+    points = space.points()
+    columns = [
+        {"name": c.name, "kind": c.kind, "about": c.about, "values": [shorten(value) for value in c.values]}
+        for c in points.columns
+    ]
+    return {
+        "units": space.model.units,
+        "hues": COLOURS,
+        "columns": columns,
+        "items": collect_items(space),
+        "prior": collect_prior(space),
+        "walks": collect_walks(space),
+    }
+
+
+def collect_items(space: Space) -> dict[str, Any]:
+    """Collect position, text, what decodes at its point, and the nearest others, of each item."""
     decoded = write(space.model, space.z, space.labels)
+    return {
+        "xy": round_rows(space.points().xy),
+        "texts": space.points().texts,
+        "curves": [thin(list_values(item)) for item in space.items],
+        "decoded": [found.text for found in decoded],
+        "decoded_curves": [thin(found.values) for found in decoded],
+        "near": find_neighbours(space.z, space.z, skip=1),
+    }
+
+
+def collect_prior(space: Space) -> dict[str, Any]:
+    """Collect position, decoded text and the nearest items, of each sample of the prior."""
+    points = space.points()
+    z = torch.tensor(points.prior_z).to(space.z)
+    series = space.model.unit == "series"
+    return {
+        "xy": round_rows(points.prior_xy),
+        "texts": points.prior_texts,
+        "curves": [thin(found.values) for found in write(space.model, z)] if series else [None] * len(z),
+        "near": find_neighbours(z, space.z),
+    }
+
+
+def collect_walks(space: Space) -> list[list[dict[str, Any]]]:
+    """Interpolate between items that are evenly spaced in their split."""
     chosen = np.unique(np.linspace(0, len(space.items) - 1, WALKS + 1).round().astype(int)).tolist()
-    walks = [
-        [{"xy": step.xy, "text": step.text, "log_prob": step.log_prob} for step in space.walk(a, b, STEPS)]
-        for a, b in ((space.locate(index=i), space.locate(index=j)) for i, j in pairwise(chosen))
+    ends = [space.locate(index=i) for i in chosen]
+    return [
+        [
+            {"xy": step.xy, "text": step.text, "curve": thin(step.values), "log_prob": round(step.log_prob, 2)}
+            for step in space.walk(a, b, STEPS)
+        ]
+        for a, b in pairwise(ends)
     ]
-    near = [
-        [n.index for n in space.find_nearest(z, NEIGHBOURS + 1) if n.index != i][:NEIGHBOURS]
-        for i, z in enumerate(space.z.tolist())
-    ]
-    return asdict(space.points()) | {"decoded": [found.text for found in decoded], "near": near, "walks": walks}
+
+
+def find_neighbours(z: Tensor, items: Tensor, skip: int = 0) -> list[list[list[float]]]:
+    """Return index and distance of the items nearest to each row of z, without the first `skip`: the row itself."""
+    count = min(NEIGHBOURS + skip, len(items))
+    found = torch.cdist(z.double(), items.double()).topk(count, largest=False)
+    rows = zip(found.indices[:, skip:].tolist(), found.values[:, skip:].tolist(), strict=True)
+    return [[[i, shorten(d)] for i, d in zip(*row, strict=True)] for row in rows]
+
+
+def thin(values: Values) -> Values:
+    """Return at most 80 evenly spaced frames of a series, with 4 digits."""
+    if values is None:
+        return None
+    kept = np.unique(np.linspace(0, len(values[0]) - 1, FRAMES).round().astype(int)).tolist()
+    return [[shorten(channel[frame]) for frame in kept] for channel in values]
+
+
+def round_rows(rows: list[list[float]]) -> list[list[float]]:
+    """Round positions to 4 decimals."""
+    return np.round(np.array(rows), 4).tolist()  # type: ignore[no-any-return]
+
+
+def shorten(value: Any) -> Any:
+    """Round a number to 4 digits; return a string as it is."""
+    return value if isinstance(value, str) else float(f"{value:.4g}")
 
 
 @dataclass(frozen=True)

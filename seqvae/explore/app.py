@@ -14,7 +14,6 @@ from seqvae.errors import ConfigError
 
 if TYPE_CHECKING:
     from dash import Dash
-    from werkzeug.serving import BaseWSGIServer
 
     from seqvae.explore.visit import Visit
 
@@ -50,7 +49,7 @@ def build_app(visit: Visit, facts: Mapping[str, str], *, follow: bool = False) -
     app = Dash(
         __name__,
         title=f"{facts['model']}: latent space",
-        update_title=None,
+        update_title="",  # the title stays while the page waits for an answer
         serve_locally=True,
         suppress_callback_exceptions=True,
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
@@ -82,8 +81,8 @@ def open_socket(host: str, port: int) -> socket.socket:
     return found
 
 
-def make_server(app: Any, opened: socket.socket) -> BaseWSGIServer:
-    """Make the server, with a thread for each request, on an open socket."""
+def make_server(app: Any, opened: socket.socket) -> Any:
+    """Make the server of Werkzeug, which serves Dash, with a thread for each request, on an open socket."""
     from werkzeug.serving import make_server as make
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request is noise

@@ -11,8 +11,8 @@ from typing import Any
 from dash import dcc, html
 
 TABS = {"place": "Place", "path": "Path", "add": "Arithmetic", "read": "Sentence", "health": "Health"}
-MEMORY = "memory"  # a store lives as long as the page; what is to be kept is in its address
 STORES = ("place", "pair", "base", "here", "turned", "walked", "found", "sums", "asked", "saved")
+NAMED: dict[str, Any] = {"aria-label": "map of the latent space"}
 LIVE: dict[str, Any] = {"aria-live": "polite"}  # read out by a screen reader when it changes
 PERIOD = 5_000  # milliseconds between two looks at a run in progress
 PLAY = 700  # milliseconds that a step of a path is shown
@@ -27,7 +27,7 @@ def make_layout(facts: Mapping[str, str], columns: Iterable[str], attributes: It
         attributes: what a sentence can be steered to, as `tense = past`; may be empty.
         series: whether the model is one of series, which cannot be typed.
     """
-    stores = [dcc.Store(id=name, storage_type=MEMORY) for name in STORES]
+    stores = [dcc.Store(id=name, storage_type="memory") for name in STORES]  # the address holds what is kept
     return html.Div(
         id="page",
         children=[
@@ -56,7 +56,7 @@ def make_map_card(columns: Iterable[str], series: bool) -> Any:
     return html.Section(
         id="map-card",
         className="card",
-        **{"aria-label": "map of the latent space"},
+        **NAMED,
         children=[
             html.Div(
                 className="toolbar",

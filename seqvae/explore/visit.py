@@ -70,8 +70,8 @@ class Visit:
             return self.prior[value]
         if kind == "xy" and is_row(value, 2):
             return self.space.locate(xy=value)
-        if kind == "z" and is_row(value, len(self.prior[0])):
-            return list(value)
+        if kind == "z" and isinstance(value, list) and is_row(value, len(self.prior[0])):
+            return value
         if kind == "text" and isinstance(value, str) and not self.series:
             return self.encode(value)
         raise ConfigError(f"there is no place {shorten(place)} in this space: click one on the map")

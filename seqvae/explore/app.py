@@ -55,7 +55,7 @@ def build_app(visit: Visit, facts: Mapping[str, str], *, follow: bool = False) -
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
         enable_mcp=False,
     )
-    app.layout = make_layout(facts, visit.columns, visit.attributes, visit.series)
+    app.layout = make_layout(facts, visit.maps.titles, visit.columns, visit.attributes, visit.labels, visit.series)
     connect(app, visit, follow=follow)
     return app
 

@@ -6,7 +6,7 @@ So many visitors at once get right answers: the `Space` is never changed. What n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -43,6 +43,11 @@ def tell(function: Callable[..., Any]) -> Callable[..., Any]:
     return answer
 
 
+def is_new(store: str, asked: Mapping[str, Any]) -> bool:
+    """Tell whether a visitor has just asked: no opened link and no other label moves the chosen point."""
+    return ctx.triggered_id == store and bool(asked.get("new"))
+
+
 def in_browser(app: Dash, name: str, outputs: Any, *inputs: Any, **options: Any) -> None:
     """Let the function `name` of explorer.js answer."""
     app.clientside_callback(ClientsideFunction("explorer", name), outputs, *inputs, **options)
@@ -52,7 +57,7 @@ def connect_browser(app: Dash) -> None:
     """Connect what the browser does alone: state and address, clicks, search, the player, the map."""
     again = {"allow_duplicate": True}
     restored = ["place", "pair", "sums", "asked"]
-    values = ["tab", "colour", "layers", "kind", "steps", *TYPED]
+    values = ["tab", "colour", "layers", "kind", "steps", *TYPED, "chart", "label"]
     in_browser(
         app,
         "restore",
@@ -76,16 +81,31 @@ def connect_browser(app: Dash) -> None:
         prevent_initial_call=True,
     )
     in_browser(app, "search", Output("found", "data"), Input("search", "value"), Input("base", "data"))
-    looks = [Input("mode", "value"), Input("found", "data"), Input("search", "value"), Input("pair", "data")]
+    looks: list[Any] = [Input("mode", "value"), Input("found", "data"), Input("search", "value"), Input("pair", "data")]
+    looks += [Input("cursor", "data"), State("base", "data")]
     in_browser(app, "hint", Output("hint", "children"), *looks)
-    stores = [Input(name, "data") for name in ("base", "here", "turned", "walked")]
+    stores = [Input(name, "data") for name in ("base", "here", "turned", "walked", "cursor")]
     shown = [Input("step", "value"), Input("found", "data"), Input("mode", "value"), Input("tab", "value")]
     in_browser(app, "draw", Output("map", "figure"), *stores, *shown, Input("pair", "data"))
 
 
 def connect_map(app: Dash, visit: Visit) -> None:
     """Connect the layers of the map, the chosen point and its knobs."""
-    app.callback(Output("base", "data"), Input("colour", "value"), Input("layers", "value"))(visit.draw_base)
+
+    @app.callback(
+        Output("base", "data"),
+        Output("poll", "disabled"),
+        Output("about", "children"),
+        Input("chart", "value"),
+        Input("colour", "value"),
+        Input("layers", "value"),
+        Input("poll", "n_intervals"),
+    )
+    def draw(chart: str, colour: str, layers: list[str], polls: int | None) -> Any:
+        base = visit.draw_base(chart, colour, layers)
+        if ctx.triggered_id == "poll" and base["waiting"]:
+            return no_update, no_update, no_update
+        return base, not base["waiting"], base["about"]
 
     @app.callback(
         Output("look", "children"),
@@ -94,10 +114,13 @@ def connect_map(app: Dash, visit: Visit) -> None:
         Output("here", "data"),
         Input("place", "data"),
         Input("reset", "n_clicks"),
+        Input("label", "value"),
     )
     @tell
-    def look(place: dict | None, clicks: int | None) -> Any:
-        return visit.look(place) if place else (no_update,) * 4
+    def look(place: dict | None, clicks: int | None, label: str | None) -> Any:
+        if not place:
+            return (no_update,) * 4
+        return visit.look(place, visit.read_label(label), turned=ctx.triggered_id != "reset")
 
     @app.callback(
         Output("live", "children"),
@@ -105,13 +128,15 @@ def connect_map(app: Dash, visit: Visit) -> None:
         Input({"type": "knob", "dim": ALL}, "value"),
         State({"type": "knob", "dim": ALL}, "id"),
         State("here", "data"),
+        State("label", "value"),
         prevent_initial_call=True,
     )
     @tell
-    def turn(values: list[float], ids: list[dict], here: dict | None) -> Any:
+    def turn(values: list[float], ids: list[dict], here: dict | None, label: str | None) -> Any:
         if not here or not ids:
             return no_update, no_update
-        return visit.turn(here, {key["dim"]: value for key, value in zip(ids, values, strict=True)})
+        turns = {key["dim"]: value for key, value in zip(ids, values, strict=True)}
+        return visit.turn(here, turns, visit.read_label(label))
 
 
 def connect_path(app: Dash, visit: Visit) -> None:
@@ -135,13 +160,14 @@ def connect_path(app: Dash, visit: Visit) -> None:
         Input("pair", "data"),
         Input("kind", "value"),
         Input("steps", "value"),
+        Input("label", "value"),
         prevent_initial_call=True,
     )
     @tell
-    def walk(pair: dict | None, kind: str, steps: str) -> Any:
+    def walk(pair: dict | None, kind: str, steps: str, label: str | None) -> Any:
         if not pair or "b" not in pair:
             return [], {"steps": []}
-        return visit.walk(pair["a"], pair["b"], int(steps), kind)
+        return visit.walk(pair["a"], pair["b"], int(steps), kind, visit.read_label(label))
 
     step, walked = Input("step", "value"), Input("walked", "data")
     in_browser(app, "step", [Output("step-text", "children"), Output("player", "className")], step, walked)
@@ -180,13 +206,17 @@ def connect_sentences(app: Dash, visit: Visit) -> None:
 
     @app.callback(
         Output("sum", "children"),
-        Output("here", "data", allow_duplicate=True),
+        Output("place", "data", allow_duplicate=True),
         Input("sums", "data"),
+        Input("label", "value"),
         prevent_initial_call=True,
     )
     @tell
-    def add(texts: list[str] | None) -> Any:
-        return visit.add(*texts) if texts else (no_update, no_update)
+    def add(asked: dict | None, label: str | None) -> Any:
+        if not asked:
+            return no_update, no_update
+        shown, place = visit.add(asked["texts"], visit.read_label(label))
+        return shown, place if is_new("sums", asked) else no_update
 
     @app.callback(
         Output("steered", "children"),
@@ -194,11 +224,12 @@ def connect_sentences(app: Dash, visit: Visit) -> None:
         Input("attribute", "value"),
         Input("strength", "value"),
         Input("here", "data"),
+        Input("label", "value"),
         prevent_initial_call=True,
     )
     @tell
-    def steer(text: str, attribute: str | None, strength: float, here: dict | None) -> Any:
-        return visit.steer(text, here, attribute, strength) if attribute else no_update
+    def steer(text: str, attribute: str | None, strength: float, here: dict | None, label: str | None) -> Any:
+        return visit.steer(text, here, attribute, strength, visit.read_label(label)) if attribute else no_update
 
     in_browser(
         app,
@@ -212,13 +243,17 @@ def connect_sentences(app: Dash, visit: Visit) -> None:
 
     @app.callback(
         Output("reading", "children"),
-        Output("here", "data", allow_duplicate=True),
+        Output("place", "data", allow_duplicate=True),
         Input("asked", "data"),
+        Input("label", "value"),
         prevent_initial_call=True,
     )
     @tell
-    def read(text: str | None) -> Any:
-        return (no_update, no_update) if text is None else visit.read(text)
+    def read(asked: dict | None, label: str | None) -> Any:
+        if not asked:
+            return no_update, no_update
+        shown, place = visit.read(asked["text"], visit.read_label(label))
+        return shown, place if is_new("asked", asked) else no_update
 
 
 def connect_health(app: Dash, visit: Visit, follow: bool) -> None:

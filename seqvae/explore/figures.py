@@ -30,8 +30,8 @@ def make_map(points: Points, column: Column, layers: Sequence[str]) -> dict[str,
         layers: those to show, of `data` and `prior`.
 
     Returns:
-        `traces` and `layout` of Plotly, and what the browser needs for clicks and search: `data` with x and y, `texts`,
-        and `span`, the width and height of the data.
+        `traces` and `layout` of Plotly, and what the browser needs for clicks and search: `data` and `prior` with
+        x and y, `texts`, and `span`, the width and height of the data.
     """
     xy, kind = np.array(points.xy).round(4), "scattergl" if len(points.xy) > MANY else "scatter"
     traces = []
@@ -44,6 +44,7 @@ def make_map(points: Points, column: Column, layers: Sequence[str]) -> dict[str,
         "traces": traces,
         "layout": make_map_layout(),
         "data": {"x": xy[:, 0].tolist(), "y": xy[:, 1].tolist()},
+        "prior": {"x": [x for x, _ in points.prior_xy], "y": [y for _, y in points.prior_xy]},
         "texts": points.texts,
         "span": [float(max(np.ptp(xy[:, i]), 1e-9)) for i in (0, 1)],
     }
@@ -55,7 +56,7 @@ def make_prior_layer(points: Points, kind: str) -> dict[str, Any]:
     return {
         "type": kind,
         "mode": "markers",
-        "name": "prior samples",
+        "name": "samples of the prior",
         "x": x,
         "y": y,
         "customdata": [f"sample:{i}" for i in range(len(x))],
@@ -120,7 +121,6 @@ def make_map_layout() -> dict[str, Any]:
         "clickanywhere": True,  # ground without a point answers too
         "hovermode": "closest",
         "hoverdistance": 12,
-        "uirevision": "map",  # what a visitor zoomed to stays
     }
 
 

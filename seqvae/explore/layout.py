@@ -5,26 +5,39 @@ Text from corpora and visitors only ever becomes the children of components, whi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dash import dcc, html
 
 TABS = {"place": "Place", "path": "Path", "add": "Arithmetic", "read": "Sentence", "health": "Health"}
-STORES = ("place", "pair", "base", "here", "turned", "walked", "found", "sums", "asked", "saved")
+STORES = ("place", "pair", "base", "here", "turned", "walked", "found", "sums", "asked", "saved", "cursor")
+AUTOMATIC = "as the nearest"  # the label of a point, in a model conditioned on labels
 NAMED: dict[str, Any] = {"aria-label": "map of the latent space"}
+KEYS: dict[str, Any] = {"aria-label": "points of the map: arrows go to the next one, Enter looks at it"}
 LIVE: dict[str, Any] = {"aria-live": "polite"}  # read out by a screen reader when it changes
+STEER_HELP = "1 moves by the distance between the mean of the sentences with the attribute and that of the others."
 PERIOD = 5_000  # milliseconds between two looks at a run in progress
+WAIT = 1_000  # milliseconds between two questions whether a map is computed
 PLAY = 700  # milliseconds that a step of a path is shown
 
 
-def make_layout(facts: Mapping[str, str], columns: Iterable[str], attributes: Iterable[str], series: bool) -> Any:
+def make_layout(
+    facts: Mapping[str, str],
+    charts: Mapping[str, str],
+    columns: Iterable[str],
+    attributes: Iterable[str],
+    labels: Sequence[str],
+    series: bool,
+) -> Any:
     """Make the page.
 
     Args:
         facts: `model`, its name, and `about`, a line on it.
+        charts: the maps by name, with what the page calls them.
         columns: what points can be coloured by.
         attributes: what a sentence can be steered to, as `tense = past`; may be empty.
+        labels: that sentences can be decoded with; empty but in a model conditioned on labels.
         series: whether the model is one of series, which cannot be typed.
     """
     stores = [dcc.Store(id=name, storage_type="memory") for name in STORES]  # the address holds what is kept
@@ -34,7 +47,7 @@ def make_layout(facts: Mapping[str, str], columns: Iterable[str], attributes: It
             dcc.Location(id="url", refresh=False),
             *stores,
             make_header(facts),
-            html.Main([make_map_card(columns, series), make_side(attributes, series)]),
+            html.Main([make_map_card(charts, columns, series), make_side(attributes, labels, series)]),
         ],
     )
 
@@ -50,8 +63,8 @@ def make_header(facts: Mapping[str, str]) -> Any:
     )
 
 
-def make_map_card(columns: Iterable[str], series: bool) -> Any:
-    """Make the map with its tools: colour, layers, search, and what the mouse does."""
+def make_map_card(charts: Mapping[str, str], columns: Iterable[str], series: bool) -> Any:
+    """Make the map with its tools: its kind, colour, layers, search, and what the mouse does."""
     search = field("Find", text_input("search", "a word or more", type="search", debounce=False))
     return html.Section(
         id="map-card",
@@ -61,34 +74,44 @@ def make_map_card(columns: Iterable[str], series: bool) -> Any:
             html.Div(
                 className="toolbar",
                 children=[
+                    field(
+                        "Map", dropdown("chart", [{"label": title, "value": name} for name, title in charts.items()])
+                    ),
                     field("Colour", dropdown("colour", columns)),
                     dcc.Checklist(
                         id="layers",
-                        options=[{"label": "data", "value": "data"}, {"label": "prior samples", "value": "prior"}],
+                        options=[{"label": "data", "value": "data"}, {"label": "prior", "value": "prior"}],
                         value=["data", "prior"],
                         className="checks",
                         inline=True,
                     ),
                     search if not series else html.Div(search, className="hidden"),
-                    choice("mode", {"look": "Look", "draw": "Draw a path"}, "look"),
+                    choice("mode", {"look": "Look", "draw": "Draw path"}, "look"),
                 ],
             ),
-            dcc.Graph(
-                id="map",
-                responsive=True,
-                config={
-                    "displaylogo": False,
-                    "scrollZoom": True,
-                    "displayModeBar": "hover",
-                    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "toImage", "zoom2d", "pan2d"],
-                },
-            ),
+            html.Div(make_graph(), id="keys", tabIndex=0, role="application", **KEYS),
             html.Div(id="hint", className="hint foot", **LIVE),
+            html.Div(id="about", className="hint foot"),
+            dcc.Interval(id="poll", interval=WAIT, disabled=True),
         ],
     )
 
 
-def make_side(attributes: Iterable[str], series: bool) -> Any:
+def make_graph() -> Any:
+    """Make the figure of the map."""
+    return dcc.Graph(
+        id="map",
+        responsive=True,
+        config={
+            "displaylogo": False,
+            "scrollZoom": True,
+            "displayModeBar": "hover",
+            "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "toImage", "zoom2d", "pan2d"],
+        },
+    )
+
+
+def make_side(attributes: Iterable[str], labels: Sequence[str], series: bool) -> Any:
     """Make the panels, of which the tabs show one."""
     makers = {
         "place": make_place_panel(),
@@ -102,7 +125,15 @@ def make_side(attributes: Iterable[str], series: bool) -> Any:
     return html.Aside(
         id="side",
         className="card",
-        children=[choice("tab", tabs, "place", className="choice tabs"), html.Div(panels, id="panels")],
+        children=[
+            choice("tab", tabs, "place", className="choice tabs"),
+            html.Div(
+                field("Label", dropdown("label", [AUTOMATIC, *labels])),
+                id="labels",
+                className="" if labels else "hidden",
+            ),
+            html.Div(panels, id="panels"),
+        ],
     )
 
 
@@ -110,7 +141,7 @@ def make_place_panel() -> list[Any]:
     """Make the panel of the chosen point: what decodes there, and knobs around it."""
     return [
         html.Div(id="look", **LIVE),
-        html.H2("Knobs: the most active dimensions around this point"),
+        html.H2("Knobs: the dimensions that vary most; drag one"),
         html.Div(id="live", className="live", **LIVE),
         html.Div(id="knobs"),
         html.Button("Back to the point", id="reset", className="quiet"),
@@ -126,11 +157,9 @@ def make_path_panel(series: bool) -> list[Any]:
         html.Button("Walk", id="walk", className="do"),
     ]
     return [
-        html.P(
-            "Choose Draw a path above the map and drag, or click two points; or type two sentences.", className="soft"
-        )
+        html.P("Choose Draw path above the map and drag, or click two points; or type two sentences.", className="soft")
         if not series
-        else html.P("Choose Draw a path above the map and drag, or click two points.", className="soft"),
+        else html.P("Choose Draw path above the map and drag, or click two points.", className="soft"),
         html.Div(typed, className="hidden" if series else ""),
         html.Div(
             className="row",
@@ -174,6 +203,7 @@ def make_arithmetic_panel(attributes: Iterable[str], series: bool) -> list[Any]:
         field("Attribute", dropdown("attribute", attributes)),
         field("Strength", html.Div(slider("strength", -2, 2, 0.1, 0, "strength"), className="grow")),
         html.Div(id="steered", className="live", **LIVE),
+        html.P(STEER_HELP, className="help"),
     ]
     none = html.P("The corpus has no labels, so there is no attribute to steer to.", className="soft")
     return sums + (steer if attributes else [html.H2("Steer a sentence"), none, html.Div(steer, className="hidden")])
@@ -191,9 +221,13 @@ def make_reading_panel(series: bool) -> list[Any]:
 
 def make_health_panel() -> list[Any]:
     """Make the panel of the diagnosis, which takes seconds, and the curves."""
-    diagnosis = dcc.Loading(html.Div(id="diagnosis"), type="dot", color="var(--accent)")
-    title = html.H2("Diagnosis (the first takes some seconds)")
-    return [title, diagnosis, html.Div(id="curves"), dcc.Interval(id="beat", interval=PERIOD, disabled=True)]
+    wait = html.P("100 sentences or series are being scored; this takes some seconds ...", className="soft")
+    return [
+        html.H2("Diagnosis"),
+        html.Div(wait, id="diagnosis", **LIVE),
+        html.Div(id="curves"),
+        dcc.Interval(id="beat", interval=PERIOD, disabled=True),
+    ]
 
 
 # -- pieces -----------------------------------------------------------------------------------------------------------
@@ -211,10 +245,11 @@ def text_input(name: str, hint: str, **options: Any) -> Any:
     )
 
 
-def dropdown(name: str, values: Iterable[str], value: str | None = None) -> Any:
-    """Make a choice of one value out of several, of which the first is chosen."""
+def dropdown(name: str, values: Iterable[Any], value: str | None = None) -> Any:
+    """Make a choice of one value out of several, each a string or a dict; the first is chosen."""
     values = list(values)
-    chosen = value or next(iter(values), None)
+    first = next(iter(values), None)
+    chosen = value or (first["value"] if isinstance(first, dict) else first)
     return dcc.Dropdown(id=name, options=values, value=chosen, clearable=False, searchable=False)
 
 

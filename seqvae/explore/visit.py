@@ -1,7 +1,8 @@
 """Answers to what the page asks: numbers and text from a `Space`, put into components.
 
 A place is asked for as `{"index": 3}` (a point of the data), `{"sample": 5}` (a prior sample), `{"xy": [x, y]}` (ground
-of the map), `{"z": [...]}` or `{"text": "..."}`; it stands in addresses too, and is checked like any text.
+of the map of principal components), `{"mean": {"3": 0.7, "8": 0.3}}` (of points of the data), `{"z": [...]}` or
+`{"text": "..."}`; beside it, `"turns": {"0": 1.5}` are knobs. It stands in addresses too, and is checked like any text.
 """
 
 from __future__ import annotations
@@ -19,13 +20,23 @@ from seqvae.errors import ConfigError, check_whole, shorten
 from seqvae.explore import figures
 from seqvae.explore.answers import Column, Health, Place, Step
 from seqvae.explore.health import read_run
-from seqvae.explore.layout import slider
+from seqvae.explore.layout import AUTOMATIC, slider
+from seqvae.explore.maps import PCA, Maps
 
 if TYPE_CHECKING:
     from seqvae.explore.space import Space
 
 KNOBS = 8
+ANCHORS = 5  # items by which a point is placed on a map that has no way from z
 MOST_STEPS = 101
+PLACE_HELP = (
+    "log p(x|z) nearer to 0: the decoder is surer of its text. The densities tell how usual the point z is: for the "
+    "prior, and for the {units} of the map. Much lower for these: a hole, where the decoder has learnt nothing."
+)
+READING_HELP = (
+    "Below each word is its surprise, -log p in nats: 0 is certain, 7 one in a thousand. Without z: averaged over z of "
+    "the prior. The difference is what z told: {told:z.1f} nats."
+)
 UNTURNED = 1e-3  # a knob nearer to the point than this has not been turned
 
 
@@ -39,6 +50,8 @@ class Visit:
         columns: what points can be coloured by, by what the page calls it.
         attributes: what a sentence can be steered to, by what the page calls it, as `tense = past`.
         prior: (M, D), the prior samples of the map.
+        labels: of a model conditioned on labels; else empty.
+        maps: the other maps of the same points.
     """
 
     def __init__(self, space: Space, folder: Path | None = None, *, seed: int = 0) -> None:
@@ -48,17 +61,39 @@ class Visit:
         self.columns = name_columns(self.points.columns)
         self.attributes = {f"{found.column} = {found.value}": found for found in space.attributes()}
         self._diagnosing, self._diagnosis = Lock(), list[str]()
-        self.prior = self.points.prior_z
+        self.prior, self.labels = self.points.prior_z, list(space.model.labels or ())
+        self.maps = Maps(self.points, space.z.double().cpu().numpy(), seed=seed)
 
     # -- the map ------------------------------------------------------------------------------------------------------
 
-    def draw_base(self, colour: str | None, layers: Sequence[str] | None) -> dict[str, Any]:
-        """Draw the layers of the map (see `figures.make_map`)."""
-        chosen = self.columns.get(colour or "", self.points.columns[0])
-        return figures.make_map(self.points, chosen, layers or [])
+    def draw_base(self, chart: str | None, colour: str | None, layers: Sequence[str] | None) -> dict[str, Any]:
+        """Draw the layers of a map (see `figures.make_map`); of that of principal components while another is computed.
 
-    def find(self, place: Any) -> list[float]:
-        """Find the point z (D numbers) that a place means.
+        Returns:
+            also `chart`, which map it is; `waiting`, whether another one is computed; and `about`, a line below it.
+        """
+        found = self.maps.get(chart)
+        shown = self.points if found is None or isinstance(found, str) else found
+        chosen = self.columns.get(colour or "", self.points.columns[0])
+        name = PCA if shown is self.points or chart is None else chart
+        about = self.describe_map(name, found if isinstance(found, str) else "", chosen)
+        if found is None:
+            about = f"{self.maps.titles[str(chart)]} is being computed and will stand here in a while. {about}"
+        base = figures.make_map(shown, chosen, layers or [])
+        base["layout"]["uirevision"] = name  # what a visitor zoomed to stays, on the same map
+        return base | {"chart": name, "waiting": found is None, "about": about}
+
+    def describe_map(self, name: str, trouble: str, colour: Column) -> str:
+        """Describe what the places and the colours of a map mean."""
+        if name == PCA:
+            share = sum(self.points.variance)
+            line = f"The two principal components, which hold {share:.0%} of the variance of the posterior means."
+        else:
+            line = f"{self.maps.titles[name]}: near points are near in all dimensions; far ones mean little."
+        return " ".join(filter(None, [trouble and f"{trouble}.", line, f"Colour: {colour.about}."]))
+
+    def find(self, place: Any, label: str | None = None) -> list[float]:
+        """Find the point z (D numbers) that a place means, without its knobs; `label` is that of a typed sentence.
 
         Raises:
             ConfigError: for a place that there is not, as of a link of another model.
@@ -70,32 +105,56 @@ class Visit:
             return self.prior[value]
         if kind == "xy" and is_row(value, 2):
             return self.space.locate(xy=value)
+        if kind == "mean" and isinstance(value, dict) and is_row(list(value.values()), len(value)) and value:
+            return self.average({str(row): float(weight) for row, weight in value.items()})
         if kind == "z" and isinstance(value, list) and is_row(value, len(self.prior[0])):
             return value
         if kind == "text" and isinstance(value, str) and not self.series:
-            return self.encode(value)
+            return self.encode(value, label)
         raise ConfigError(f"there is no place {shorten(place)} in this space: click one on the map")
 
-    def encode(self, text: str) -> list[float]:
-        """Encode a sentence of a visitor; in a model of labels, with the first of them."""
+    def average(self, weights: Mapping[str, float]) -> list[float]:
+        """Average items of the data, given by their rows."""
+        total = sum(weights.values())
+        if total <= 0 or not all(row.isdigit() and weight >= 0 for row, weight in weights.items()):
+            raise ConfigError(f"there is no place {shorten(weights)} in this space: click one on the map")
+        points = [self.space.locate(index=int(row)) for row in weights]
+        shares = [weight / total for weight in weights.values()]
+        mean = [sum(s * v for s, v in zip(shares, column, strict=True)) for column in zip(*points, strict=True)]
+        return self.space.turn(mean, {}).z  # a point of the space, also where that is a sphere
+
+    def encode(self, text: str, label: str | None = None) -> list[float]:
+        """Encode a sentence of a visitor."""
         if not text.strip():
             raise ConfigError("write a sentence in each line")
+        if self.labels and label is None:
+            raise ConfigError("this model reads a sentence with its label: choose one at Label, above")
         with silence_unknown():
-            return self.space.locate(item=text, label=self.label)
+            return self.space.locate(item=text, label=label)
 
-    @property
-    def label(self) -> str | None:
-        """The label of typed sentences, in a model conditioned on labels."""
-        return self.space.model.labels[0] if self.space.model.labels else None
+    def read_label(self, choice: str | None) -> str | None:
+        """Read the choice of a label: None is that of the nearest item."""
+        if choice in (None, "", AUTOMATIC) or not self.labels:
+            return None
+        if choice not in self.labels:
+            raise ConfigError(f"label {shorten(choice)}: choose one of the list")
+        return choice
 
     # -- the chosen point ---------------------------------------------------------------------------------------------
 
-    def look(self, place: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
-        """Look at a place: what decodes there, what is near, its knobs, and the point for the browser to hold."""
-        z = self.find(place)
-        found = self.space.look_at(z=z)
+    def look(
+        self, place: Any, label: str | None = None, *, turned: bool = True
+    ) -> tuple[Any, Any, Any, dict[str, Any]]:
+        """Look at a place: what decodes there, what is near, its knobs, and the point for the browser to hold.
+
+        With `turned`, the knobs stand where the place says; else at the point.
+        """
+        z = self.find(place, label)
+        found = self.space.look_at(z=z, label=label)
         near = [html.H2(f"Nearest {self.space.model.units}, with distance"), show_neighbours(found)]
-        return self.show_place(place, found), near, self.show_knobs(z), pack(found)
+        turns = place.get("turns") if turned else None
+        here = self.pack(found) | {"sample": place.get("sample")}
+        return self.show_place(place, found), near, self.show_knobs(z, turns), here
 
     def show_place(self, place: Mapping[str, Any], found: Place) -> list[Any]:
         """Show what decodes at a place, and how likely it is."""
@@ -103,9 +162,9 @@ class Visit:
         if "index" in place and not self.series:
             own = [html.H2("The sentence"), html.P(self.points.texts[place["index"]], className="text soft")]
         numbers = {
-            "log p(x|z) of it": f"{found.log_prob:z.1f} nats",
-            "log density under the prior": f"{found.log_prior:z.1f} nats",
-            "under the aggregate posterior": f"{found.log_aggregate:z.1f} nats",
+            "log p(x|z) of this text": f"{found.log_prob:z.1f} nats",
+            "log density of the prior": f"{found.log_prior:z.1f} nats",
+            "of the aggregate posterior": f"{found.log_aggregate:z.1f} nats",
         }
         if found.label is not None:
             numbers["decoded with the label"] = found.label
@@ -114,69 +173,96 @@ class Visit:
             html.H2("What decodes here"),
             show(found, "text"),
             show_numbers(numbers),
+            html.P(PLACE_HELP.format(units=self.space.model.units), className="help"),
         ]
 
-    def show_knobs(self, z: list[float]) -> list[Any]:
-        """Make a slider for each of the most active dimensions, standing where z is."""
+    def show_knobs(self, z: list[float], turns: Any = None) -> list[Any]:
+        """Make a slider for each of the most active dimensions, standing where z is, or where `turns` says."""
+        given = turns if isinstance(turns, dict) and is_row(list(turns.values()), len(turns)) else {}
         knobs = []
         for knob in self.space.knobs(z, count=KNOBS):
             name = {"type": "knob", "dim": knob.dimension}
-            part = slider(name, knob.low, knob.high, None, knob.value, f"dimension {knob.dimension + 1}")
+            part = slider(
+                name,
+                knob.low,
+                knob.high,
+                None,
+                min(max(given.get(str(knob.dimension), knob.value), knob.low), knob.high),
+                f"dimension {knob.dimension + 1}",
+            )
             knobs.append(html.Div([html.Span(f"z {knob.dimension + 1}"), part], className="knob"))
         return knobs
 
-    def turn(self, here: Mapping[str, Any], values: Mapping[int, float]) -> tuple[Any, dict[str, Any]]:
+    def turn(
+        self, here: Mapping[str, Any], values: Mapping[int, float], label: str | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """Decode the point with some dimensions turned, and return it."""
         z = self.find({"z": here.get("z")})
         turns = {d: v for d, v in values.items() if 0 <= d < len(z) and abs(v - z[d]) > UNTURNED}
-        found = self.space.turn(z, turns)
-        return show(found), pack(found) | {"turns": {str(d): v for d, v in turns.items()}}
+        found = self.space.turn(z, turns, label)
+        return show(found), self.pack(found) | {"turns": {str(d): v for d, v in turns.items()}}
+
+    def pack(self, found: Place | Step) -> dict[str, Any]:
+        """Return a point for the browser to hold: z, its position, and the weights of near items, for other maps."""
+        near = self.space.find_nearest(found.z, ANCHORS)
+        weights = [1 / max(one.distance, 1e-6) ** 2 for one in near]
+        anchors = [[one.index, round(weight / sum(weights), 4)] for one, weight in zip(near, weights, strict=True)]
+        return {"z": round_row(found.z), "xy": round_row(found.xy), "near": anchors}
 
     # -- paths, sums and attributes -----------------------------------------------------------------------------------
 
-    def walk(self, a: Any, b: Any, steps: int, kind: str) -> tuple[Any, dict[str, Any]]:
+    def walk(self, a: Any, b: Any, steps: int, kind: str, label: str | None = None) -> tuple[Any, dict[str, Any]]:
         """Walk from one place to another: the list of steps, and what the browser plays."""
         check_whole(2, MOST_STEPS, steps=steps)
-        found = self.space.walk(self.find(a), self.find(b), steps=steps, spherical=kind == "slerp")
-        played = [{"xy": round_row(s.xy), "text": s.text, "hover": figures.break_lines(s.text)} for s in found]
+        start, end = self.find(a, label), self.find(b, label)
+        found = self.space.walk(start, end, steps=steps, spherical=kind == "slerp", label=label)
+        played = [self.pack(s) | {"text": s.text, "hover": figures.break_lines(s.text)} for s in found]
         if self.series:
             shown = [html.Div([html.H2(f"step {i + 1}"), show(step)]) for i, step in enumerate(found)]
             return shown, {"steps": played}
         rows = [(step.text, f"{step.log_prob:z.1f}") for step in found]
         return [html.H2("Each step, with log p(x|z) in nats"), show_list(rows, "steps")], {"steps": played}
 
-    def add(self, a: str, minus: str, plus: str) -> tuple[Any, dict[str, Any]]:
-        """Show A - B + C, and return the point."""
-        found = self.space.add(self.encode(a), self.encode(minus), self.encode(plus))
+    def add(self, texts: Sequence[str], label: str | None = None) -> tuple[Any, dict[str, Any]]:
+        """Show A - B + C of three sentences, and return its place."""
+        start, less, more = (self.encode(text, label) for text in texts)
+        found = self.space.add(start, less, more, label=label)
         shown = [
             html.H2("A − B + C decodes to"),
             html.Div(show(found), className="live"),
             html.H2("Nearest sentences, with distance"),
             show_neighbours(found),
         ]
-        return shown, pack(found)
+        return shown, {"z": round_row(found.z)}
 
-    def steer(self, text: str | None, here: Mapping[str, Any] | None, attribute: str, strength: float) -> Any:
+    def steer(
+        self,
+        text: str | None,
+        here: Mapping[str, Any] | None,
+        attribute: str,
+        strength: float,
+        label: str | None = None,
+    ) -> Any:
         """Show a sentence, or the chosen point, moved along the direction of an attribute."""
         if attribute not in self.attributes or not is_row([strength], 1):
             raise ConfigError(f"attribute {shorten(attribute)}: choose one of the list")
         if not (text or "").strip() and not here:
             raise ConfigError("write a sentence, or choose a point on the map")
-        z = self.encode(text) if (text or "").strip() else self.find({"z": here["z"]})  # type: ignore
-        return show(self.space.steer(z, self.attributes[attribute], strength))
+        z = self.encode(text or "", label) if (text or "").strip() else self.find({"z": (here or {}).get("z")})
+        return show(self.space.steer(z, self.attributes[attribute], strength, label))
 
     # -- a sentence of one's own --------------------------------------------------------------------------------------
 
-    def read(self, text: str) -> tuple[Any, dict[str, Any]]:
-        """Show what the model makes of a sentence, and return its point."""
-        here = pack(self.space.look_at(z=self.encode(text), nearest=1))
+    def read(self, text: str, label: str | None = None) -> tuple[Any, dict[str, Any]]:
+        """Show what the model makes of a sentence, and return its place."""
+        self.encode(text, label)
         with silence_unknown():
-            found = self.space.read(text, label=self.label)
+            found = self.space.read(text, label=label)
         spread = found.standard_deviation or [0.0]
         numbers = {
-            "log p(x)": f"{found.log_prob:z.2f} ± {found.error:z.2f} nats",
-            "posterior mean": f"length {math.hypot(*found.mean):z.2f}",
-            "posterior standard deviation": f"from {min(spread):z.2f} to {max(spread):z.2f}",
+            "log p(x), ± standard error": f"{found.log_prob:z.2f} ± {found.error:z.2f} nats",
+            "distance of its mean from 0": f"{math.hypot(*found.mean):z.2f}",
+            "standard deviations of q(z|x)": f"{min(spread):z.2f} to {max(spread):z.2f} (the prior's: 1)",
         }
         told = sum(word.without_z - word.with_z for word in found.words)
         shown = [
@@ -188,11 +274,9 @@ class Visit:
             show_words([(word.text, word.with_z) for word in found.words]),
             html.H2("... and without z"),
             show_words([(word.text, word.without_z) for word in found.words]),
-            html.P(
-                f"Stronger colour: more surprising; below, -log p in nats. z told {told:z.1f} nats.", className="soft"
-            ),
+            html.P(READING_HELP.format(told=told), className="help"),
         ]
-        return shown, here
+        return shown, {"text": text}
 
     # -- the model ----------------------------------------------------------------------------------------------------
 
@@ -207,7 +291,11 @@ class Visit:
         """Show the curves of the run, as far as it has come."""
         run = read_run(self.folder) if self.folder is not None else Health()
         if not run.curves:
-            return [html.P("No curves: the model's folder has no metrics.jsonl with a validation.", className="soft")]
+            return [
+                html.P(
+                    "No curves of the training: there is no run's folder with them beside this model.", className="soft"
+                )
+            ]
         plane = figures.make_curves({"validations": (run.rate, run.distortion)}, "rate: KL (nats)", "distortion (nats)")
         parts: list[Any] = [html.H2("Distortion over rate, at each validation"), draw(plane)]
         for name, pairs in run.curves.items():
@@ -240,11 +328,6 @@ def is_row(value: Any, length: int) -> bool:
 def round_row(row: Sequence[float]) -> list[float]:
     """Round the numbers of a point for the browser and for addresses."""
     return [round(value, 4) for value in row]
-
-
-def pack(found: Place | Step) -> dict[str, Any]:
-    """Return a point and its position on the map, for the browser to hold."""
-    return {"z": round_row(found.z), "xy": round_row(found.xy)}
 
 
 def show(found: Place | Step, name: str = "") -> Any:

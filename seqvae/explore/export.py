@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqvae.explore.answers import Values
+from seqvae.explore.answers import Column, Values
 from seqvae.explore.items import list_values, write
 from seqvae.explore.space import Space
 from seqvae.reports.figure_style import COLOURS
@@ -58,19 +58,24 @@ def describe(space: Space) -> str:
 
 def collect(space: Space) -> dict[str, Any]:
     """Collect what the page shows: items, samples of the prior, what to colour by, and interpolations."""
-    points = space.points()
-    columns = [
-        {"name": c.name, "kind": c.kind, "about": c.about, "values": [shorten(value) for value in c.values]}
-        for c in points.columns
-    ]
     return {
         "units": space.model.units,
+        "series": space.model.unit == "series",
         "hues": COLOURS,
-        "columns": columns,
+        "columns": collect_columns(space.points().columns),
         "items": collect_items(space),
         "prior": collect_prior(space),
         "walks": collect_walks(space),
     }
+
+
+def collect_columns(columns: list[Column]) -> list[dict[str, Any]]:
+    """Collect what items can be coloured by; a column of the corpus may be called as one that is computed."""
+    found: list[dict[str, Any]] = []
+    for c in columns:
+        name = f"{c.name} (corpus)" if c.name in [one["name"] for one in found] else c.name
+        found.append({"name": name, "kind": c.kind, "about": c.about, "values": [shorten(v) for v in c.values]})
+    return found
 
 
 def collect_items(space: Space) -> dict[str, Any]:

@@ -12,9 +12,14 @@ let view = { zoom: 1, x: 0.5, y: 0.5 }; // the part of the map, from 0 to 1, in 
 // -- what is where ---------------------------------------------------------------------------------------------------
 
 const quantile = (numbers, part) => numbers.slice().sort((a, b) => a - b)[Math.round(part * (numbers.length - 1))];
-// The outermost samples of the prior would shrink the map.
-const low = [0, 1].map((k) => Math.min(quantile(prior.xy.map((p) => p[k]), 0.02), ...items.xy.map((p) => p[k])));
-const high = [0, 1].map((k) => Math.max(quantile(prior.xy.map((p) => p[k]), 0.98), ...items.xy.map((p) => p[k])));
+let low, high; // the corners of the map
+
+function fit() { // to what is shown; the outermost samples of the prior would shrink it
+  const edge = (k, part) => $("prior").checked ? [quantile(prior.xy.map((p) => p[k]), part)] : [];
+  low = [0, 1].map((k) => Math.min(...edge(k, 0.02), ...items.xy.map((p) => p[k])));
+  high = [0, 1].map((k) => Math.max(...edge(k, 0.98), ...items.xy.map((p) => p[k])));
+  view = { zoom: 1, x: 0.5, y: 0.5 };
+}
 
 function at(p) { // a position of the map, in pixels of the canvas
   const part = [0, 1].map((k) => 0.04 + 0.92 * (p[k] - low[k]) / (high[k] - low[k] || 1));
@@ -170,9 +175,10 @@ function show(kind, row) {
   chosen = [kind, row]; place.replaceChildren();
   const from = kind === "item" ? items : prior;
   if (kind === "item") {
-    add("h2", `Item ${row + 1} of ${items.xy.length}`); add("div", content(from.texts[row], from.curves[row]), "main-text");
+    add("h2", `Number ${row + 1} of ${items.xy.length} ${data.units}`); add("div", content(from.texts[row], from.curves[row]), "main-text");
     add("h2", "Decodes to"); add("div", content(from.decoded[row], from.decoded_curves[row]));
-    data.columns.forEach((column) => { add("h2", column.name); add("p", String(column.values[row]) || "(none)"); });
+    const list = add("dl", "");
+    data.columns.forEach((column) => { add("dt", column.name, "", list); add("dd", String(column.values[row]) || "(none)", "", list); });
   } else {
     add("h2", "A sample of the prior decodes to"); add("div", content(from.texts[row], from.curves[row]), "main-text");
   }
@@ -278,11 +284,14 @@ const name = (step) => (step.text || "(empty)").slice(0, 22);
 data.walks.forEach((walk, i) => $("walk").add(new Option(walk[0].curve ? `path ${i + 1}` : `${name(walk[0])} … ${name(walk.at(-1))}`, i)));
 $("tools").onsubmit = (event) => event.preventDefault();
 $("search").oninput = search;
-$("colour").onchange = $("prior").onchange = () => { drawLegend(); draw(); };
+$("colour").onchange = () => { drawLegend(); draw(); };
+$("prior").onchange = () => { if (chosen?.[0] === "prior") clear(); fit(); drawLegend(); draw(); };
 $("walk").onchange = () => showWalk();
-$("whole").onclick = () => { view = { zoom: 1, x: 0.5, y: 0.5 }; draw(); };
+$("whole").onclick = () => { fit(); draw(); };
 new ResizeObserver(draw).observe(canvas);
 dark.onchange = () => { drawLegend(); draw(); };
 const [kind, row] = location.hash.slice(1).split("="), rows = { item: items, prior }[kind];
+$("search").parentNode.hidden = data.series;
+fit();
 drawLegend();
 if (rows?.xy[row]) show(kind, Number(row)); else clear();

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import webbrowser
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter, validators
@@ -116,7 +117,7 @@ def serve(space: Space, name: str, opened: socket.socket, *, seed: int, open: bo
     if not local:
         log(f"--host {host}: whoever can reach this machine on port {port} can open the page; it asks for no password")
     if open:
-        webbrowser.open(address)
+        Thread(target=webbrowser.open, args=(address,), daemon=True).start()  # one in a terminal does not return
     server.serve_forever()
 
 

@@ -160,7 +160,7 @@ def draw_series(values: Sequence[Sequence[float]]) -> dict[str, Any]:
     """Draw a series, a list of numbers for each channel, over its frames, as high as a few lines of text."""
     lines = {f"channel {c + 1}": (range(1, len(row) + 1), np.round(row, 4).tolist()) for c, row in enumerate(values)}
     figure = make_curves(lines, "frame", "")
-    figure["layout"] |= {"height": 130, "showlegend": len(values) > 1}
+    figure["layout"] |= {"height": 150, "showlegend": len(values) > 1}
     for trace in figure["data"]:
         trace["mode"] = "lines"
     return figure

@@ -104,6 +104,8 @@ def make_graph() -> Any:
         responsive=True,
         config={
             "displaylogo": False,
+            "showSendToCloud": False,  # nothing leaves this machine
+            "plotlyServerURL": "",
             "scrollZoom": True,
             "displayModeBar": "hover",
             "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "toImage", "zoom2d", "pan2d"],

@@ -20,6 +20,7 @@ from seqvae.errors import ConfigError, check_whole, shorten
 from seqvae.explore import figures
 from seqvae.explore.answers import Column, Health, Place, Step
 from seqvae.explore.health import read_run
+from seqvae.explore.items import list_values
 from seqvae.explore.layout import AUTOMATIC, slider
 from seqvae.explore.maps import PCA, Maps
 
@@ -30,13 +31,14 @@ KNOBS = 8
 ANCHORS = 5  # items by which a point is placed on a map that has no way from z
 MOST_STEPS = 101
 PLACE_HELP = (
-    "log p(x|z) nearer to 0: the decoder is surer of its text. The densities tell how usual the point z is: for the "
-    "prior, and for the {units} of the map. Much lower for these: a hole, where the decoder has learnt nothing."
+    "log p(x|z) nearer to 0: the decoder is surer of what it wrote. The densities tell how usual z is, for "
+    "the prior and for the {units} of the map. The second much lower than the first: a hole, with none of them near."
 )
 READING_HELP = (
     "Below each word is its surprise, -log p in nats: 0 is certain, 7 one in a thousand. Without z: averaged over z of "
     "the prior. The difference is what z told: {told:z.1f} nats."
 )
+SERIES_HEIGHT = 150  # pixels
 UNTURNED = 1e-3  # a knob nearer to the point than this has not been turned
 
 
@@ -159,10 +161,13 @@ class Visit:
     def show_place(self, place: Mapping[str, Any], found: Place) -> list[Any]:
         """Show what decodes at a place, and how likely it is."""
         own: list[Any] = []
-        if "index" in place and not self.series:
+        if "index" in place and self.series:
+            values = list_values(self.space.items[place["index"]]) or []
+            own = [html.H2("The series"), draw(figures.draw_series(values), SERIES_HEIGHT)]
+        elif "index" in place:
             own = [html.H2("The sentence"), html.P(self.points.texts[place["index"]], className="text soft")]
         numbers = {
-            "log p(x|z) of this text": f"{found.log_prob:z.1f} nats",
+            "log p(x|z) of it": f"{found.log_prob:z.1f} nats",
             "log density of the prior": f"{found.log_prior:z.1f} nats",
             "of the aggregate posterior": f"{found.log_aggregate:z.1f} nats",
         }
@@ -334,7 +339,7 @@ def show(found: Place | Step, name: str = "") -> Any:
     """Show what decodes at a point: a sentence, or a drawn series."""
     if found.values is None:
         return html.Span(found.text or "(empty)", className=name)
-    return draw(figures.draw_series(found.values), 130)
+    return draw(figures.draw_series(found.values), SERIES_HEIGHT)
 
 
 def show_neighbours(found: Place) -> Any:

@@ -56,6 +56,20 @@
     event.preventDefault();
   });
 
+  // While paths are drawn, the figure tells of lines but not of clicks.
+  let pressed = null;
+  document.addEventListener("pointerdown", (event) => {
+    pressed = known.mode === "draw" && event.target.closest("#map .nsewdrag") ? event : null;
+  }, true);
+  document.addEventListener("pointerup", (event) => {
+    if (!pressed || Math.hypot(event.clientX - pressed.clientX, event.clientY - pressed.clientY) > 4) return;
+    const figure = document.querySelector("#map .js-plotly-plot"), box = figure.getBoundingClientRect();
+    const {xaxis, yaxis} = figure._fullLayout;
+    const place = nearest(known.base, xaxis.p2d(event.clientX - box.left - xaxis._offset), yaxis.p2d(event.clientY - box.top - yaxis._offset));
+    window.dash_clientside.set_props("pair", {data: choose(place, "draw", known.pair)[1]});
+    window.dash_clientside.set_props("tab", {value: "path"});
+  }, true);
+
   function nearest(base, x, y) { // the sentence under a point that was drawn, or the point itself
     let best = null, least = Infinity;
     const span = base.span, data = base.data;
@@ -126,9 +140,11 @@
         if (l.x0 === l.x1 && l.y0 === l.y1) return keep;
         return [none(), {a: nearest(base, l.x0, l.y0), b: nearest(base, l.x1, l.y1)}, "path"];
       }
+      if (mode === "draw") return keep;
       const place = data && base && clicked(data, base);
       if (!place) return keep;
       if ("step" in place) return keep;
+      if (known.cursor != null) window.dash_clientside.set_props("cursor", {data: known.cursor = null});
       return choose(place, mode, pair);
     },
 
@@ -191,7 +207,10 @@
       }
       if (here && here.xy) data.push(ring(position(base, here), 14, "circle-cross", 2));
       if (turned && turned.turns && Object.keys(turned.turns).length) data.push(ring(position(base, turned), 12, "diamond", 2));
-      if (cursor != null) data.push(ring([base.data.x[cursor], base.data.y[cursor]], 18, "circle-open", 3));
+      if (cursor != null) {
+        data.push({type: "scatter", mode: "markers", x: [base.data.x[cursor]], y: [base.data.y[cursor]], hoverinfo: "skip", showlegend: false,
+          marker: {size: 24, symbol: "circle", color: "rgba(0,0,0,0)", line: {width: 3, color: "#D55E00"}}});
+      }
       layout.dragmode = mode === "draw" ? "drawline" : "pan";
       layout.newshape = {line: {color: "#D55E00", width: 3}};
       layout.shapes = [];

@@ -91,6 +91,21 @@ def test_the_graph_sees_the_imports_that_there_are():
     }
 
 
+# Imported by name inside a function, against the layers: module -> what, and why.
+BY_NAME = {"pretrained": "seqvae.explore.export"}  # `model.explore()` is a method of the model, for notebooks
+
+
+def test_what_is_imported_by_name_is_listed():
+    found = [
+        (module, node.args[0].value)
+        for module in MODULES
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module")
+        if isinstance(node.args[0], ast.Constant) and node.args[0].value.startswith("seqvae")
+    ]
+    assert found == list(BY_NAME.items())
+
+
 def calls(tree):
     return {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqvae.auto import AnyVAE
 from seqvae.explore.answers import Column, Values
 from seqvae.explore.items import list_values, write
 from seqvae.explore.space import Space
@@ -143,6 +144,13 @@ def shorten(value: Any) -> Any:
     return value if isinstance(value, str) else float(f"{value:.4g}")
 
 
+def show_inline(
+    model: AnyVAE, items: Any = None, *, limit: int = 2000, seed: int = 0, height: int = 720
+) -> "InlinePage":
+    """Make the page of a model for a notebook: see `seqvae.pretrained.Pretrained.explore`."""
+    return InlinePage(Space.build(model, items, limit=limit, seed=seed), height)
+
+
 @dataclass(frozen=True)
 class InlinePage:
     """The page of a space for a notebook, which shows it in a frame of its own."""
@@ -151,5 +159,6 @@ class InlinePage:
     height: int = 720
 
     def _repr_html_(self) -> str:
+        """Return a frame with the page, in which it can run its own script and nothing else."""
         page = html.escape(render_page(self.space), quote=True)
         return f'<iframe sandbox="allow-scripts" width="100%" height="{self.height}" srcdoc="{page}"></iframe>'

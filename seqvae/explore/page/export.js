@@ -193,7 +193,7 @@ function showWalk(step = null) {
   chosen = step === null ? null : ["walk", step]; place.replaceChildren();
   add("h2", "Interpolation, with log p(x|z) in nats");
   walk.forEach((one, i) => {
-    const button = addButton(content(one.text, one.curve), one.log_prob.toFixed(1), () => showWalk(i));
+    const button = addButton(content(one.text, one.curve), one.log_prob.toFixed(1).replace(/^-(0\.0)$/, "$1"), () => showWalk(i));
     button.setAttribute("aria-current", String(i === step));
     if (i === step) button.focus();
   });

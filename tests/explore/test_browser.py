@@ -42,14 +42,19 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(folder):
-    """The address of a server of that model."""
-    from seqvae.explore.app import build_app, make_server, open_socket
+def space(folder):
     from seqvae.explore.space import Space
-    from seqvae.explore.visit import Visit
 
     model = TextVAE.from_pretrained(folder)
-    space = Space.build(model, model.load_corpus(str(folder.parent / "corpus.jsonl"), whole=True).test, limit=64)
+    return Space.build(model, model.load_corpus(str(folder.parent / "corpus.jsonl"), whole=True).test, limit=64)
+
+
+@pytest.fixture(scope="module")
+def address(folder, space):
+    """The address of a server of that model."""
+    from seqvae.explore.app import build_app, make_server, open_socket
+    from seqvae.explore.visit import Visit
+
     with open_socket("127.0.0.1", 0) as opened:
         app = build_app(Visit(space, folder), {"model": "test", "about": "64 sentences"}, follow=True)
         server = make_server(app, opened)
@@ -119,8 +124,10 @@ def test_a_click_on_a_point_shows_its_sentence_and_on_empty_ground_what_decodes_
     page.wait_for_function("!document.querySelector('#look').textContent.includes('The sentence')")
     assert "xy" in state(page)["place"]
     assert re.search(r"log p\(x\|z\).*nats", page.locator("#look").inner_text(), re.S)
-    page.locator(".checks label", has_text="prior samples").click()
-    page.wait_for_function("![...document.querySelectorAll('.legendtext')].some(t => t.textContent == 'prior samples')")
+    page.locator(".checks label", has_text="prior").click()
+    page.wait_for_function(
+        "![...document.querySelectorAll('.legendtext')].some(t => t.textContent == 'samples of the prior')"
+    )
     page.mouse.click(*find_item(page))
     page.wait_for_selector("#look >> text=The sentence")
     found = state(page)["place"]["index"]
@@ -137,7 +144,7 @@ def test_the_map_is_coloured_and_searched(page):
 
 
 def test_a_line_that_is_dragged_and_two_typed_sentences_are_walked_and_played(page):
-    choose(page, "Draw a path")
+    choose(page, "Draw path")
     page.wait_for_timeout(300)
     page.mouse.move(*place(page, 0.3, 0.3))
     page.mouse.down()
@@ -157,19 +164,29 @@ def test_a_line_that_is_dragged_and_two_typed_sentences_are_walked_and_played(pa
     assert page.locator("#step-text").inner_text() == now
 
 
-def test_a_knob_changes_the_point_by_the_keyboard(page):
+def read_turns(turns):
+    return {int(dimension): value for dimension, value in turns.items()}
+
+
+def test_a_knob_changes_the_point_by_the_keyboard(page, space):
     handle = page.locator("#knobs [role=slider]").first
     handle.focus()
     for _ in range(5):
         page.keyboard.press("ArrowRight")
-    page.wait_for_function("decodeURIComponent(location.hash).includes('\"z\"')")
-    before = state(page)["place"]["z"]
+    page.wait_for_function("decodeURIComponent(location.hash).includes('turns')")
+    page.wait_for_timeout(500)
+    before = state(page)["place"]["turns"]
+    assert len(before) == 1
+    assert page.locator("#live").inner_text() == space.turn(space.z[0].tolist(), read_turns(before)).text
     page.locator("#reset").click()
-    page.wait_for_function("decodeURIComponent(location.hash).includes('\"index\"')")
-    assert len(before) == 4
+    page.wait_for_function("!decodeURIComponent(location.hash).includes('turns')")
 
 
-def test_sentences_are_added_and_steered(page):
+def steer(space, text, attribute, strength):
+    return space.steer(space.locate(item=text), attribute, strength).text
+
+
+def test_sentences_are_added_and_steered(page, space):
     choose(page, "Arithmetic")
     for name, text in (("sum-a", "a cat sat here ."), ("sum-b", "a cat ran here ."), ("sum-c", "the dog ran here .")):
         fill(page, name, text)
@@ -179,7 +196,12 @@ def test_sentences_are_added_and_steered(page):
     page.locator("#strength [role=slider]").focus()
     page.keyboard.press("End")
     page.wait_for_function("decodeURIComponent(location.hash).includes('\"strength\":2')")
-    page.wait_for_function("document.querySelector('#steered').textContent.length > 0")
+    expected = steer(space, "the dog ran at home .", ("tense", "past"), 2.0)
+    page.wait_for_function("text => document.querySelector('#steered').textContent === text", arg=expected)
+    page.locator("#strength [role=slider]").focus()
+    page.keyboard.press("Home")
+    expected = steer(space, "the dog ran at home .", ("tense", "past"), -2.0)
+    page.wait_for_function("text => document.querySelector('#steered').textContent === text", arg=expected)
 
 
 def test_a_sentence_is_read_word_by_word(page):
@@ -222,6 +244,64 @@ def test_an_address_brings_the_same_state_back(page, browser):
     assert state(other)["place"] == state(page)["place"]
     assert other.locator("#reading").inner_text() == page.locator("#reading").inner_text()
     other.close()
+
+
+def test_an_address_brings_a_path_and_turned_knobs_back(page, browser, address, space):
+    place = {"index": 3, "turns": {"1": float(space.z[:, 1].quantile(0.9))}}
+    pair = {"a": {"index": 0}, "b": {"mean": {"5": 1, "9": 0.5}}}
+    kept = {"place": place, "pair": pair, "steps": "5", "tab": "path"}
+    other = browser.new_page()
+    other.goto(f"{address}/#{urllib.parse.quote(json.dumps(kept))}")
+    other.wait_for_selector("#steps-list li")
+    end = ((space.z[5] + 0.5 * space.z[9]) / 1.5).tolist()
+    texts = [step.text for step in space.walk(space.z[0].tolist(), end, 5, spherical=False)]
+    assert other.locator("#steps-list li span:first-child").all_inner_texts() == texts
+    expected = space.turn(space.z[3].tolist(), read_turns(place["turns"])).text
+    other.wait_for_function("text => document.querySelector('#live').textContent === text", arg=expected)
+    assert state(other)["place"]["index"] == 3
+    assert state(other)["place"]["turns"]["1"] == pytest.approx(place["turns"]["1"], abs=1e-3)
+    other.close()
+
+
+def test_arrows_go_from_point_to_point_and_enter_looks(page):
+    page.locator("#keys").focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowUp", "ArrowLeft"):
+        page.keyboard.press(key)
+    page.wait_for_function("document.querySelector('#hint').textContent.includes('Enter looks at it')")
+    named = page.locator("#hint").inner_text()
+    page.keyboard.press("Enter")
+    page.wait_for_function("!decodeURIComponent(location.hash).includes('\"index\":0')")
+    assert TEXTS[state(page)["place"]["index"]] in named
+
+
+def test_another_map_takes_the_place_of_the_first_when_it_is_computed(page):
+    page.locator("#chart").click()
+    page.locator(".dash-dropdown-option", has_text="t-SNE").click()
+    page.wait_for_function("document.querySelector('#about').textContent.startsWith('t-SNE:')")
+    page.wait_for_timeout(300)
+    page.mouse.click(*place(page, 0.02, 0.03))
+    page.wait_for_function("decodeURIComponent(location.hash).includes('mean')")
+    assert len(state(page)["place"]["mean"]) == 5
+    page.wait_for_function("!document.querySelector('#look').textContent.includes('The sentence')")
+
+
+def test_visitors_at_once_get_their_own_answers(browser, address, space):
+    rooms = [browser.new_context() for _ in range(2)]
+    pages = [room.new_page() for room in rooms]
+    for number, one in enumerate(pages):
+        one.goto(f"{address}/#{urllib.parse.quote(json.dumps({'place': {'index': number}}))}")
+    for turn in range(3):
+        for number, one in enumerate(pages):
+            kept = {"place": {"index": 10 * turn + 2 + number}}
+            one.evaluate("place => window.dash_clientside.set_props('place', {data: place})", kept["place"])
+        for number, one in enumerate(pages):
+            row = 10 * turn + 2 + number
+            one.wait_for_function("t => document.querySelector('#look p.text')?.textContent === t", arg=TEXTS[row])
+            found = space.look_at(z=space.z[row].tolist())
+            assert one.locator("#look span.text").inner_text() == (found.text or "(empty)")
+            assert one.locator("#near li").first.locator("span").first.inner_text() == TEXTS[row]
+    for room in rooms:
+        room.close()
 
 
 def test_a_phone_scrolls_down_only(browser, address):

@@ -37,6 +37,12 @@ def read_items(split: Any) -> list[Any]:
     return list(split.texts() if hasattr(split, "texts") else split.series())
 
 
+def read_labels(model: Any, split: Any) -> list[str] | None:
+    """Return the label of each item, in a model conditioned on labels; else None."""
+    found: list[str] | None = model.read_labels(split)
+    return found
+
+
 def show(item: Any) -> str:
     """Return a sentence, or a series drawn in a line of text."""
     return item if isinstance(item, str) else shorten_item(item)

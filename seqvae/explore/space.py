@@ -20,7 +20,7 @@ from seqvae.evaluation.latent_space import aggregate_log_prob
 from seqvae.explore import health, sentence
 from seqvae.explore.answers import Attribute, Health, Knob, Neighbour, Place, Points, Reading, Step
 from seqvae.explore.columns import find_attributes, make_columns
-from seqvae.explore.items import encode_split, read_items, show, write
+from seqvae.explore.items import encode_split, read_items, read_labels, show, write
 from seqvae.explore.projection import Projection
 from seqvae.latent.steering import check_attribute, mean_direction, split_by_attribute
 
@@ -94,7 +94,7 @@ class Space:
         )
         with torch.no_grad():
             prior = model.model.prior()
-        return cls(model, split, items, model.read_labels(split), encoded.q, prior, z, projection, layers)
+        return cls(model, split, items, read_labels(model, split), encoded.q, prior, z, projection, layers)
 
     # -- places -------------------------------------------------------------------------------------------------------
 

@@ -71,10 +71,18 @@ def browser():
         found.close()
 
 
+@pytest.fixture(scope="module")
+def room(browser):
+    """One visitor's context, which reads the scripts of the page once for all tests."""
+    found = browser.new_context(viewport={"width": 1440, "height": 900})
+    yield found
+    found.close()
+
+
 @pytest.fixture
-def page(browser, address):
+def page(room, address):
     """A page that has drawn its first point; no error of a script, no address but the server's."""
-    opened = browser.new_page(viewport={"width": 1440, "height": 900})
+    opened = room.new_page()
     wrong, asked = [], []
     opened.on("pageerror", lambda error: wrong.append(str(error)))
     opened.on("request", lambda request: asked.append(request.url))
@@ -231,14 +239,15 @@ def test_the_health_of_the_model_follows_its_run(page, folder):
     )
 
 
-def test_an_address_brings_the_same_state_back(page, browser):
+def test_an_address_brings_the_same_state_back(page, room):
     page.mouse.click(*place(page, 0.03, 0.9))
     page.wait_for_function("decodeURIComponent(location.hash).includes('\"xy\"')")
     choose(page, "Sentence")
     fill(page, "own", "a cat ran here .")
     page.keyboard.press("Enter")
     page.wait_for_selector("#reading .words")
-    other = browser.new_page()
+    page.wait_for_function('decodeURIComponent(location.hash).includes(\'"place":{"text"\')')
+    other = room.new_page()
     other.goto(page.url)
     other.wait_for_selector("#reading .words")
     assert state(other)["place"] == state(page)["place"]
@@ -246,11 +255,11 @@ def test_an_address_brings_the_same_state_back(page, browser):
     other.close()
 
 
-def test_an_address_brings_a_path_and_turned_knobs_back(page, browser, address, space):
+def test_an_address_brings_a_path_and_turned_knobs_back(room, address, space):
     place = {"index": 3, "turns": {"1": float(space.z[:, 1].quantile(0.9))}}
     pair = {"a": {"index": 0}, "b": {"mean": {"5": 1, "9": 0.5}}}
     kept = {"place": place, "pair": pair, "steps": "5", "tab": "path"}
-    other = browser.new_page()
+    other = room.new_page()
     other.goto(f"{address}/#{urllib.parse.quote(json.dumps(kept))}")
     other.wait_for_selector("#steps-list li")
     end = ((space.z[5] + 0.5 * space.z[9]) / 1.5).tolist()
@@ -285,12 +294,12 @@ def test_another_map_takes_the_place_of_the_first_when_it_is_computed(page):
     page.wait_for_function("!document.querySelector('#look').textContent.includes('The sentence')")
 
 
-def test_visitors_at_once_get_their_own_answers(browser, address, space):
-    rooms = [browser.new_context() for _ in range(2)]
-    pages = [room.new_page() for room in rooms]
+def test_visitors_at_once_get_their_own_answers(browser, room, address, space):
+    stranger = browser.new_context()
+    pages = [room.new_page(), stranger.new_page()]
     for number, one in enumerate(pages):
         one.goto(f"{address}/#{urllib.parse.quote(json.dumps({'place': {'index': number}}))}")
-    for turn in range(3):
+    for turn in range(2):
         for number, one in enumerate(pages):
             kept = {"place": {"index": 10 * turn + 2 + number}}
             one.evaluate("place => window.dash_clientside.set_props('place', {data: place})", kept["place"])
@@ -300,12 +309,13 @@ def test_visitors_at_once_get_their_own_answers(browser, address, space):
             found = space.look_at(z=space.z[row].tolist())
             assert one.locator("#look span.text").inner_text() == (found.text or "(empty)")
             assert one.locator("#near li").first.locator("span").first.inner_text() == TEXTS[row]
-    for room in rooms:
-        room.close()
+    pages[0].close()
+    stranger.close()
 
 
-def test_a_phone_scrolls_down_only(browser, address):
-    phone = browser.new_page(viewport={"width": 390, "height": 844})
+def test_a_phone_scrolls_down_only(room, address):
+    phone = room.new_page()
+    phone.set_viewport_size({"width": 390, "height": 844})
     phone.goto(address)
     wait(phone)
     assert phone.evaluate("document.documentElement.scrollWidth") <= 390

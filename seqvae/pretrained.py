@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import os
 from abc import ABC, abstractmethod
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -179,6 +180,25 @@ class Pretrained(ABC):
         if given.keys().isdisjoint(("beam", *self.sampling_options)):
             given |= self.checkpoint.generation_config
         return {"temperature": 1.0} | given
+
+    def explore(self, items: Any = None, *, limit: int = 2000, seed: int = 0, height: int = 720) -> Any:
+        """Show the latent space in a notebook: a map to hover, search and click.
+
+        Args:
+            items: sentences or series to draw, as `load_corpus` takes them; None draws those of the training's corpus,
+                held-out ones where there are any.
+            limit: of the items, which are then evenly spaced.
+            seed: of the samples of the prior.
+            height: of the frame, pixels.
+
+        Returns:
+            an object that a notebook displays.
+
+        Raises:
+            ConfigError: for a model without a latent space, or fewer than 3 items.
+        """
+        page = import_module("seqvae.explore.export")  # from a layer above this one, so only when it is asked for
+        return page.show_inline(self, items, limit=limit, seed=seed, height=height)
 
     # -- the latent space ---------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from seqvae.data import containers
 from seqvae.data.batch import END, Batch
 from seqvae.data.text import splits
 from seqvae.data.text.corpus import TextCorpus, TextSplit, load
-from seqvae.data.text.given import settle_tokenizer
+from seqvae.data.text.given import settle_words
 from seqvae.data.text.labels import Label, Labels, number_labels
 from seqvae.data.text.sources import Source, locate, open_source
 from seqvae.data.text.splits import Texts
@@ -115,7 +115,7 @@ class TextVAE(Pretrained):
             ConfigError: for options that a model of text cannot have, or that cannot be combined.
         """
         config = resolve_all(require_tokens(config))
-        return dataclasses.replace(config, data=settle_tokenizer(config.data))
+        return dataclasses.replace(config, data=settle_words(config.data))
 
     @classmethod
     def read_corpus(cls, config: Config) -> TextCorpus:
@@ -444,5 +444,5 @@ def _make_batch(sequences: list[list[int]], numbers: Tensor | None, rows: Sequen
 def _read_texts(config: Config, source: Any) -> Texts:
     """Read sentences, divided as for a run."""
     data = config.data
-    how = {"lowercase": data.folds_case, "normalization": data.normalization}
+    how: dict[str, Any] = {"lowercase": data.folds_case, "normalization": data.normalization}
     return splits.read_splits(source, column=data.column, label_column=data.label_column, seed=data.split_seed, **how)

@@ -89,6 +89,9 @@ class Data:
         split_punctuation: for words, punctuation marks are tokens of their own; no = split at white space alone.
         normalization: of Unicode, before anything else: `nfc` (one code point for each accented letter), `nfkc` (also
             ligatures, full-width letters and the like made plain), or `none`.
+        embeddings: a file of word vectors that the embeddings begin as: GloVe, word2vec (text or binary), fastText's
+            .vec, each also .gz. Vectors of another width than model.embedding are fitted to it.
+        embeddings_frozen: these vectors stay as they are; only words that have none are trained.
         max_length: sentences of more tokens, and series of more frames, are truncated, and then have no EOS.
         split_seed: of the split into train, valid and test where the corpus has none; it does not depend on --seed.
     """
@@ -101,11 +104,15 @@ class Data:
     lowercase: bool | None = None
     split_punctuation: bool = True
     normalization: Literal["none", "nfc", "nfkc"] = "none"
+    embeddings: str | None = None
+    embeddings_frozen: bool = False
     max_length: int = 128
     split_seed: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokenizer", _name_tokenizer(self.tokenizer))
+        if isinstance(self.embeddings, os.PathLike):
+            object.__setattr__(self, "embeddings", str(self.embeddings))
         _check_types(self)
         _check_seed("split_seed", self.split_seed)
         if (self.tokenizer == "regex") != (self.pattern is not None):
@@ -114,6 +121,9 @@ class Data:
                 if self.pattern is None
                 else f"option pattern = {self.pattern}: it is of the tokenizer regex: write --tokenizer regex too"
             )
+
+        if self.embeddings_frozen and self.embeddings is None:
+            raise ConfigError("option embeddings_frozen without vectors: write --embeddings FILE too, or leave it out")
 
     @property
     def folds_case(self) -> bool:

@@ -19,6 +19,7 @@ import tokenizers
 from seqvae.config import KINDS, Data, OwnTokenizer
 from seqvae.data.batch import END, PADDING, START, UNKNOWN
 from seqvae.data.text.tokenizer import NORMALIZERS, SPACED_RESERVED, Tokenizer, to_line, to_parts
+from seqvae.data.text.vectors import inspect_vectors
 from seqvae.errors import ConfigError, choose, expand, shorten, truncate
 
 FILE = "tokenizer.json"
@@ -32,19 +33,24 @@ DECODERS: dict[str, dict[str, Any]] = {
 }
 
 
-def settle_tokenizer(data: Data) -> Data:
-    """Return the options of a run with those that a given tokenizer decides: case and normalization, a whole path.
+def settle_words(data: Data) -> Data:
+    """Return the options of a run with those that a given tokenizer decides: case and normalization; paths whole.
 
     Raises:
-        ConfigError: if there is no such tokenizer, it cannot be used, or another option contradicts it.
+        ConfigError: if there is no such tokenizer or file of vectors, it cannot be used, or another option contradicts
+            it.
     """
+    if data.embeddings is not None:
+        inspect_vectors(path := expand(data.embeddings))
+        data = replace(data, embeddings=str(path.resolve()))
     if data.tokenizer in KINDS:
         return data
     found = open_tokenizer(data.tokenizer, data.lowercase, data.normalization)
     name, path = data.tokenizer, expand(data.tokenizer)
     if not isinstance(name, OwnTokenizer) and path.exists():
         name = str(path.resolve())
-    return replace(data, tokenizer=name, lowercase=found.lowercase, normalization=found.normalization)
+    normalization: Any = found.normalization
+    return replace(data, tokenizer=name, lowercase=found.lowercase, normalization=normalization)
 
 
 def open_tokenizer(given: str, lowercase: bool | None = None, normalization: str = "none") -> Tokenizer:
@@ -62,16 +68,20 @@ def open_tokenizer(given: str, lowercase: bool | None = None, normalization: str
     source = getattr(source, "backend_tokenizer", source)  # of the library transformers
     if not isinstance(source, Tokenizer | tokenizers.Tokenizer):
         raise ConfigError(f"tokenizer = {shorten(source)}: expected a tokenizers.Tokenizer, a path or a name")
-    try:
-        found = source if isinstance(source, Tokenizer) else Tokenizer(_copy(source))
-    except ValueError:
-        found = Tokenizer(adopt(source, bool(lowercase), normalization))
+    found = source if isinstance(source, Tokenizer) else _wrap(source, bool(lowercase), normalization)
     for option, asked, usual in (("lowercase", lowercase, None), ("normalization", normalization, "none")):
         if asked not in (usual, has := getattr(found, option)):
             raise ConfigError(
                 f"option {option} = {str(asked).lower()}: the tokenizer {given} has {str(has).lower()}: leave it out"
             )
     return found
+
+
+def _wrap(inner: tokenizers.Tokenizer, lowercase: bool, normalization: str) -> Tokenizer:
+    try:
+        return Tokenizer(_copy(inner))  # of our own make already
+    except ValueError:
+        return Tokenizer(adopt(inner, lowercase, normalization))
 
 
 def adopt(inner: tokenizers.Tokenizer, lowercase: bool = False, normalization: str = "none") -> tokenizers.Tokenizer:

@@ -45,12 +45,13 @@ SPACED = r"[^ ]+"
 POINTS = r"[\s\S]"
 GIVEN = "(?:{})(?!\\G)|[\\s\\S]"  # what a pattern matches, unless it is empty; else one character
 
-FORMS = {"none": [], "nfc": [normalizers.NFC()], "nfkc": [normalizers.NFKC()]}  # normalizations of Unicode
+# Normalizations of Unicode.
+FORMS: dict[str, list[normalizers.Normalizer]] = {"none": [], "nfc": [normalizers.NFC()], "nfkc": [normalizers.NFKC()]}
 
 
 def _build_normalizer(lowercase: bool, normalization: str) -> normalizers.Normalizer:
     form = FORMS[normalization]
-    steps = [*form, normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    steps: list[normalizers.Normalizer] = [*form, normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
     return normalizers.Sequence([*steps, normalizers.Lowercase(), *form] if lowercase else steps)
 
 

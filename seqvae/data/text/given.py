@@ -29,7 +29,7 @@ READ_BACK = 1_000  # sentences of the round trip
 DECODERS: dict[str, dict[str, Any]] = {
     "ByteLevel": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
     "Metaspace": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True},
-    "WordPiece": {"type": "WordPiece", "prefix": "##", "cleanup": False},
+    "WordPiece": {"type": "WordPiece", "prefix": "##", "cleanup": True},
 }
 
 

@@ -68,7 +68,12 @@ def open_tokenizer(given: str, lowercase: bool | None = None, normalization: str
     source = getattr(source, "backend_tokenizer", source)  # of the library transformers
     if not isinstance(source, Tokenizer | tokenizers.Tokenizer):
         raise ConfigError(f"tokenizer = {shorten(source)}: expected a tokenizers.Tokenizer, a path or a name")
-    found = source if isinstance(source, Tokenizer) else _wrap(source, bool(lowercase), normalization)
+    try:
+        found = source if isinstance(source, Tokenizer) else _wrap(source, bool(lowercase), normalization)
+    except ValueError as error:
+        raise ConfigError(
+            f"the tokenizer {given} cannot be used ({to_line(error)}): give another, or write --tokenizer bpe"
+        ) from None
     for option, asked, usual in (("lowercase", lowercase, None), ("normalization", normalization, "none")):
         if asked not in (usual, has := getattr(found, option)):
             raise ConfigError(
@@ -88,7 +93,7 @@ def adopt(inner: tokenizers.Tokenizer, lowercase: bool = False, normalization: s
     """Return the tokenizer with our four reserved tokens in front, and without its own special tokens.
 
     Raises:
-        ConfigError: if it cannot be stored, has no vocabulary, or reads one of the reserved tokens out of a text.
+        ValueError: if it cannot be stored, has no vocabulary, or reads one of the reserved tokens out of a text.
     """
     try:
         parts = json.loads(inner.to_str())
@@ -104,9 +109,7 @@ def adopt(inner: tokenizers.Tokenizer, lowercase: bool = False, normalization: s
         ) from None
     vocabulary = found.get_vocab()
     if ids & {PADDING, START, END} or sorted(vocabulary.values()) != list(range(len(vocabulary))):
-        raise ConfigError(
-            "this tokenizer cannot be used (a token has two ids, or is reserved): give another, or --tokenizer bpe"
-        )
+        raise ValueError("one of its tokens has two ids, or is a reserved one of ours")
     return found
 
 
@@ -200,9 +203,9 @@ def _download(name: str) -> Path:
 
 
 def _copy(inner: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """Return a copy without what only concerns batches of other libraries: padding, truncation, templates."""
+    """Return a copy without what only concerns batches of other libraries: padding and truncation."""
     try:
         parts = json.loads(inner.to_str())
-    except Exception as error:  # a part that is written in Python
-        raise ConfigError(f"this tokenizer cannot be stored ({to_line(error)}): give one of plain parts") from None
+    except Exception as error:  # a part that is written in Python cannot be stored
+        raise ConfigError(f"the tokenizer cannot be stored ({to_line(error)}): give one of plain parts") from None
     return tokenizers.Tokenizer.from_str(json.dumps(parts | dict.fromkeys(("truncation", "padding"))))

@@ -171,35 +171,37 @@ def _read_rows(
         for word, place, numbers in rows:
             read += 1
             if word in wanted or word.decode(errors="replace").lower() in lower:
-                yield word, _parse(path, place, numbers, layout.width)
+                yield word, _parse(path, place, numbers, layout)
     except (OSError, EOFError, zlib.error) as error:
         raise _damaged(path, f"is damaged after vector {read:,} ({error})") from None
     if read < (layout.count or 1):
         raise _damaged(path, f"ends after vector {read:,}, and its first line says {layout.count or 1:,}")
 
 
-def _parse(path: Path, place: str, numbers: bytes | list[bytes], width: int) -> np.ndarray:
+def _parse(path: Path, place: str, numbers: bytes, layout: Layout) -> np.ndarray:
     try:
-        values = np.frombuffer(numbers, "<f4") if isinstance(numbers, bytes) else np.array(numbers).astype(np.float32)
+        values = np.frombuffer(numbers, "<f4") if layout.binary else np.array(numbers.split(b" ")).astype(np.float32)
     except ValueError:
-        values = np.full(width, np.nan)
+        values = np.full(layout.width, np.nan)
     if not np.isfinite(values).all():
-        raise _damaged(path, f"{place}: expected {width} numbers")
+        raise _damaged(path, f"{place}: expected {layout.width} numbers")
     return np.array(values, np.float32)
 
 
-def _split_lines(path: Path, layout: Layout) -> Iterator[tuple[bytes, str, list[bytes]]]:
+def _split_lines(path: Path, layout: Layout) -> Iterator[tuple[bytes, str, bytes]]:
     """Yield the word of each vector, its place as an error names it, and its numbers as text."""
     width, header = layout.width, layout.count is not None
     with _open(path) as file:
         for place, line in enumerate(file, start=1):
             if (place == 1 and header) or not line.strip():
                 continue
-            word, *numbers = line.rstrip().rsplit(b" ", width)
-            # A word of GloVe may hold spaces (". . ."), but a number behind a space is a number too many.
-            if len(numbers) != width or (b" " in word and _count_numbers(word.split(b" "))):
-                found = _count_numbers(line.split())
-                raise _damaged(path, f"line {place}: expected a word and {width} numbers, found {found}")
+            line = line.rstrip()
+            word, _, numbers = line.partition(b" ")
+            if line.count(b" ") != width:  # a word of GloVe may hold spaces (". . ."), but no number
+                word, *last = line.rsplit(b" ", width)
+                numbers = b" ".join(last)
+                if (found := _count_numbers(line.split(b" "))) != width:
+                    raise _damaged(path, f"line {place}: expected a word and {width} numbers, found {found}")
             yield word, f"line {place}", numbers
 
 

@@ -264,7 +264,9 @@ def build_config(options: dict[str, Any]) -> Config:
 def hide_paths(config: Config, corpus: str) -> Config:
     """Return the configuration with names in place of the paths of the corpus, a tokenizer and a file of vectors."""
     paths = {name: getattr(config.data, name) for name in ("tokenizer", "embeddings")}
-    names = {name: Path(path).name for name, path in paths.items() if path is not None and Path(path).is_absolute()}
+    names: dict[str, Any] = {
+        n: Path(path).name for n, path in paths.items() if path is not None and Path(path).is_absolute()
+    }
     return dataclasses.replace(config, corpus=corpus, data=dataclasses.replace(config.data, **names))
 
 

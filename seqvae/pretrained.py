@@ -111,7 +111,7 @@ class Pretrained(ABC):
         check_dtype(dtype or self.checkpoint.dtype)
         api = HfApi(token=token)
         api.create_repo(name, private=private, exist_ok=True)
-        config = dataclasses.replace(self.config, corpus=self.checkpoint.facts.get("corpus", self.units))
+        config = hide_paths(self.config, self.checkpoint.facts.get("corpus", self.units))
         public = type(self)(dataclasses.replace(self.checkpoint, config=config))  # without the paths of this machine
         with tempfile.TemporaryDirectory() as folder:
             public.save_pretrained(folder, dtype=dtype)
@@ -279,6 +279,15 @@ def build_config(options: dict[str, Any]) -> Config:
     for name, value in options.items():
         values[places[choose("option", name, places)]][name] = value
     return Config.from_dict(values | whole)
+
+
+def hide_paths(config: Config, corpus: str) -> Config:
+    """Return the configuration with names in place of the paths of the corpus, a tokenizer and a file of vectors."""
+    paths = {name: getattr(config.data, name) for name in ("tokenizer", "embeddings")}
+    names: dict[str, Any] = {
+        n: Path(path).name for n, path in paths.items() if path is not None and Path(path).is_absolute()
+    }
+    return dataclasses.replace(config, corpus=corpus, data=dataclasses.replace(config.data, **names))
 
 
 def _download(name: str) -> Path:

@@ -16,6 +16,7 @@ from seqvae.data import containers
 from seqvae.data.batch import END, Batch
 from seqvae.data.text import splits
 from seqvae.data.text.corpus import TextCorpus, TextSplit, load
+from seqvae.data.text.given import settle_words
 from seqvae.data.text.labels import Label, Labels, number_labels
 from seqvae.data.text.sources import Source, locate, open_source
 from seqvae.data.text.splits import Texts
@@ -92,9 +93,9 @@ class TextVAE(Pretrained):
                 a dict of the splits train, valid and test, each one of these. `column` and `label_column` as for files.
             output: a folder for the model, which must not hold one yet; None keeps it in memory.
             options: those of `seqvae.config`, by name: `kind="vae"`, `latent=32`, `seed=0`, `max_minutes=5`,
-                `tokenizer="bpe"`, `encoder={"layers": 2}`, `weight={"name": "cyclical"}` ... A part is a table, a name
-                (`prior="mixture"`), or a class or an instance of your own (`prior=MyPrior(latent=32)`; see
-                CONTRIBUTING.md).
+                `tokenizer="bpe"` (or a tokenizer, its path or its name), `encoder={"layers": 2}`, `weight={"name":
+                "cyclical"}` ... A part is a table, a name (`prior="mixture"`), or a class or an instance of your own
+                (`prior=MyPrior(latent=32)`; see CONTRIBUTING.md).
 
         Raises:
             ConfigError: for an unknown option or a value that it cannot have.
@@ -113,7 +114,8 @@ class TextVAE(Pretrained):
         Raises:
             ConfigError: for options that a model of text cannot have, or that cannot be combined.
         """
-        return resolve_all(require_tokens(config))
+        config = resolve_all(require_tokens(config))
+        return dataclasses.replace(config, data=settle_words(config.data))
 
     @classmethod
     def read_corpus(cls, config: Config) -> TextCorpus:
@@ -442,7 +444,5 @@ def _make_batch(sequences: list[list[int]], numbers: Tensor | None, rows: Sequen
 def _read_texts(config: Config, source: Any) -> Texts:
     """Read sentences, divided as for a run."""
     data = config.data
-    lowercase = data.tokenizer == "word" if data.lowercase is None else data.lowercase
-    return splits.read_splits(
-        source, column=data.column, label_column=data.label_column, seed=data.split_seed, lowercase=lowercase
-    )
+    how: dict[str, Any] = {"lowercase": data.folds_case, "normalization": data.normalization}
+    return splits.read_splits(source, column=data.column, label_column=data.label_column, seed=data.split_seed, **how)

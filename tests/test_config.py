@@ -233,7 +233,7 @@ TABLE = np.arange(99).reshape(9, 11)
         *[({"encoder": {"name": value}}, "known: recurrent, tr") for value in (None, 3, ["recurrent"], TABLE, "a\nb")],
         ({"encoder": {3: 4}}, "unknown option"),
         *[({"kind": value}, "known: ae, lm, vae") for value in (None, 3, ["vae"], TABLE)],
-        *[({"tokenizer": value}, "known: bpe, char, word") for value in (None, 3, ["word"])],
+        *[({"tokenizer": value}, "known: bpe, char, regex, word") for value in (None, 3, ["word"])],
         *[({"target_kl": value}, "a number") for value in ("8", True, [8], TABLE)],
         *[({"target_by": value}, "known: controller, minimum-rate") for value in (None, 3)],
     ],

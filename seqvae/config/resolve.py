@@ -64,6 +64,7 @@ def _apply_kind(config: Config) -> Config:
     return replace(config, model=model, objective=replace(config.objective, **parts, auxiliary={"name": "none"}))
 
 
+NO_VECTORS = "none, since models of series have no words"
 NO_LABELS = "none, since models of series are not conditioned"
 NO_WORDS = (
     "word-dropout (which is then none), since noise is made of words and model.observation is of frames: "
@@ -77,6 +78,7 @@ def _apply_frames(config: Config) -> Config:
     noise, column = config.model.noise["name"], config.data.label_column
     expect(noise == "word-dropout", "model.noise.name", noise, NO_WORDS)
     expect(column is None, "label_column", column, NO_LABELS)
+    expect(config.data.embeddings is None, "embeddings", config.data.embeddings, NO_VECTORS)
     return replace(config, model=replace(config.model, noise={"name": "word-dropout", "rate": 0.0}))
 
 
@@ -178,7 +180,7 @@ def require_tokens(config: Config) -> Config:
 
 def get_corpus_options(config: Config) -> dict[str, Any]:
     """Return the options of `data` under the names of `seqvae.data.text.corpus.load`."""
-    options = dict(vars(config.data))
+    options = {name: value for name, value in vars(config.data).items() if not name.startswith("embeddings")}
     return options | {"seed": options.pop("split_seed")}
 
 

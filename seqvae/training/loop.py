@@ -34,6 +34,7 @@ from seqvae.training.distributed import any_process, broadcast_state
 from seqvae.training.own_parts import get_own_parts
 from seqvae.training.runs import truncate_metrics
 from seqvae.training.trainer import HALVINGS, Step, Trainer
+from seqvae.training.vectors import freeze_rows, place_vectors
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -251,6 +252,9 @@ class Run:
             given = f"model.observation.name = {self.config.model.observation['name']}"
             raise ConfigError(f"{given}: expected {corpus.observation}, as {corpus.name} is made of {corpus.units}")
         model.observation.fit_scale(corpus.moments)
+        data, ids = self.config.data, None
+        if data.embeddings is not None and (data.embeddings_frozen or not self.resume):  # else they are in its state
+            ids = place_vectors(model, corpus, data)
         objective = build_objective(self.config, vocabulary=corpus.size, sentences=len(train))
         batches = Batches(
             train,
@@ -259,7 +263,10 @@ class Run:
             exact_length=training.exact_length,
             max_tokens=training.tokens_per_batch,
         )
-        return Trainer(model, objective, batches, training, self.accelerator, build_update(self.config))
+        trainer = Trainer(model, objective, batches, training, self.accelerator, build_update(self.config))
+        if ids is not None and data.embeddings_frozen:
+            freeze_rows(model, ids, trainer.optimizer.optimizer)
+        return trainer
 
     # -- the best model -----------------------------------------------------------------------------------------------
 

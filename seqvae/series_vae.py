@@ -28,6 +28,7 @@ from seqvae.pretrained import Pretrained, build_config
 from seqvae.rng import Stream, check_seed
 from seqvae.training.build import resolve_all
 from seqvae.training.checkpoint import Checkpoint
+from seqvae.training.init import refuse_series
 from seqvae.training.runs import check_output
 
 ROWS = 256  # series encoded at a time
@@ -104,6 +105,7 @@ class SeriesVAE(Pretrained):
         Raises:
             ConfigError: for options that a model of series cannot have, or that cannot be combined.
         """
+        refuse_series(config)
         return resolve_all(select_frames(config))
 
     @classmethod

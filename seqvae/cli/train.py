@@ -121,7 +121,7 @@ def prepare(config: Config, folder: Path, resume: bool) -> Run:
     with PartialState().main_process_first():  # the others find the tokenized corpus in the cache
         resumed = resume and runs.has_state(folder)
         init = open_init(config, folder if resumed else None)
-        corpus = find_class(config).read_corpus(config, *([] if init is None else [init]))
+        corpus = find_class(config).read_corpus(config, init)
     automatic = config.training.precision == "auto"
     config, precision = decide_precision(config)  # which a resumed run keeps
     accelerator = make_accelerator(config, folder)

@@ -9,7 +9,7 @@ from seqvae.training.build import resolve_part
 from seqvae.training.init import Init
 
 # Defaults of fine-tuning, in place of those of a training from new weights: measured in docs/results/fine-tuning.md.
-DEFAULTS: dict[str, Any] = {"learning_rate": 1e-3, "warmup": 20, "patience": 10}
+DEFAULTS: dict[str, Any] = {"learning_rate": 1e-3, "warmup": 20, "batch_size": 32, "patience": 10}
 # Options of a part that change how it is trained, and no weight of it.
 FREE = ("dropout", "output_dropout", "weight_dropout", "embedding_dropout", "locked", "refit")
 SIZES = ("latent", "embedding", "share_embedding", "label_size")
@@ -35,7 +35,7 @@ def inherit(config: Config, init: Init) -> Config:
         config,
         data=data,
         model=inherit_model(config.model, init),
-        objective=inherit_objective(config, source),
+        objective=inherit_objective(config),
         training=replace(config.training, **training),
     )
 
@@ -86,26 +86,17 @@ def inherit_part(place: str, asked: Part, init: Init) -> Part:
     return part
 
 
-def inherit_objective(config: Config, source: Config) -> Objective:
-    """Return the objective: that of the model where none was given, in any case without a warmup of its weight.
+def inherit_objective(config: Config) -> Objective:
+    """Return the objective that was given, the default weight of the divergence without its warmup.
 
-    A warmup lets a decoder learn to use z before it costs anything, and that of a trained model does already.
+    A warmup lets a decoder learn to use z before it costs anything, and that of a trained model does already. The KL
+    target of the model is not taken: it belongs to its corpus, and where other sentences never meet it, training keeps
+    the last model in place of the best.
     """
-    given, usual = config.objective, Objective()
-    if config.target_kl is not None or given.weight != usual.weight:
+    given = config.objective
+    if config.target_kl is not None or not is_default(given, "weight"):
         return given
-    if given.divergence != usual.divergence or source.kind != config.kind:
-        return replace(given, weight=hold(given.weight))
-    return replace(given, divergence=source.objective.divergence, weight=hold(source.objective.weight))
-
-
-def hold(weight: Part) -> Part:
-    """Return the constant schedule of a weight's last value; one of the user's own as it is.
-
-    >>> hold({"name": "linear", "end": 0.32, "fraction": 0.3})
-    {'name': 'constant', 'end': 0.32}
-    """
-    return weight if isinstance(weight, OwnPart) else {"name": "constant", "end": weight.get("end", 1.0)}
+    return replace(given, weight={"name": "constant", "end": given.weight["end"]})
 
 
 def is_default(group: Any, name: str) -> bool:

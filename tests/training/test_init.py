@@ -68,7 +68,7 @@ def test_a_run_without_init_has_other_weights(trained):
 
 def test_the_weight_of_the_kl_has_no_warmup_and_the_learnt_prior_is_kept(trained):
     config = fine_tune(str(trained), TRAINED).config
-    assert config.objective.weight == {"name": "constant", "end": 0.3}
+    assert config.objective.weight == {"name": "constant", "end": 0.32}
     assert (config.model.prior["name"], config.model.prior["refit"]) == ("mixture", 1000)
 
 

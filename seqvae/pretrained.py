@@ -249,9 +249,19 @@ def open_init(config: Config, folder: Path | None = None) -> Init | None:
     name, parts = config.training.init, get_own_parts(config)
     if name is None:
         return None
-    return (
-        Init(name, load_checkpoint(name, parts)) if folder is None else Init(name, Checkpoint.load(folder, parts), True)
-    )
+    if folder is not None:
+        return Init(name, Checkpoint.load(folder, parts), resumed=True)
+    return Init(name, load_checkpoint(name, parts))
+
+
+def read_init(options: dict[str, Any]) -> tuple[Config, Init | None]:
+    """Return the configuration of some options, and the model that `init` names or is, if any."""
+    given = options.get("init")
+    if isinstance(given, Pretrained):
+        init = Init.of(given)
+        return build_config(options | {"init": init.name}), init
+    config = build_config(options | ({"init": os.fspath(given)} if isinstance(given, os.PathLike) else {}))
+    return config, open_init(config)
 
 
 def list_built_in() -> list[str]:

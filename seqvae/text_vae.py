@@ -29,7 +29,7 @@ from seqvae.latent.prior_temperature import has_temperature
 from seqvae.latent.ranking import check_sampling, choose_likeliest, repeat_labels
 from seqvae.model.decoding import decode
 from seqvae.model.modes import Points, read_points
-from seqvae.pretrained import Pretrained, build_config, open_init
+from seqvae.pretrained import Pretrained, open_init, read_init
 from seqvae.rng import Stream, check_seed, shift_seed
 from seqvae.training.build import resolve_all
 from seqvae.training.checkpoint import Checkpoint
@@ -102,11 +102,8 @@ class TextVAE(Pretrained):
             ConfigError: for an unknown option or a value that it cannot have.
             CorpusError: if the sentences cannot be read, or are too few.
         """
-        given = options.get("init")
-        init = Init.of(given) if isinstance(given, Pretrained) else None
-        config = build_config(options | ({} if init is None else {"init": init.name}))
-        init = init or open_init(config)
-        config = cls.resolve(config, init)
+        given, init = read_init(options)
+        config = cls.resolve(given, init)
         folder = None if output is None else check_output(expand(output))
         corpus = load(sentences, **choose_reading(config, init))
         warn_unknown(corpus.unknown_words if init is None else init.advise(config, corpus))

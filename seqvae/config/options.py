@@ -212,9 +212,8 @@ class Training:
         for part in self.freeze:
             choose("part to freeze", part, FREEZABLE)
         for name in ("freeze", "own_vocabulary"):
-            expect(
-                self.init is not None or not getattr(self, name), name, "given", "it with init, the model to begin with"
-            )
+            if (value := getattr(self, name)) and self.init is None:
+                raise ConfigError(f"{name} = {value} without init: write --init MODEL too, or leave it out")
         for name in ("batch_size", "learning_rate", "clip"):
             expect(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
         for name in ("weight_decay", "warmup", "patience", "learning_rate_patience"):

@@ -215,6 +215,7 @@ class Run:
         resume: continue from the state in `folder`.
         accelerator: device, precision and other processes; default: fp32 on the device that accelerate finds.
         init: the model that the training begins with.
+        notes: log lines about that.
         best: the best validation so far.
         interrupted: whether Ctrl-C ended the training.
     """

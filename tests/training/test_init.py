@@ -75,7 +75,7 @@ def test_the_weight_of_the_kl_has_no_warmup_and_the_learnt_prior_is_kept(trained
 def test_a_loaded_model_serves_as_well_and_stays_as_it_was(trained):
     first = TextVAE.from_pretrained(trained)
     before = {name: tensor.clone() for name, tensor in first.model.state_dict().items()}
-    by_name, loaded = fine_tune(str(trained)), fine_tune(first)
+    by_name, loaded = fine_tune(trained), fine_tune(first)  # a path
     for name, tensor in by_name.model.state_dict().items():
         assert torch.equal(loaded.model.state_dict()[name], tensor)
     assert all(torch.equal(first.model.state_dict()[name], tensor) for name, tensor in before.items())

@@ -39,7 +39,7 @@ def train(corpus: Path, output: Path, init: str | None, **options: object) -> Te
     if init is not None:
         return TextVAE.fit(str(corpus), init=init, output=output, **options)
     tokenizer = load_checkpoint("chitchat").tokenizer
-    config = TextVAE.resolve(build_config(options))
+    config = TextVAE.resolve(build_config(options | {"max_length": 24}))
     return TextVAE._train(config, load(str(corpus), tokenizer=tokenizer, max_length=24), str(corpus), output)
 
 

@@ -71,11 +71,14 @@ def train(
         model=model or Model(),
         objective=objective or Objective(),
     )
-    resolved = choose_class(given.corpus, given.data.column).resolve(given)
+    named = replace(given, training=replace(given.training, init=None, own_vocabulary=False, freeze=()))
+    chosen = choose_class(given.corpus, given.data.column)
+    resolved = chosen.resolve(named if resume else given)  # a resumed run needs no model to begin with
     PartialState(cpu=use_cpu())
     folder = share_choice(output or (runs.find_newest() if resume else runs.name_folder(resolved.corpus)))
     if resume:
-        resolved = resume_config(folder, resolved, corpus)
+        asked = {name: getattr(given.training, name) for name in ("init", "own_vocabulary", "freeze")}
+        resolved = resume_config(folder, replace(resolved, training=replace(resolved.training, **asked)), corpus)
     run = run_training(resolved, folder, resume=resume)
     if run.accelerator.is_main_process:
         report(run, folder)
@@ -113,20 +116,23 @@ def prepare(config: Config, folder: Path, resume: bool) -> Run:
 
     from seqvae.auto import find_class
     from seqvae.cli.output import log
+    from seqvae.pretrained import open_init
     from seqvae.training import loop, runs
     from seqvae.training.runtime import check_machine, decide_precision, make_accelerator
 
     check_machine(config.training)
     with PartialState().main_process_first():  # the others find the tokenized corpus in the cache
-        corpus = find_class(config).read_corpus(config)
+        resumed = resume and runs.has_state(folder)
+        init = open_init(config, folder if resumed else None)
+        corpus = find_class(config).read_corpus(config, init)
     automatic = config.training.precision == "auto"
     config, precision = decide_precision(config)  # which a resumed run keeps
     accelerator = make_accelerator(config, folder)
-    run = loop.Run(config, corpus, folder, resume=resume and runs.has_state(folder), accelerator=accelerator)
+    run = loop.Run(config, corpus, folder, resume=resumed, accelerator=accelerator, init=init)
     if accelerator.is_main_process:
         assert corpus.train is not None
         adapted = describe_adaptation(config, int(corpus.train.lengths.sum()), corpus.observation)
-        for note in [*corpus.notes, adapted, precision if automatic else None]:
+        for note in [*corpus.notes, *run.notes, adapted, precision if automatic else None]:
             if note is not None:
                 log(note)
     return run

@@ -14,6 +14,7 @@ from seqvae.config.parts import (
 from seqvae.errors import ConfigError, choose
 
 TOLERANCE = 0.05  # relative distance from the target up to which the KL of held-out sentences meets it
+FREEZABLE = ("encoder", "posterior", "decoder", "embedding", "prior", "observation")
 TargetBy = Literal["controller", "minimum-rate"]
 KINDS = ("word", "bpe", "char", "regex")  # of tokenizers that are trained on the corpus
 
@@ -191,6 +192,11 @@ class Training:
     """How long and how fast.
 
     Attributes:
+        init: fine-tuning: begin with the weights, the sizes and the vocabulary of this model: a folder, a built-in
+            model, or OWNER/NAME on the hub. Some defaults are then others (see docs/howto/fine-tune.md).
+        own_vocabulary: with `init`, learn the vocabulary from the corpus, as options of the tokenizer ask for too.
+            Tokens that the model has keep their rows.
+        freeze: with `init`, parts that stay as they are: encoder, posterior, decoder, embedding, prior, observation.
         seed: fixes the initial weights, the order of the batches and all noise.
         batch_size: sentences per step, over all processes.
         tokens_per_batch: the most tokens of a step, padding counted, so that long sentences do not run out of memory: a
@@ -215,6 +221,9 @@ class Training:
         trackers: also log to these (`tensorboard`, `wandb`, or any other that accelerate has).
     """
 
+    init: str | None = None
+    own_vocabulary: bool = False
+    freeze: tuple[str, ...] = ()
     seed: int = 0
     batch_size: int = 128
     tokens_per_batch: int | None = None
@@ -235,6 +244,11 @@ class Training:
 
     def __post_init__(self) -> None:
         _check_types(self)
+        for part in self.freeze:
+            choose("part to freeze", part, FREEZABLE)
+        for name in ("freeze", "own_vocabulary"):
+            if (value := getattr(self, name)) and self.init is None:
+                raise ConfigError(f"{name} = {value} without init: write --init MODEL too, or leave it out")
         for name in ("batch_size", "learning_rate", "clip"):
             expect(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
         for name in ("weight_decay", "warmup", "patience", "learning_rate_patience"):

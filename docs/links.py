@@ -20,4 +20,3 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
         return f"]({config.repo_url}/blob/main/{target.relative_to(ROOT).as_posix()}{match[2] or ''})"
 
     return re.sub(r"\]\((?!https?:)([^)#\s]+)(#[^)]*)?\)", move, markdown)
-

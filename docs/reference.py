@@ -13,8 +13,7 @@ from pathlib import Path
 
 from seqvae.cli import app
 from seqvae.config import Data, Model, Objective, Training
-from seqvae.evaluation.scores import TEXT, Scores
-from seqvae.evaluation.scores import TextScores
+from seqvae.evaluation.scores import TEXT, Scores, TextScores
 from seqvae.training.build import CATALOGUES, find_options
 
 DOCS = Path(__file__).parent
@@ -54,7 +53,7 @@ def list_options(prefix: str, group: type) -> Iterator[str]:
     meanings = read_meanings(group, "Attributes")
     for field in dataclasses.fields(group):
         default = field.default_factory() if field.default is dataclasses.MISSING else field.default
-        name = field.name if prefix else field.name.replace("_", "-")
+        name = field.name.replace("_", "-")
         yield f"| `--{prefix}{name}` | {show(default)} | {escape(meanings.get(field.name, ''))} |"
 
 
@@ -80,7 +79,9 @@ def write_scores() -> str:
     """Return every score with its definition."""
     lines = ["## Every score"]
     for group in (Scores, TextScores):
-        lines.append(f"### {group.__name__}\n\n{escape(describe(group))}\n\n| score | formula, unit, meaning |\n|---|---|")
+        lines.append(
+            f"### {group.__name__}\n\n{escape(describe(group))}\n\n| score | formula, unit, meaning |\n|---|---|"
+        )
         for field in dataclasses.fields(group):
             definition = field.metadata.get("definition", "").replace("{", "{{").replace("}", "}}")
             for unit in ("sentence", "sentences", "tokens"):

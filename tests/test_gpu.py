@@ -44,6 +44,7 @@ SMALL = {
     "embedding": 16,
     "encoder": {"name": "recurrent", "hidden": 16},
     "decoder": {"name": "recurrent", "hidden": 16},
+    "prior": {"name": "normal"},
     "observation": {"name": "tokens", "head_size": 8},
 }
 TRAINING = {"batch_size": 8, "warmup": 2, "precision": "fp32", "max_epochs": 2}
@@ -127,7 +128,7 @@ def test_every_part_trains_and_scores_as_on_the_processor(place, name, kind, cor
         need_zuko()
     group, field = place.split(".")
     parts = SPHERE if name in ("vmf", "sphere") else {field: {"name": name}}
-    if field in SMALL:
+    if "hidden" in SMALL.get(field, {}):
         parts = {field: {"name": name, "hidden": 16}}
     if field == "observation":
         parts = {field: SMALL[field]}

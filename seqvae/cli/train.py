@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from seqvae.cli.shared import FLAT, SWITCH, app
-from seqvae.config import Config, Data, Model, Objective, OwnPart, TargetBy, Training
+from seqvae.config import Config, Data, Model, Objective, OwnPart, TargetBy, Training, adapt_like, describe_adaptation
 from seqvae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -96,8 +96,11 @@ def run_training(config: Config, folder: Path, *, resume: bool) -> Run:
         run = prepare(config, folder, resume)
         if begins:
             runs.write_options(folder, run.config)
-        elif PartialState().is_main_process and (begun := runs.read_options(folder)).corpus != config.corpus:
-            runs.write_options(folder, replace(begun, corpus=config.corpus))  # it has moved
+        elif PartialState().is_main_process:
+            begun = runs.read_options(folder)
+            now = adapt_like(replace(begun, corpus=config.corpus), run.config)
+            if now != begun:  # the corpus has moved, or the run had been killed before it was read
+                runs.write_options(folder, now)
         keep_freed_memory()  # only now, since what was freed while reading would be kept too
         train_with_progress(run)
     run.accelerator.end_training()
@@ -121,8 +124,11 @@ def prepare(config: Config, folder: Path, resume: bool) -> Run:
     accelerator = make_accelerator(config, folder)
     run = loop.Run(config, corpus, folder, resume=resume and runs.has_state(folder), accelerator=accelerator)
     if accelerator.is_main_process:
-        for note in [*corpus.notes, *([precision] if automatic else [])]:
-            log(note)
+        assert corpus.train is not None
+        adapted = describe_adaptation(config, int(corpus.train.lengths.sum()), corpus.observation)
+        for note in [*corpus.notes, adapted, precision if automatic else None]:
+            if note is not None:
+                log(note)
     return run
 
 
@@ -147,6 +153,7 @@ def resume_config(folder: Path, given: Config, corpus: str | None) -> Config:
     from seqvae.training.own_parts import get_own_parts
 
     stored, default = runs.read_options(folder), resolve_all(Config())
+    given, default = adapt_like(given, stored), adapt_like(default, stored)
     changes = {name: getattr(given.training, name) for name in CHANGEABLE}
     changes = {k: v for k, v in changes.items() if v != getattr(default.training, k)}
     config = replace(stored, training=replace(stored.training, **changes))

@@ -108,10 +108,12 @@ class Model:
         embedding: size of the token embeddings.
         share_embedding: encoder and decoder use one table of embeddings.
         label_size: dimensions of the vector of a label, where there is a label_column.
-        encoder: a sentence -> a vector.
+        encoder: a sentence -> a vector. Its dropout is by default 0.05, or 0.3 where the training split has fewer than
+            1,000,000 tokens (of series, frames).
         posterior: the family of q(z|x).
         prior: p(z).
-        decoder: the tokens generated so far, and z -> features of the next one.
+        decoder: the tokens generated so far, and z -> features of the next one. Its dropout is by default that of the
+            encoder.
         observation: p(x_t) given these features: of tokens, or of frames, which a corpus of series selects by itself.
         noise: a random change of what the encoder reads or the decoder is conditioned on, while training.
     """
@@ -120,10 +122,10 @@ class Model:
     embedding: int = 256
     share_embedding: bool = True
     label_size: int = 16
-    encoder: Part = default_part("recurrent", hidden=192, dropout=0.05)
+    encoder: Part = default_part("recurrent", hidden=192, dropout=None)
     posterior: Part = default_part("gaussian")
     prior: Part = default_part("mixture", components=100, refit=1000)
-    decoder: Part = default_part("recurrent", dropout=0.05)
+    decoder: Part = default_part("recurrent", dropout=None)
     observation: Part = default_part("tokens")
     noise: Part = default_part("word-dropout", rate=0.0)
 
@@ -137,13 +139,14 @@ class Objective:
 
     Attributes:
         divergence: the distance of q(z|x) from p(z).
-        weight: a schedule over steps for the weight of the divergence.
+        weight: a schedule over steps for the weight of the divergence; it ends by default at 0.32, or at 0.5 where the
+            training split has fewer than 1,000,000 tokens (of series, frames).
         auxiliary: what else is minimized, outside the bound.
         update: how a step is made.
     """
 
     divergence: Part = default_part("kl")
-    weight: Part = default_part("linear", end=0.32, fraction=0.3)
+    weight: Part = default_part("linear", end=None, fraction=0.3)
     auxiliary: Part = default_part("none")
     update: Part = default_part("joint")
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from seqvae.config import Config, describe_miss, meets_target
+from seqvae.config import Config, adapt_to_corpus, describe_miss, meets_target
 from seqvae.data.batching import Batches, iterate_by_length
 from seqvae.data.corpus import Corpus
 from seqvae.errors import CheckpointError, ConfigError, CorpusError, TrainingError
@@ -208,7 +208,7 @@ class Run:
     """A training: its inputs, and where the results go.
 
     Attributes:
-        config: all options.
+        config: all options; those that the size of the corpus decides become numbers.
         corpus: with a train and a valid split.
         folder: of the model; None keeps the best weights in memory only.
         resume: continue from the state in `folder`.
@@ -231,6 +231,7 @@ class Run:
         if bool(self.corpus.labels) != (self.config.data.label_column is not None):
             given = f"label_column = {self.config.data.label_column!r}"
             raise ConfigError(f"{given}, but {self.corpus.name} was read with another: expected the same in both")
+        self.config = adapt_to_corpus(self.config, int(self.corpus.train.lengths.sum()))
         self.valid = self.corpus.valid
         self.trainer = self._build_trainer(self.corpus.train)
         self.model, self.objective = self.trainer.model, self.trainer.objective

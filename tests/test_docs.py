@@ -1,9 +1,9 @@
 """The documents do what they say: Python and commands run, TOML is a recipe, options and links are there.
 
-Each page runs in a folder of its own, its Python in one namespace, in which these wait:
+Each page runs in a folder of its own, its blocks in their order, its Python in one namespace. In the folder wait:
 texts `mine.txt` = `my.txt` and `tenses.csv` (columns text, tense), `smiles.txt`, series `series.npz` and `arrays`,
-functions `my_checks.py`, `recipes.toml`, `configs`; models `my-model`, `model`, `runs/mine`, `runs/lm`, `tenses`,
-`runs/tenses`, `my-series`, `runs/series`. Trainings are shortened, the corpora built in replaced by these files.
+code `my_checks.py` and `my_parts.py`, `recipes.toml`, `configs`; models `my-model`, `model`, `runs/mine`, `runs/lm`,
+`tenses`, `runs/tenses`, `my-series`, `runs/series`. Trainings are shortened, the corpora built in replaced by these.
 """
 
 import io
@@ -13,6 +13,7 @@ import runpy
 import shlex
 import shutil
 import sys
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -25,45 +26,56 @@ from seqvae.cli import app, main
 from seqvae.cli.shared import move_stream_last, read_recipe
 from seqvae.config import Config
 from seqvae.reports.comparison.recipes import Budget, plan
-from seqvae.training.build import CATALOGUES, resolve_all
+from seqvae.training.build import CATALOGUES, find_options, resolve_all
 
 ROOT = Path(__file__).parents[1]
-RECORDS = ("log.md", "performance.md", "architecture.md", "results/README.md")  # what was done, not what to do
+RECORDS = ("log.md", "performance.md", "architecture.md", "results/")  # what was done, not what to do
 FOUND = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
-DOCUMENTS = ("README.md", *(page for page in FOUND if page.removeprefix("docs/") not in RECORDS))
-PAGES = (*DOCUMENTS, "docs/results/README.md")
+DOCUMENTS = ("README.md", *(page for page in FOUND if not page.removeprefix("docs/").startswith(RECORDS)))
+PAGES = (*DOCUMENTS, "docs/results/README.md", "CONTRIBUTING.md")
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in PAGES}
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
-OTHERS = {"--cpu", "--nproc_per_node", "--num_processes"}  # options of torchrun and accelerate
-# Short trainings of small models, where a block does not say otherwise.
-SHORT = {"max_epochs": 1, "embedding": 8, "encoder": {"hidden": 8}, "decoder": {"hidden": 8}, "precision": "fp32"}
+# Options of torchrun, accelerate, ruff and mkdocs, and of the part in CONTRIBUTING.md.
+OTHERS = {"--nproc-per-node", "--cpu", "--num-processes", "--check", "--strict", "--model.prior.freedom"}
+# Pages without a block that runs; each other one has at least one, so that none of them vanishes unseen.
+TALK = {"guide", "explanation/bound", "explanation/checks", "explanation/collapse", "explanation/cpus"} | {
+    f"reference/{name}" for name in ("api", "commands", "files", "models", "parts", "scores", "training")
+}
+# Short trainings of small models: in Python where a block does not say otherwise, of a command always.
+SIZES = {"embedding": 8, "latent": 4, "encoder": {"hidden": 8}, "decoder": {"hidden": 8}}
+SHORT = SIZES | {"max_epochs": 1, "precision": "fp32"}
+SMALL = {"--max-epochs": "1", "--precision": "fp32", "--model.embedding": "8", "--model.latent": "4"} | {
+    f"--model.{part}.hidden": "8" for part in ("encoder", "decoder")
+}
 LABELLED = [
-    (f"{who} {what} here .", tense) for who in "abcdefghijkl" for tense, what in (("past", "was"), ("future", "be"))
+    (f"{who} {what} {where} .", tense)
+    for who in "abcdefghijkl"
+    for where in ("here", "there", "home", "away", "out")
+    for tense, what in (("past", "was"), ("future", "be"))
 ]
-LIMITS = ("--max-epochs", "--max-minutes", "--model.encoder.hidden", "--model.decoder.hidden", "--precision")
-SMALL = ["--max-epochs", "1", "--model.encoder.hidden", "8", "--model.decoder.hidden", "8", "--precision", "fp32"]
 REPLACED = {"chitchat": "mine.txt", "sotu": "mine.txt", "grammar": "tenses.csv", "curves": "series.npz"}
 KNOWN = {"seqvae", "pip", "python", "pytest", "cat", "torchrun", "accelerate", "head"}
 PARSED = {"compare", "explore"}  # run by tests of their own; here only understood
 
-each_document = pytest.mark.parametrize("document", [page for page in DOCUMENTS if "```" in TEXTS[page]])
+each_document = pytest.mark.parametrize("document", [page for page in DOCUMENTS if page[5:-3] not in TALK])
 each_page = pytest.mark.parametrize("page", PAGES)
 
 
-def find_blocks(page, language):
-    """Find the blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", TEXTS[page], re.M | re.S)
+def find_blocks(page, *languages):
+    """Find the blocks of some languages in the order of the page, each with its language."""
+    found = re.findall(rf"^( *)```({'|'.join(languages)})\n(.*?)^\1```$", TEXTS[page], re.M | re.S)
+    return [(language, textwrap.dedent(text)) for _, language, text in found]
 
 
-def find_commands(page):
-    """Find the calls in the shell blocks of a page, each as its words."""
-    lines = [line for text in find_blocks(page, "sh") for line in text.replace("\\\n", " ").splitlines()]
+def find_commands(text):
+    """Find the calls in a shell block, each as its words."""
     calls = [[]]
-    for word in [word for line in lines for word in [*shlex.split(line, comments=True), "&&"]]:
-        if word in ("&&", "|", ";"):
-            calls.append([])
-        else:
-            calls[-1].append(word)
+    for line in text.replace("\\\n", " ").splitlines():
+        for word in [*shlex.split(line, comments=True), "&&"]:
+            if word in ("&&", "|", ";"):
+                calls.append([])
+            else:
+                calls[-1].append(word)
     return [call for call in calls if call]
 
 
@@ -94,8 +106,9 @@ def prepared(tmp_path_factory):
     (folder / "tenses.csv").write_text("text,tense\n" + "".join(f"{text},{tense}\n" for text, tense in LABELLED))
     (folder / "smiles.txt").write_text("".join("C" * n + "O\n" for n in range(1, 40)))
     (folder / "my_checks.py").write_text("def is_valid(text):\n    return len(text) > 3\n")
+    (folder / "my_parts.py").write_text(find_blocks("CONTRIBUTING.md", "python")[0][1])
     (folder / "recipes.toml").write_text('max_minutes = 5\n[language-model]\nkind = "lm"\n[vae]\n')
-    lengths = np.arange(16, 40)
+    lengths = np.resize(np.arange(16, 40), 72)
     np.savez(folder / "series.npz", values=np.sin(np.arange(lengths.sum()) / 2)[:, None], lengths=lengths)
     (folder / "configs").symlink_to(ROOT / "configs")
     prepare_models(folder)
@@ -124,34 +137,56 @@ def place(prepared, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "page")
     monkeypatch.syspath_prepend(tmp_path / "page")
     for cls in (seqvae.TextVAE, seqvae.SeriesVAE):
-        fit = cls.fit.__func__
-        short = classmethod(lambda cls, data, fit=fit, **options: fit(cls, data, **SHORT | options))
-        monkeypatch.setattr(cls, "fit", short)
+        monkeypatch.setattr(cls, "fit", classmethod(shorten(cls.fit.__func__)))
+
+
+def shorten(fit):
+    """Return `fit` with short trainings, whose folder is that of the page: the model that waits there is deleted."""
+
+    def fit_briefly(cls, data, **options):
+        if "output" in options and not Path(options["output"]).is_absolute():
+            shutil.rmtree(options["output"], ignore_errors=True)
+        return fit(cls, data, **SHORT | options)
+
+    return fit_briefly
 
 
 def limit(words):
     """Return the words of a command of a page such that it takes no more than seconds."""
     if words[0] != "train":
         return words
-    kept = [word for i, word in enumerate(words) if word not in LIMITS and words[i - 1] not in LIMITS]
+    limits = {*SMALL, "--max-minutes"}
+    kept = [word for i, word in enumerate(words) if word not in limits and words[i - 1] not in limits]
     kept = [REPLACED.get(word, word) for word in kept]
     if kept[1:2] == [] or kept[1].startswith("--"):
         kept.insert(1, "mine.txt")
-    return kept + SMALL
+    return kept + [word for pair in SMALL.items() for word in pair]
+
+
+def run_command(call, monkeypatch):
+    """Run a command of a page in this process, unless it is one that is only parsed."""
+    words = call[1:] if call[0] == "seqvae" else ["train", *call[2:]] if call[:2] == ["python", "train.py"] else []
+    if words and words[0] not in PARSED and "--resume" not in words:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(Path("mine.txt").read_bytes())))
+        if "--output" in words and words[0] == "train":  # the page makes the model that waits under this name
+            shutil.rmtree(words[words.index("--output") + 1], ignore_errors=True)
+        main(limit(words))
 
 
 @each_document
 def test_every_command_and_every_block_of_python_runs(document, place, commands, monkeypatch):
-    for call in find_commands(document):
-        words = call[1:] if call[0] == "seqvae" else ["train", *call[2:]] if call[:2] == ["python", "train.py"] else []
-        if words and words[0] not in PARSED and "--resume" not in words:
-            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(Path("mine.txt").read_bytes())))
-            if "--output" in words and words[0] == "train":  # the page makes the model that waits under this name
-                shutil.rmtree(words[words.index("--output") + 1], ignore_errors=True)
-            main(limit(words))
     names = {"arrays": [np.sin(np.arange(n) / 2)[:, None] for n in range(8, 28)]}
-    for text in find_blocks(document, "python"):
-        exec(compile(text, document, "exec"), names)
+    for language, text in find_blocks(document, "sh", "python"):
+        if language == "python":
+            exec(compile(text, document, "exec"), names)
+        else:
+            for call in find_commands(text):
+                run_command(call, monkeypatch)
+
+
+def test_only_the_pages_that_are_named_have_no_block():
+    pages = {page[5:-3] for page in DOCUMENTS if not find_blocks(page, "sh", "python", "toml")}
+    assert pages == TALK
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
@@ -174,7 +209,7 @@ def test_what_the_code_knows_is_on_its_page(name, monkeypatch):
 
 @each_document
 def test_every_block_of_toml_is_a_recipe(document, place, commands):
-    for text in find_blocks(document, "toml"):
+    for _, text in find_blocks(document, "toml"):
         Path("recipe.toml").write_text(text)
         values = tomllib.loads(text)
         if "model" in values or "objective" in values:
@@ -188,7 +223,7 @@ def test_every_block_of_toml_is_a_recipe(document, place, commands):
 @each_page
 def test_every_command_is_understood(page, commands, monkeypatch):
     monkeypatch.chdir(ROOT)  # where the recipes are
-    calls = find_commands(page)
+    calls = [call for _, text in find_blocks(page, "sh") for call in find_commands(text)]
     assert {words[0] for words in calls} <= KNOWN
     ours = [words[1:] for words in calls if words[0] == "seqvae"]
     for words in ours:
@@ -203,13 +238,11 @@ def test_every_option_is_one(page):
         if not name.startswith("-"):
             found: cyclopts.ArgumentCollection = app[name].assemble_argument_collection()
             known |= {option for argument in found for option in argument.names}
+    for place, catalogue in CATALOGUES.items():
+        options = {name.replace("_", "-") for cls in catalogue.values() for name in find_options(cls)}
+        known |= {f"--{place}", *(f"--{place}.{name}" for name in options | {"name"})}
     for option in re.findall(r"(?<![-\w])--[a-z][\w.-]*\w", TEXTS[page]):
-        place = ".".join(option.removeprefix("--").split(".")[:2])
-        if place in CATALOGUES and option != f"--{place}":
-            options = {p for cls in CATALOGUES[place].values() for p in cls.__init__.__annotations__}
-            assert option.split(".")[-1] in options | {"name"}, option
-        else:
-            assert option in known or place in CATALOGUES, option
+        assert option.replace("_", "-") in known, option
 
 
 @each_page

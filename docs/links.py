@@ -1,4 +1,4 @@
-"""Links of a page to files of the repository outside docs lead to the repository in the built site."""
+"""Hooks of the site: the order of its sections, and links to files outside docs, which lead to the repository."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,29 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = (".ipynb", ".py")  # files of docs that are not in the site
+# The folders of docs in the order of their tabs, with their titles; pages beside them come last, under one title.
+SECTIONS = {
+    "tutorial": "Tutorial",
+    "howto": "How-to",
+    "reference": "Reference",
+    "explanation": "Explanation",
+    "results": "Results",
+}
+HIDDEN = "guide.md"  # kept for old links
+
+
+def on_nav(nav: Any, *, files: Any, **_: Any) -> Any:
+    """Put the sections in their order: the start page, the folders, and under "Project" the pages beside them."""
+    from mkdocs.structure.nav import Section
+
+    start, *pages = [item for item in nav.items if item.is_page and item.file.src_uri != HIDDEN]
+    sections = {section.children[0].file.src_uri.split("/")[0]: section for section in nav.items if section.is_section}
+    assert sections.keys() <= SECTIONS.keys(), f"a folder of docs without a place in the site: {sections.keys()}"
+    for name, section in sections.items():
+        section.title = SECTIONS[name]
+    start.title = "Start"
+    nav.items = [start, *(sections[name] for name in SECTIONS if name in sections), Section("Project", pages)]
+    return nav
 
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:

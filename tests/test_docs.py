@@ -35,8 +35,10 @@ DOCUMENTS = ("README.md", *(page for page in FOUND if not page.removeprefix("doc
 PAGES = (*DOCUMENTS, "docs/results/README.md", "CONTRIBUTING.md")
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in PAGES}
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
-# Options of torchrun, accelerate, ruff and mkdocs, and of the part in CONTRIBUTING.md.
-OTHERS = {"--nproc-per-node", "--cpu", "--num-processes", "--check", "--strict", "--model.prior.freedom"}
+# Options of torchrun, accelerate, ruff, mkdocs and pytest, and of the part in CONTRIBUTING.md.
+OTHERS = {"--nproc-per-node", "--cpu", "--num-processes", "--check", "--strict", "--randomly-seed"} | {
+    "--model.prior.freedom"
+}
 # Pages without a block that runs; each other one has at least one, so that none of them vanishes unseen.
 TALK = {"guide", "explanation/bound", "explanation/checks", "explanation/collapse", "explanation/cpus"} | {
     f"reference/{name}" for name in ("api", "commands", "files", "models", "parts", "scores", "training")
@@ -53,9 +55,27 @@ LABELLED = [
     for where in ("here", "there", "home", "away", "out")
     for tense, what in (("past", "was"), ("future", "be"))
 ]
-REPLACED = {"chitchat": "mine.txt", "sotu": "mine.txt", "grammar": "tenses.csv", "curves": "series.npz"}
+REPLACED = {
+    "chitchat": "mine.txt",
+    "sotu": "mine.txt",
+    "grammar": "tenses.csv",
+    "curves": "series.npz",
+    "reviews.csv": "tenses.csv",
+}
 KNOWN = {"seqvae", "pip", "python", "pytest", "cat", "torchrun", "accelerate", "head"}
 PARSED = {"compare", "explore"}  # run by tests of their own; here only understood
+
+RESULTS = "results/README.md"
+# The pictures of docs, each with the page that shows it and the command there that made it.
+MADE = {
+    "architecture.svg": ("architecture.md", "python docs/architecture.py"),
+    "growth.png": ("performance.md", "python -m benchmarks.growth --output docs"),
+    "results/curves/overview.png": (RESULTS, "seqvae evaluate model --samples 50 --plot overview.png"),
+    "results/tatoeba-baselines/rate_distortion.png": (RESULTS, "seqvae compare configs/baselines.toml tatoeba"),
+    "results/tatoeba-remedies/nll_against_information.png": (RESULTS, "seqvae compare configs/remedies.toml tatoeba"),
+    "results/sotu-remedies/nll_against_information.png": (RESULTS, "seqvae compare configs/remedies.toml sotu"),
+    "results/tatoeba-frontier/nll_against_information.png": (RESULTS, "seqvae compare configs/frontier.toml tatoeba"),
+}
 
 each_document = pytest.mark.parametrize("document", [page for page in DOCUMENTS if page[5:-3] not in TALK])
 each_page = pytest.mark.parametrize("page", PAGES)
@@ -254,6 +274,15 @@ def test_every_link_to_a_file_or_heading_leads_somewhere(page):
         if heading:
             titles = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.M)
             assert heading in [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles], target
+
+
+def test_every_picture_is_made_by_a_command_on_its_page():
+    pictures = [path for path in (ROOT / "docs").rglob("*") if path.suffix in (".png", ".svg", ".jpg", ".gif")]
+    assert {path.relative_to(ROOT / "docs").as_posix() for path in pictures} == MADE.keys()
+    for picture, (page, command) in MADE.items():
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        assert command in text, command
+        assert f"]({(ROOT / 'docs' / picture).relative_to((ROOT / 'docs' / page).parent).as_posix()})" in text, picture
 
 
 def test_the_version_has_one_source():

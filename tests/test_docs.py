@@ -201,7 +201,7 @@ def run_command(call, monkeypatch):
 
 @each_document
 def test_every_command_and_every_block_of_python_runs(document, place, commands, monkeypatch):
-    names = {"arrays": [np.sin(np.arange(n) / 2)[:, None] for n in range(8, 28)]}
+    names = {"__name__": "__main__", "arrays": [np.sin(np.arange(n) / 2)[:, None] for n in range(8, 28)]}
     for language, text in find_blocks(document, "sh", "python"):
         if language == "python":
             exec(compile(text, document, "exec"), names)
@@ -220,7 +220,7 @@ def test_every_notebook_runs(notebook, place):
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     assert len(code) >= 3
-    names = {}
+    names = {"__name__": "__main__"}
     for text in code:
         exec(compile(text, notebook.name, "exec"), names)
 

@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import os
 from abc import ABC, abstractmethod
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -27,6 +28,7 @@ from seqvae.model.distributions import get_gaussian_parameters
 from seqvae.model.modes import evaluating, read_points
 from seqvae.training import loop
 from seqvae.training.checkpoint import CARD, CONFIG, TOKENIZER, WEIGHTS, Checkpoint, write
+from seqvae.training.init import Init, hide_place
 from seqvae.training.own_parts import Handed, get_own_parts
 from seqvae.training.rounding import DTYPES, check_dtype
 
@@ -71,10 +73,12 @@ class Pretrained(ABC):
         return cls(load_checkpoint(name, parts))
 
     @classmethod
-    def _train(cls, config: Config, corpus: Corpus[Any], source: Any, folder: Path | None) -> Self:
+    def _train(
+        cls, config: Config, corpus: Corpus[Any], source: Any, folder: Path | None, init: Init | None = None
+    ) -> Self:
         """Train on a corpus that was read from `source`; into a folder, with its card, if one is given."""
         place = locate(source) if isinstance(source, str | os.PathLike) else corpus.name
-        model = cls(train_checkpoint(dataclasses.replace(config, corpus=place), corpus, folder))
+        model = cls(train_checkpoint(dataclasses.replace(config, corpus=place), corpus, folder, init))
         if folder is not None:
             model.write_card(folder)
         return model
@@ -110,7 +114,7 @@ class Pretrained(ABC):
         check_dtype(dtype or self.checkpoint.dtype)
         api = HfApi(token=token)
         api.create_repo(name, private=private, exist_ok=True)
-        config = dataclasses.replace(self.config, corpus=self.checkpoint.facts.get("corpus", self.units))
+        config = hide_paths(hide_place(self.config), self.checkpoint.facts.get("corpus", self.units))
         public = type(self)(dataclasses.replace(self.checkpoint, config=config))  # without the paths of this machine
         with tempfile.TemporaryDirectory() as folder:
             public.save_pretrained(folder, dtype=dtype)
@@ -180,6 +184,25 @@ class Pretrained(ABC):
             given |= self.checkpoint.generation_config
         return {"temperature": 1.0} | given
 
+    def explore(self, items: Any = None, *, limit: int = 2000, seed: int = 0, height: int = 720) -> Any:
+        """Show the latent space in a notebook: a map to hover, search and click.
+
+        Args:
+            items: sentences or series to draw, as `load_corpus` takes them; None draws those of the training's corpus,
+                held-out ones where there are any.
+            limit: of the items, which are then evenly spaced.
+            seed: of the samples of the prior.
+            height: of the frame, pixels.
+
+        Returns:
+            an object that a notebook displays.
+
+        Raises:
+            ConfigError: for a model without a latent space, or fewer than 3 items.
+        """
+        page = import_module("seqvae.explore.export")  # from a layer above this one, so only when it is asked for
+        return page.show_inline(self, items, limit=limit, seed=seed, height=height)
+
     # -- the latent space ---------------------------------------------------------------------------------------------
 
     @property
@@ -232,16 +255,45 @@ def load_checkpoint(name: str | Path, parts: Handed = ()) -> Checkpoint:
     )
 
 
+def open_init(config: Config, folder: Path | None = None) -> Init | None:
+    """Load the model that a run begins with; None if it begins with new weights.
+
+    Args:
+        config: of the run.
+        folder: of a run that is resumed, which has all that is needed of that model.
+
+    Raises:
+        CheckpointError: if there is no such model.
+        ConfigError: if it is not of text, or has no latent space.
+    """
+    name, parts = config.training.init, get_own_parts(config)
+    if name is None:
+        return None
+    if folder is not None:
+        return Init(name, Checkpoint.load(folder, parts), resumed=True)
+    return Init(name, load_checkpoint(name, parts))
+
+
+def read_init(options: dict[str, Any]) -> tuple[Config, Init | None]:
+    """Return the configuration of some options, and the model that `init` names or is, if any."""
+    given = options.get("init")
+    if isinstance(given, Pretrained):
+        init = Init.of(given)
+        return build_config(options | {"init": init.name}), init
+    config = build_config(options | ({"init": os.fspath(given)} if isinstance(given, os.PathLike) else {}))
+    return config, open_init(config)
+
+
 def list_built_in() -> list[str]:
     """List the names of the models that the package has in it."""
     return sorted(path.parent.name for path in BUILT_IN.glob(f"*/{CONFIG}"))
 
 
-def train_checkpoint(config: Config, corpus: Corpus, folder: Path | None) -> Checkpoint:
+def train_checkpoint(config: Config, corpus: Corpus, folder: Path | None, init: Init | None = None) -> Checkpoint:
     """Train without output, into `folder` if there is one, and return the best model."""
     from seqvae.training.runtime import make_accelerator
 
-    run = loop.Run(config, corpus, folder, accelerator=make_accelerator(config, folder))
+    run = loop.Run(config, corpus, folder, accelerator=make_accelerator(config, folder), init=init)
     for _ in loop.fit(run):
         pass
     if folder is None:
@@ -259,6 +311,15 @@ def build_config(options: dict[str, Any]) -> Config:
     for name, value in options.items():
         values[places[choose("option", name, places)]][name] = value
     return Config.from_dict(values | whole)
+
+
+def hide_paths(config: Config, corpus: str) -> Config:
+    """Return the configuration with names in place of the paths of the corpus, a tokenizer and a file of vectors."""
+    paths = {name: getattr(config.data, name) for name in ("tokenizer", "embeddings")}
+    names: dict[str, Any] = {
+        n: Path(path).name for n, path in paths.items() if path is not None and Path(path).is_absolute()
+    }
+    return dataclasses.replace(config, corpus=corpus, data=dataclasses.replace(config.data, **names))
 
 
 def _download(name: str) -> Path:
@@ -281,7 +342,7 @@ KINDS = {"vae": "VAE", "ae": "autoencoder", "lm": "language model"}
 def format_card(trained: Pretrained, scores: Scores | None = None) -> str:
     """Format the model card: what the model is, how to use it, its corpus, samples from the prior and its scores."""
     checkpoint, config = trained.checkpoint, trained.config
-    facts, conditioned = checkpoint.facts, bool(checkpoint.labels)
+    facts, conditioned, init = checkpoint.facts, bool(checkpoint.labels), checkpoint.facts.get("init")
     lines = [
         "---",
         "library_name: seqvae",
@@ -293,6 +354,7 @@ def format_card(trained: Pretrained, scores: Scores | None = None) -> str:
         "",
         f"{describe_size(checkpoint)} Trained with `seqvae` for {facts.get('step', 0):,} steps.",
         "",
+        *([f"Fine-tuned from `{init['name']}` (SHA-256 {init['sha256']} of its weights).", ""] if init else []),
         *([f"Conditioned on labels: {describe_labels(checkpoint)}.", ""] if conditioned else []),
         *format_usage(trained),
         "",

@@ -28,6 +28,7 @@ from seqvae.pretrained import Pretrained, build_config
 from seqvae.rng import Stream, check_seed
 from seqvae.training.build import resolve_all
 from seqvae.training.checkpoint import Checkpoint
+from seqvae.training.init import Init, refuse_series
 from seqvae.training.runs import check_output
 
 ROWS = 256  # series encoded at a time
@@ -98,17 +99,19 @@ class SeriesVAE(Pretrained):
         return cls._train(config, corpus, series, folder)
 
     @classmethod
-    def resolve(cls, config: Config) -> Config:
+    def resolve(cls, config: Config, init: Init | None = None) -> Config:
         """Return the configuration of a run on series with every default filled in.
 
         Raises:
-            ConfigError: for options that a model of series cannot have, or that cannot be combined.
+            ConfigError: for options that a model of series cannot have, such as a model to begin with, or that cannot
+                be combined.
         """
+        refuse_series(config)
         return resolve_all(select_frames(config))
 
     @classmethod
-    def read_corpus(cls, config: Config) -> SeriesCorpus:
-        """Read the corpus of a run."""
+    def read_corpus(cls, config: Config, init: Init | None = None) -> SeriesCorpus:
+        """Read the corpus of a run; `init` is None, as `resolve` sees to."""
         data = config.data
         return load_series(config.corpus, column=data.column, max_length=data.max_length, seed=data.split_seed)
 

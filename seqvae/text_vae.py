@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from seqvae.config import Config, get_corpus_options, require_tokens
+from seqvae.config import Config, require_tokens
 from seqvae.data import containers
 from seqvae.data.batch import END, Batch
 from seqvae.data.text import splits
 from seqvae.data.text.corpus import TextCorpus, TextSplit, load
+from seqvae.data.text.given import settle_words
 from seqvae.data.text.labels import Label, Labels, number_labels
 from seqvae.data.text.sources import Source, locate, open_source
 from seqvae.data.text.splits import Texts
@@ -29,10 +30,12 @@ from seqvae.latent.prior_temperature import has_temperature
 from seqvae.latent.ranking import check_sampling, choose_likeliest, repeat_labels
 from seqvae.model.decoding import decode
 from seqvae.model.modes import Points, read_points
-from seqvae.pretrained import build_config
+from seqvae.pretrained import Pretrained, open_init, read_init
 from seqvae.rng import Stream, check_seed, shift_seed
 from seqvae.training.build import resolve_all
 from seqvae.training.checkpoint import Checkpoint
+from seqvae.training.inherit import inherit
+from seqvae.training.init import Init, choose_reading
 from seqvae.training.runs import check_output
 from seqvae.writing import RULES, Writer, read_rules
 
@@ -93,33 +96,43 @@ class TextVAE(Writer):
                 a dict of the splits train, valid and test, each one of these. `column` and `label_column` as for files.
             output: a folder for the model, which must not hold one yet; None keeps it in memory.
             options: those of `seqvae.config`, by name: `kind="vae"`, `latent=32`, `seed=0`, `max_minutes=5`,
-                `tokenizer="bpe"`, `encoder={"layers": 2}`, `weight={"name": "cyclical"}` ... A part is a table, a name
-                (`prior="mixture"`), or a class or an instance of your own (`prior=MyPrior(latent=32)`; see
-                CONTRIBUTING.md).
+                `tokenizer="bpe"` (or a tokenizer, its path or its name), `encoder={"layers": 2}`, `weight={"name":
+                "cyclical"}` ... A part is a table, a name (`prior="mixture"`), or a class or an instance of your own
+                (`prior=MyPrior(latent=32)`; see CONTRIBUTING.md). `init="chitchat"`, or a loaded model, begins with
+                that model: fine-tuning.
 
         Raises:
             ConfigError: for an unknown option or a value that it cannot have.
             CorpusError: if the sentences cannot be read, or are too few.
         """
-        config = cls.resolve(build_config(options))
+        given, init = read_init(options)
+        config = cls.resolve(given, init)
         folder = None if output is None else check_output(expand(output))
-        corpus = load(sentences, **get_corpus_options(config))
-        warn_unknown(corpus.unknown_words)
-        return cls._train(config, corpus, sentences, folder)
+        corpus = load(sentences, **choose_reading(config, init))
+        warn_unknown(corpus.unknown_words if init is None else init.advise(config, corpus))
+        return cls._train(config, corpus, sentences, folder, init)
 
     @classmethod
-    def resolve(cls, config: Config) -> Config:
+    def resolve(cls, config: Config, init: Init | None = None) -> Config:
         """Return the configuration of a run on text with every default filled in.
+
+        Args:
+            config: what the user gave.
+            init: the model that the run begins with; None loads the one that `config` names, if any.
 
         Raises:
             ConfigError: for options that a model of text cannot have, or that cannot be combined.
         """
-        return resolve_all(require_tokens(config))
+        init = init or open_init(config)
+        config = resolve_all(require_tokens(config if init is None else inherit(config, init)))
+        if init is not None and not config.training.own_vocabulary:
+            return config  # its tokenizer lies in the folder of the model
+        return dataclasses.replace(config, data=settle_words(config.data))
 
     @classmethod
-    def read_corpus(cls, config: Config) -> TextCorpus:
-        """Read and tokenize the corpus of a run that has not begun: it trains the tokenizer."""
-        return load(config.corpus, **get_corpus_options(config))
+    def read_corpus(cls, config: Config, init: Init | None = None) -> TextCorpus:
+        """Read and tokenize the corpus of a run: it trains the tokenizer, unless `init` has one."""
+        return load(config.corpus, **choose_reading(config, init))
 
     @classmethod
     def hash_corpus(cls, config: Config) -> str:
@@ -450,7 +463,5 @@ def _make_batch(sequences: list[list[int]], numbers: Tensor | None, rows: Sequen
 def _read_texts(config: Config, source: Any) -> Texts:
     """Read sentences, divided as for a run."""
     data = config.data
-    lowercase = data.tokenizer == "word" if data.lowercase is None else data.lowercase
-    return splits.read_splits(
-        source, column=data.column, label_column=data.label_column, seed=data.split_seed, lowercase=lowercase
-    )
+    how: dict[str, Any] = {"lowercase": data.folds_case, "normalization": data.normalization}
+    return splits.read_splits(source, column=data.column, label_column=data.label_column, seed=data.split_seed, **how)

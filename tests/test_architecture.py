@@ -25,6 +25,7 @@ LAYERS = [
     "text_vae series_vae",
     "auto export sentence_encoder",
     "reports",
+    "explore",
     "cli __main__",
 ]
 LAYER = {package: layer for layer, packages in enumerate(LAYERS) for package in packages.split()}
@@ -89,6 +90,21 @@ def test_the_graph_sees_the_imports_that_there_are():
         "data.text.sotu",
         "cli",
     }
+
+
+# Imported by name inside a function, against the layers: module -> what, and why.
+BY_NAME = {"pretrained": "seqvae.explore.export"}  # `model.explore()` is a method of the model, for notebooks
+
+
+def test_what_is_imported_by_name_is_listed():
+    found = [
+        (module, node.args[0].value)
+        for module in MODULES
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module")
+        if isinstance(node.args[0], ast.Constant) and node.args[0].value.startswith("seqvae")
+    ]
+    assert found == list(BY_NAME.items())
 
 
 def calls(tree):

@@ -9,7 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from seqvae.config import Config, Data, Model, Objective, Training, complete, resolve, to_toml
+from seqvae.config import (
+    Config,
+    Data,
+    Model,
+    Objective,
+    Training,
+    adapt_like,
+    adapt_to_corpus,
+    complete,
+    describe_adaptation,
+    resolve,
+    to_toml,
+)
 from seqvae.errors import ConfigError
 from seqvae.pretrained import build_config
 from seqvae.training.build import resolve_all
@@ -50,7 +62,7 @@ def test_it_survives_toml(config):
         names = {field.name for field in dataclasses.fields(group)}
         groups[group.__name__.lower()] = {name: values.pop(name) for name in names & values.keys()}
     assert values == {"kind": config.kind}
-    assert Config.from_dict(groups | values | {"corpus": config.corpus}) == config
+    assert resolve(Config.from_dict(groups | values | {"corpus": config.corpus})) == resolve(config)
 
 
 @pytest.mark.parametrize("group", [Config, Data, Model, Objective, Training])
@@ -141,7 +153,7 @@ def test_a_configuration_is_resolved_purely_and_once_for_all(options):
     before = config.to_dict()
     whole = resolve(config)
     assert config.to_dict() == before and resolve(whole) == whole
-    assert whole.model.encoder == {"name": "recurrent", "hidden": 192, "dropout": 0.05, "layers": 2}
+    assert whole.model.encoder == {"name": "recurrent", "hidden": 192, "dropout": None, "layers": 2}
     for group in (whole.model, whole.objective):
         assert all("name" in part for part in vars(group).values() if isinstance(part, dict))
 
@@ -215,13 +227,13 @@ TABLE = np.arange(99).reshape(9, 11)
         *[({"trackers": value}, "a list of texts") for value in ("wandb", [1], {"wandb": 1})],
         *[({"encoder": value}, "a table") for value in (["recurrent"], 3, None, TABLE, len, lambda: 3)],
         *[({"encoder": {"hidden": value}}, "a whole number") for value in (True, None, 8.0, [8], TABLE, "a\nb")],
-        *[({"encoder": {"dropout": value}}, "a number") for value in (True, None, [0.1], TABLE)],
+        *[({"encoder": {"dropout": value}}, "a number") for value in (True, [0.1], TABLE)],
         *[({"encoder": {"bidirectional": value}}, "true or false") for value in (2, None, [True], TABLE)],
         *[({"encoder": {"cell": value}}, "known: gru, lstm") for value in (None, 3, ["gru"], TABLE)],
         *[({"encoder": {"name": value}}, "known: recurrent, tr") for value in (None, 3, ["recurrent"], TABLE, "a\nb")],
         ({"encoder": {3: 4}}, "unknown option"),
         *[({"kind": value}, "known: ae, lm, vae") for value in (None, 3, ["vae"], TABLE)],
-        *[({"tokenizer": value}, "known: bpe, char, word") for value in (None, 3, ["word"])],
+        *[({"tokenizer": value}, "known: bpe, char, regex, word") for value in (None, 3, ["word"])],
         *[({"target_kl": value}, "a number") for value in ("8", True, [8], TABLE)],
         *[({"target_by": value}, "known: controller, minimum-rate") for value in (None, 3)],
     ],
@@ -251,3 +263,63 @@ def test_a_group_that_is_made_by_hand_has_the_same_rules(make):
     with pytest.raises(ConfigError) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+# -- what the size of the corpus decides -------------------------------------------------------------------------------
+
+
+def regularization(config):
+    model, weight = config.model, config.objective.weight
+    return model.encoder.get("dropout"), model.decoder.get("dropout"), weight.get("end")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"), [(999_999, (0.3, 0.3, 0.5)), (1_000_000, (0.05, 0.05, 0.32)), (10, (0.3, 0.3, 0.5))]
+)
+def test_the_default_regularization_is_that_of_the_size_of_the_corpus(tokens, expected):
+    for given in (Config(), resolve_all(Config())):
+        adapted = adapt_to_corpus(given, tokens)
+        assert regularization(given) == (None, None, None)
+        assert regularization(adapted) == expected
+        assert adapt_to_corpus(adapted, 10) == adapt_to_corpus(adapted, 10**9) == adapted
+
+
+def test_what_was_given_stays_whatever_the_size_of_the_corpus():
+    given = build_config({"encoder": {"dropout": 0.05}, "decoder": {"hidden": 32}, "weight": {"end": 0.32}})
+    assert regularization(adapt_to_corpus(given, 10)) == (0.05, 0.3, 0.32)
+    others = build_config({"encoder": "transformer", "decoder": "transformer", "weight": "constant"})
+    assert regularization(adapt_to_corpus(resolve_all(others), 10)) == regularization(resolve_all(others))
+    assert regularization(adapt_to_corpus(build_config({"decoder": {"dropout": 0.0}}), 10))[1] == 0.0
+
+
+def test_none_leaves_an_option_to_the_corpus_on_the_command_line_too():
+    given = build_config({"encoder": {"name": "transformer", "dropout": "none"}, "weight": {"end": "none"}})
+    assert regularization(adapt_to_corpus(resolve_all(given), 10)) == (0.3, 0.3, 0.5)
+    with pytest.raises(ConfigError, match="hidden"):
+        resolve_all(build_config({"encoder": {"hidden": "none"}}))
+
+
+@pytest.mark.parametrize(("kind", "end"), [("ae", 0.0), ("lm", 1.0)])
+def test_the_weight_of_a_baseline_does_not_depend_on_the_size_of_the_corpus(kind, end):
+    config = resolve_all(Config(kind=kind))
+    adapted = adapt_to_corpus(config, 10)
+    assert regularization(adapted)[2] == end
+    assert adapted.model.prior == config.model.prior and adapted.objective == config.objective
+    assert adapt_to_corpus(resolve(Config(target_kl=8.0)), 10).objective.weight == {"name": "constant", "end": 1.0}
+
+
+def test_what_was_chosen_is_said_in_one_clause():
+    reason = "fewer than 1,000,000 training tokens"
+    assert describe_adaptation(Config(), 10) == f"dropout 0.3, KL weight to 0.5: {reason}"
+    large = "dropout 0.05, KL weight to 0.32: at least 1,000,000 training frames"
+    assert describe_adaptation(Config(), 10**6, "frames") == large
+    part = build_config({"encoder": {"dropout": 0.1}})
+    assert describe_adaptation(part, 10) == f"decoder dropout 0.3, KL weight to 0.5: {reason}"
+    assert describe_adaptation(resolve(Config(kind="ae")), 10) == f"dropout 0.3: {reason}"
+    assert describe_adaptation(adapt_to_corpus(Config(), 10), 10) is None
+
+
+def test_a_run_that_goes_on_keeps_its_numbers_whatever_the_size_of_the_corpus():
+    begun = adapt_to_corpus(build_config({"encoder": {"dropout": 0.1}}), 10)
+    assert regularization(adapt_like(Config(), begun)) == (0.1, 0.3, 0.5)
+    assert adapt_like(build_config({"encoder": {"dropout": 0.2}}), begun).model.encoder["dropout"] == 0.2

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from seqvae.cli import main, train
+from seqvae.config import Config, adapt_to_corpus
 
 # For `seqvae compare` (see test_recipes.py), and for series.
 OTHERS = ("baselines.toml", "remedies.toml", "frontier.toml", "curves.toml")
@@ -65,6 +66,12 @@ def test_a_recipe_names_its_source_and_its_command():
             continue
         assert re.search(r"https://arxiv\.org/abs/\d{4}\.\d{5}", comment), path
         assert re.search(r"not followed", comment, re.I) or path.stem in ("bowman2016", "cyclical2019"), path
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_a_recipe_does_not_depend_on_the_size_of_the_corpus(path, resolved):
+    config = Config.from_dict(resolved(path))
+    assert adapt_to_corpus(config, 10) == config, "a recipe gives its dropout and the end of its KL weight"
 
 
 @pytest.mark.slow

@@ -135,7 +135,7 @@ def check_density(options: Density) -> None:
     check_confidence(options.min_confidence or 0.0)
 
 
-def read_splits(model: TextVAE, corpus: str | None, column: str | None, purpose: str) -> dict[str, TextSplit]:
+def read_splits(model: AnyVAE, corpus: str | None, column: str | None, purpose: str) -> dict[str, Any]:
     """Read the splits of the corpus of the training, or of another; `purpose` is what their sentences are for.
 
     Raises:
@@ -145,7 +145,7 @@ def read_splits(model: TextVAE, corpus: str | None, column: str | None, purpose:
         raise ConfigError("the model was trained on standard input or a list in memory: write --corpus FILE")
     try:
         whole = not model.is_training_corpus(corpus)
-        return model.load_corpus(corpus, column=column, whole=whole).splits
+        return dict(model.load_corpus(corpus, column=column, whole=whole).splits)
     except CorpusError as error:
         if corpus is not None:
             raise

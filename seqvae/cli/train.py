@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from seqvae.cli.shared import FLAT, SWITCH, app
-from seqvae.config import Config, Data, Model, Objective, OwnPart, TargetBy, Training
+from seqvae.config import Config, Data, Model, Objective, OwnPart, TargetBy, Training, adapt_like, describe_adaptation
 from seqvae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -71,11 +71,14 @@ def train(
         model=model or Model(),
         objective=objective or Objective(),
     )
-    resolved = choose_class(given.corpus, given.data.column).resolve(given)
+    named = replace(given, training=replace(given.training, init=None, own_vocabulary=False, freeze=()))
+    chosen = choose_class(given.corpus, given.data.column)
+    resolved = chosen.resolve(named if resume else given)  # a resumed run needs no model to begin with
     PartialState(cpu=use_cpu())
     folder = share_choice(output or (runs.find_newest() if resume else runs.name_folder(resolved.corpus)))
     if resume:
-        resolved = resume_config(folder, resolved, corpus)
+        asked = {name: getattr(given.training, name) for name in ("init", "own_vocabulary", "freeze")}
+        resolved = resume_config(folder, replace(resolved, training=replace(resolved.training, **asked)), corpus)
     run = run_training(resolved, folder, resume=resume)
     if run.accelerator.is_main_process:
         report(run, folder)
@@ -96,8 +99,11 @@ def run_training(config: Config, folder: Path, *, resume: bool) -> Run:
         run = prepare(config, folder, resume)
         if begins:
             runs.write_options(folder, run.config)
-        elif PartialState().is_main_process and (begun := runs.read_options(folder)).corpus != config.corpus:
-            runs.write_options(folder, replace(begun, corpus=config.corpus))  # it has moved
+        elif PartialState().is_main_process:
+            begun = runs.read_options(folder)
+            now = adapt_like(replace(begun, corpus=config.corpus), run.config)
+            if now != begun:  # the corpus has moved, or the run had been killed before it was read
+                runs.write_options(folder, now)
         keep_freed_memory()  # only now, since what was freed while reading would be kept too
         train_with_progress(run)
     run.accelerator.end_training()
@@ -110,19 +116,25 @@ def prepare(config: Config, folder: Path, resume: bool) -> Run:
 
     from seqvae.auto import find_class
     from seqvae.cli.output import log
+    from seqvae.pretrained import open_init
     from seqvae.training import loop, runs
     from seqvae.training.runtime import check_machine, decide_precision, make_accelerator
 
     check_machine(config.training)
     with PartialState().main_process_first():  # the others find the tokenized corpus in the cache
-        corpus = find_class(config).read_corpus(config)
+        resumed = resume and runs.has_state(folder)
+        init = open_init(config, folder if resumed else None)
+        corpus = find_class(config).read_corpus(config, init)
     automatic = config.training.precision == "auto"
     config, precision = decide_precision(config)  # which a resumed run keeps
     accelerator = make_accelerator(config, folder)
-    run = loop.Run(config, corpus, folder, resume=resume and runs.has_state(folder), accelerator=accelerator)
+    run = loop.Run(config, corpus, folder, resume=resumed, accelerator=accelerator, init=init)
     if accelerator.is_main_process:
-        for note in [*corpus.notes, *([precision] if automatic else [])]:
-            log(note)
+        assert corpus.train is not None
+        adapted = describe_adaptation(config, int(corpus.train.lengths.sum()), corpus.observation)
+        for note in [*corpus.notes, *run.notes, adapted, precision if automatic else None]:
+            if note is not None:
+                log(note)
     return run
 
 
@@ -147,6 +159,7 @@ def resume_config(folder: Path, given: Config, corpus: str | None) -> Config:
     from seqvae.training.own_parts import get_own_parts
 
     stored, default = runs.read_options(folder), resolve_all(Config())
+    given, default = adapt_like(given, stored), adapt_like(default, stored)
     changes = {name: getattr(given.training, name) for name in CHANGEABLE}
     changes = {k: v for k, v in changes.items() if v != getattr(default.training, k)}
     config = replace(stored, training=replace(stored.training, **changes))

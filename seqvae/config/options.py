@@ -1,10 +1,12 @@
 """Options: each with its default, its type and its range; and the divergences that hold the KL at a target."""
 
 import dataclasses
+import os
 from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any, Literal
 
 from seqvae.config.parts import (
+    OwnTokenizer,
     Part,
     convert,
     default_part,
@@ -12,7 +14,9 @@ from seqvae.config.parts import (
 from seqvae.errors import ConfigError, choose
 
 TOLERANCE = 0.05  # relative distance from the target up to which the KL of held-out sentences meets it
+FREEZABLE = ("encoder", "posterior", "decoder", "embedding", "prior", "observation")
 TargetBy = Literal["controller", "minimum-rate"]
+KINDS = ("word", "bpe", "char", "regex")  # of tokenizers that are trained on the corpus
 
 # A divergence, its option for the target, other options, and the constant weight of the objective. One setting serves
 # all targets, since both methods move by relative distances. The minimum rate only keeps the KL from falling below its
@@ -77,26 +81,55 @@ class Data:
             series, the column of lists.
         label_column: condition the model on the labels in this column: q(z|x, y) and p(x|z, y), with one prior p(z)
             for all labels; `seqvae sample --label` then chooses the label of the sentences.
-        tokenizer: `word` (white space and punctuation), `bpe` (byte-level pairs), or `char`.
+        tokenizer: `word` (white space and punctuation), `bpe` (byte-level pairs), `char`, or `regex`, whose tokens are
+            what --pattern matches; or one that there is: a tokenizer.json, a model folder, or a name on the Hugging
+            Face hub. In Python also a `tokenizers.Tokenizer`.
+        pattern: of the tokenizer regex, such as `Cl|Br|\\[[^]]*\\]`; each character that it does not match is a token.
         vocabulary_size: the most different tokens, the four reserved ones included; the rarest become `<unk>`.
-        lowercase: fold to lower case; default yes for words, no for bpe and char.
+        lowercase: fold to lower case; default yes for words, no for the others.
         split_punctuation: for words, punctuation marks are tokens of their own; no = split at white space alone.
+        normalization: of Unicode, before anything else: `nfc` (one code point for each accented letter), `nfkc` (also
+            ligatures, full-width letters and the like made plain), or `none`.
+        embeddings: a file of word vectors that the embeddings begin as: GloVe, word2vec (text or binary), fastText's
+            .vec, each also .gz. Vectors of another width than model.embedding are fitted to it.
+        embeddings_frozen: these vectors stay as they are; only words that have none are trained.
         max_length: sentences of more tokens, and series of more frames, are truncated, and then have no EOS.
         split_seed: of the split into train, valid and test where the corpus has none; it does not depend on --seed.
     """
 
     column: str | None = None
     label_column: str | None = None
-    tokenizer: Literal["word", "bpe", "char"] = "word"
+    tokenizer: str = "word"
+    pattern: str | None = None
     vocabulary_size: int = 8_000
     lowercase: bool | None = None
     split_punctuation: bool = True
+    normalization: Literal["none", "nfc", "nfkc"] = "none"
+    embeddings: str | None = None
+    embeddings_frozen: bool = False
     max_length: int = 128
     split_seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "tokenizer", _name_tokenizer(self.tokenizer))
+        if isinstance(self.embeddings, os.PathLike):
+            object.__setattr__(self, "embeddings", str(self.embeddings))
         _check_types(self)
         _check_seed("split_seed", self.split_seed)
+        if (self.tokenizer == "regex") != (self.pattern is not None):
+            raise ConfigError(
+                "tokenizer regex without a pattern: write --pattern 'REGULAR EXPRESSION' too"
+                if self.pattern is None
+                else f"option pattern = {self.pattern}: it is of the tokenizer regex: write --tokenizer regex too"
+            )
+
+        if self.embeddings_frozen and self.embeddings is None:
+            raise ConfigError("option embeddings_frozen without vectors: write --embeddings FILE too, or leave it out")
+
+    @property
+    def folds_case(self) -> bool:
+        """Whether sentences are folded to lower case."""
+        return self.tokenizer == "word" if self.lowercase is None else self.lowercase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,10 +141,12 @@ class Model:
         embedding: size of the token embeddings.
         share_embedding: encoder and decoder use one table of embeddings.
         label_size: dimensions of the vector of a label, where there is a label_column.
-        encoder: a sentence -> a vector.
+        encoder: a sentence -> a vector. Its dropout is by default 0.05, or 0.3 where the training split has fewer than
+            1,000,000 tokens (of series, frames).
         posterior: the family of q(z|x).
         prior: p(z).
-        decoder: the tokens generated so far, and z -> features of the next one.
+        decoder: the tokens generated so far, and z -> features of the next one. Its dropout is by default that of the
+            encoder.
         observation: p(x_t) given these features: of tokens, or of frames, which a corpus of series selects by itself.
         noise: a random change of what the encoder reads or the decoder is conditioned on, while training.
     """
@@ -120,10 +155,10 @@ class Model:
     embedding: int = 256
     share_embedding: bool = True
     label_size: int = 16
-    encoder: Part = default_part("recurrent", hidden=192, dropout=0.05)
+    encoder: Part = default_part("recurrent", hidden=192, dropout=None)
     posterior: Part = default_part("gaussian")
     prior: Part = default_part("mixture", components=100, refit=1000)
-    decoder: Part = default_part("recurrent", dropout=0.05)
+    decoder: Part = default_part("recurrent", dropout=None)
     observation: Part = default_part("tokens")
     noise: Part = default_part("word-dropout", rate=0.0)
 
@@ -137,13 +172,14 @@ class Objective:
 
     Attributes:
         divergence: the distance of q(z|x) from p(z).
-        weight: a schedule over steps for the weight of the divergence.
+        weight: a schedule over steps for the weight of the divergence; it ends by default at 0.32, or at 0.5 where the
+            training split has fewer than 1,000,000 tokens (of series, frames).
         auxiliary: what else is minimized, outside the bound.
         update: how a step is made.
     """
 
     divergence: Part = default_part("kl")
-    weight: Part = default_part("linear", end=0.32, fraction=0.3)
+    weight: Part = default_part("linear", end=None, fraction=0.3)
     auxiliary: Part = default_part("none")
     update: Part = default_part("joint")
 
@@ -156,6 +192,11 @@ class Training:
     """How long and how fast.
 
     Attributes:
+        init: fine-tuning: begin with the weights, the sizes and the vocabulary of this model: a folder, a built-in
+            model, or OWNER/NAME on the hub. Some defaults are then others (see docs/howto/fine-tune.md).
+        own_vocabulary: with `init`, learn the vocabulary from the corpus, as options of the tokenizer ask for too.
+            Tokens that the model has keep their rows.
+        freeze: with `init`, parts that stay as they are: encoder, posterior, decoder, embedding, prior, observation.
         seed: fixes the initial weights, the order of the batches and all noise.
         batch_size: sentences per step, over all processes.
         tokens_per_batch: the most tokens of a step, padding counted, so that long sentences do not run out of memory: a
@@ -180,6 +221,9 @@ class Training:
         trackers: also log to these (`tensorboard`, `wandb`, or any other that accelerate has).
     """
 
+    init: str | None = None
+    own_vocabulary: bool = False
+    freeze: tuple[str, ...] = ()
     seed: int = 0
     batch_size: int = 128
     tokens_per_batch: int | None = None
@@ -200,6 +244,11 @@ class Training:
 
     def __post_init__(self) -> None:
         _check_types(self)
+        for part in self.freeze:
+            choose("part to freeze", part, FREEZABLE)
+        for name in ("freeze", "own_vocabulary"):
+            if (value := getattr(self, name)) and self.init is None:
+                raise ConfigError(f"{name} = {value} without init: write --init MODEL too, or leave it out")
         for name in ("batch_size", "learning_rate", "clip"):
             expect(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
         for name in ("weight_decay", "warmup", "patience", "learning_rate_patience"):
@@ -294,6 +343,15 @@ def _check_types(group: Any) -> None:
     """Raise a `ConfigError` unless the values of a new dataclass have their types; parts become tables."""
     for f in dataclasses.fields(group):
         object.__setattr__(group, f.name, convert(getattr(group, f.name), f.type, f.name))
+
+
+def _name_tokenizer(given: Any) -> str:
+    """Return the name of a tokenizer: as it is, of a path, or of an object that the user has handed over."""
+    if isinstance(given, os.PathLike):
+        return str(given)
+    if any(hasattr(given, name) for name in ("to_str", "to_json", "backend_tokenizer")):
+        return OwnTokenizer.wrap(given)
+    return given if isinstance(given, str) and given else choose("tokenizer", given, KINDS)
 
 
 def _check_seed(name: str, seed: int) -> None:

@@ -42,6 +42,23 @@ class OwnPart(dict[str, Any]):
         return OwnPart({**self, **other}, self.source)
 
 
+class OwnTokenizer(str):
+    """The name `given`, which is all that is stored, and the tokenizer that the user has handed over as an object.
+
+    Attributes:
+        source: the object.
+    """
+
+    source: Any
+
+    @classmethod
+    def wrap(cls, source: Any) -> "OwnTokenizer":
+        """Return the name of a tokenizer that is an object."""
+        name = cls("given")
+        name.source = source
+        return name
+
+
 def get_import_path(cls: type) -> str:
     """Return `module:name`, by which a class can be imported.
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from seqvae.config.options import Config, expect, target_parts
-from seqvae.config.parts import Part, complete
+from seqvae.config.parts import OwnPart, Part, complete
 
 
 def resolve(config: Config) -> Config:
@@ -64,6 +64,7 @@ def _apply_kind(config: Config) -> Config:
     return replace(config, model=model, objective=replace(config.objective, **parts, auxiliary={"name": "none"}))
 
 
+NO_VECTORS = "none, since models of series have no words"
 NO_LABELS = "none, since models of series are not conditioned"
 NO_WORDS = (
     "word-dropout (which is then none), since noise is made of words and model.observation is of frames: "
@@ -77,7 +78,87 @@ def _apply_frames(config: Config) -> Config:
     noise, column = config.model.noise["name"], config.data.label_column
     expect(noise == "word-dropout", "model.noise.name", noise, NO_WORDS)
     expect(column is None, "label_column", column, NO_LABELS)
+    expect(config.data.embeddings is None, "embeddings", config.data.embeddings, NO_VECTORS)
     return replace(config, model=replace(config.model, noise={"name": "word-dropout", "rate": 0.0}))
+
+
+# -- by the size of the corpus -----------------------------------------------------------------------------------------
+
+SMALL_CORPUS = 1_000_000  # tokens of the training split, or frames; the defaults of larger ones overfit below
+# A part and an option of it that may be None -> its value for larger corpora and for small ones.
+BY_SIZE: dict[tuple[str, str], tuple[float, float]] = {
+    ("model.encoder", "dropout"): (0.05, 0.3),
+    ("model.decoder", "dropout"): (0.05, 0.3),
+    ("objective.weight", "end"): (0.32, 0.5),
+}
+
+
+def adapt_to_corpus(config: Config, tokens: int = SMALL_CORPUS) -> Config:
+    """Return the configuration with numbers for the options of `BY_SIZE` that are None; all others stay as they are.
+
+    Args:
+        config: the options, resolved or not.
+        tokens: of the training split as it is trained on, ends included; of series, frames. Default: a larger corpus.
+
+    >>> config = adapt_to_corpus(Config(), tokens=9_000)
+    >>> config.model.decoder["dropout"], config.objective.weight["end"]
+    (0.3, 0.5)
+    """
+    return _fill(config, {option: values[tokens < SMALL_CORPUS] for option, values in BY_SIZE.items()})
+
+
+def adapt_like(config: Config, run: Config) -> Config:
+    """Return the configuration with the numbers of an earlier run for the options that are left to the corpus."""
+    return _fill(config, {(place, option): _get_part(run, place).get(option) for place, option in BY_SIZE})
+
+
+def describe_adaptation(given: Config, tokens: int, unit: str = "tokens") -> str | None:
+    """Return the line about what `adapt_to_corpus` chooses, and why; None if it chooses nothing.
+
+    Args:
+        given: the options before, resolved.
+        tokens: as for `adapt_to_corpus`.
+        unit: what they are called: `tokens` or `frames`.
+
+    >>> describe_adaptation(Config(), 9_000)
+    'dropout 0.3, KL weight to 0.5: fewer than 1,000,000 training tokens'
+    """
+    small = tokens < SMALL_CORPUS
+    chosen = {place: values[small] for (place, option), values in BY_SIZE.items() if _is_open(given, place, option)}
+    if given.kind == "lm":
+        chosen.pop("model.encoder", None)
+    names = {"model.encoder": "encoder dropout", "model.decoder": "decoder dropout", "objective.weight": "KL weight to"}
+    if "model.encoder" in chosen and "model.decoder" in chosen:
+        names["model.decoder"] = "dropout"
+        del chosen["model.encoder"]
+    if not chosen:
+        return None
+    words = ", ".join(f"{names[place]} {value:g}" for place, value in chosen.items())
+    return f"{words}: {'fewer than' if small else 'at least'} {SMALL_CORPUS:,} training {unit}"
+
+
+def _fill(config: Config, values: dict[tuple[str, str], Any]) -> Config:
+    for (place, option), value in values.items():
+        if _is_open(config, place, option):
+            group, field = place.split(".")
+            given = getattr(getattr(config, group), field)  # in the order of its options, which recipe.toml keeps
+            part = {**(given if option in given else _get_part(config, place)), option: value}
+            config = replace(config, **{group: replace(getattr(config, group), **{field: part})})
+    return config
+
+
+def _is_open(config: Config, place: str, option: str) -> bool:
+    part = _get_part(config, place)  # None may mean something else to a class of the user's own
+    return not isinstance(part, OwnPart) and option in part and part[option] is None
+
+
+def _get_part(config: Config, place: str) -> Part:
+    group, field = place.split(".")
+    options = getattr(config, group)
+    return complete(getattr(options, field), getattr(type(options)(), field))
+
+
+# -- text and series ---------------------------------------------------------------------------------------------------
 
 
 def select_frames(config: Config) -> Config:
@@ -99,7 +180,7 @@ def require_tokens(config: Config) -> Config:
 
 def get_corpus_options(config: Config) -> dict[str, Any]:
     """Return the options of `data` under the names of `seqvae.data.text.corpus.load`."""
-    options = dict(vars(config.data))
+    options = {name: value for name, value in vars(config.data).items() if not name.startswith("embeddings")}
     return options | {"seed": options.pop("split_seed")}
 
 

@@ -3,6 +3,7 @@
 import inspect
 from typing import Any
 
+from seqvae.config import adapt_to_corpus
 from seqvae.model.decoders import DECODERS, RecurrentDecoder
 from seqvae.reports.case import Case
 
@@ -24,7 +25,7 @@ def change_tokenizer(case: Case) -> list[Remedy]:
 def encourage_use(case: Case) -> list[Remedy]:
     """Make z cheaper, and the decoder depend on it."""
     objective, found = case.config.objective, []
-    end = float(objective.weight.get("end", 1.0))
+    end = _get_final_weight(case)
     free_bits = float(objective.divergence.get("free_bits", 0.0))
     if case.has_fixed_kl:
         found.append(scale_kappa(case, 2.0))
@@ -97,6 +98,10 @@ def _get_decoder_option(case: Case, name: str) -> Any:
     return given.get(name, inspect.signature(DECODERS.get(given["name"], RecurrentDecoder)).parameters[name].default)
 
 
+def _get_final_weight(case: Case) -> float:
+    return float(adapt_to_corpus(case.config).objective.weight.get("end", 1.0))
+
+
 def speed_up_encoder(case: Case) -> list[Remedy]:
     """Give the encoder time and means to catch up with the decoder."""
     weight = {} if case.has_fixed_kl else case.config.objective.weight
@@ -109,7 +114,7 @@ def speed_up_encoder(case: Case) -> list[Remedy]:
 
 def cover_prior(case: Case) -> list[Remedy]:
     """Lower the rate until the posteriors cover the prior."""
-    end = float(case.config.objective.weight.get("end", 1.0))
+    end = _get_final_weight(case)
     if case.config.kind == "ae":
         rise = "--objective.weight.name linear --objective.weight.end 0.32 --objective.weight.fraction 0.3"
         return [(f"--kind vae {rise}", "a KL weight above 0: an autoencoder is not made for samples of the prior")]

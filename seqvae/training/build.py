@@ -117,8 +117,11 @@ def resolve_part(place: str, part: Part) -> Part:
         value, name = part.get(option, parameter.default), f"{place}.{option}"
         if value is parameter.empty:
             raise ConfigError(f"{place} {part['name']!r} needs its option {option}: it has no default")
+        annotation = parameter.annotation
+        if (place, option) in configuration.BY_SIZE:  # None until the corpus is known
+            annotation = annotation | None
         if value is not None or not isinstance(part, OwnPart):  # an own class may write `scale: float = None`
-            value = convert(value, parameter.annotation, name, words=True)
+            value = convert(value, annotation, name, words=True)
         if not is_plain(value):
             raise ConfigError(f"option {name}: expected a number, a truth value or a text, which can be stored")
         found[option] = value
@@ -275,7 +278,7 @@ def build_model(config: Config, vocabulary: int, labels: int = 0) -> SequenceVAE
         vocabulary: the number of tokens; of series, the number of channels of a frame.
         labels: the number of labels that the model is conditioned on; 0 = it is not.
     """
-    m = configuration.resolve(config).model
+    m = configuration.adapt_to_corpus(configuration.resolve(config)).model
     sizes: dict[str, Any] = {"latent": m.latent, "embedding": m.embedding}
     sizes |= {"vocabulary": vocabulary, "channels": vocabulary}
     with allow_empty_weights():
@@ -319,7 +322,7 @@ def build_objective(config: Config, **sizes: int) -> Objective:
         config: the options, resolved or not.
         sizes: `vocabulary` and `sentences` (of the training split), where a term asks for them.
     """
-    config = configuration.resolve(config)
+    config = configuration.adapt_to_corpus(configuration.resolve(config))
     sizes = {"latent": config.model.latent, "embedding": config.model.embedding} | sizes
     with allow_empty_weights():
         return Objective(

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from seqvae.config import Config, describe_miss, meets_target
+from seqvae.config import Config, adapt_to_corpus, describe_miss, meets_target
 from seqvae.data.batching import Batches, iterate_by_length
 from seqvae.data.corpus import Corpus
 from seqvae.errors import CheckpointError, ConfigError, CorpusError, TrainingError
@@ -31,9 +31,11 @@ from seqvae.latent.refit import refit_prior
 from seqvae.training.build import build_model, build_objective, build_update
 from seqvae.training.checkpoint import METRICS, STATE, Checkpoint, append, load_state, save_state
 from seqvae.training.distributed import any_process, broadcast_state
+from seqvae.training.init import Init, describe_init
 from seqvae.training.own_parts import get_own_parts
 from seqvae.training.runs import truncate_metrics
 from seqvae.training.trainer import HALVINGS, Step, Trainer
+from seqvae.training.vectors import freeze_rows, place_vectors
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -208,11 +210,13 @@ class Run:
     """A training: its inputs, and where the results go.
 
     Attributes:
-        config: all options.
+        config: all options; those that the size of the corpus decides become numbers.
         corpus: with a train and a valid split.
         folder: of the model; None keeps the best weights in memory only.
         resume: continue from the state in `folder`.
         accelerator: device, precision and other processes; default: fp32 on the device that accelerate finds.
+        init: the model that the training begins with.
+        notes: log lines about that.
         best: the best validation so far.
         interrupted: whether Ctrl-C ended the training.
     """
@@ -222,6 +226,7 @@ class Run:
     folder: Path | None = None
     resume: bool = False
     accelerator: Accelerator = field(default_factory=_make_accelerator)
+    init: Init | None = None
     best: Best = field(default_factory=Best)
     interrupted: bool = False
 
@@ -231,6 +236,7 @@ class Run:
         if bool(self.corpus.labels) != (self.config.data.label_column is not None):
             given = f"label_column = {self.config.data.label_column!r}"
             raise ConfigError(f"{given}, but {self.corpus.name} was read with another: expected the same in both")
+        self.config = adapt_to_corpus(self.config, int(self.corpus.train.lengths.sum()))
         self.valid = self.corpus.valid
         self.trainer = self._build_trainer(self.corpus.train)
         self.model, self.objective = self.trainer.model, self.trainer.objective
@@ -250,6 +256,12 @@ class Run:
             given = f"model.observation.name = {self.config.model.observation['name']}"
             raise ConfigError(f"{given}: expected {corpus.observation}, as {corpus.name} is made of {corpus.units}")
         model.observation.fit_scale(corpus.moments)
+        if self.init is not None and not self.init.resumed:
+            self.init.load_weights(model, corpus)
+        self.notes = describe_init(self.config, self.init, corpus, model)
+        data, ids = self.config.data, None
+        if data.embeddings is not None and (data.embeddings_frozen or not self.resume):  # else they are in its state
+            ids = place_vectors(model, corpus, data)
         objective = build_objective(self.config, vocabulary=corpus.size, sentences=len(train))
         batches = Batches(
             train,
@@ -258,7 +270,10 @@ class Run:
             exact_length=training.exact_length,
             max_tokens=training.tokens_per_batch,
         )
-        return Trainer(model, objective, batches, training, self.accelerator, build_update(self.config))
+        trainer = Trainer(model, objective, batches, training, self.accelerator, build_update(self.config))
+        if ids is not None and data.embeddings_frozen:
+            freeze_rows(model, ids, trainer.optimizer.optimizer)
+        return trainer
 
     # -- the best model -----------------------------------------------------------------------------------------------
 
@@ -294,7 +309,8 @@ class Run:
     def refit_prior(self) -> None:
         """Fit the prior again, if it is a mixture whose option `refit` asks for it."""
         part = self.config.model.prior
-        if self.config.kind != "vae" or part["name"] != "mixture" or not part.get("refit"):
+        frozen = "prior" in self.config.training.freeze
+        if self.config.kind != "vae" or part["name"] != "mixture" or not part.get("refit") or frozen:
             return
         assert self.corpus.train is not None
         prior = refit_prior(self.model, self.corpus.train, self.valid, components=part["refit"])
@@ -319,6 +335,8 @@ class Run:
             "step": self.trainer.step,
             "schedule_step": self.trainer.schedule_step,
         }
+        if self.init is not None:
+            facts["init"] = self.init.origin
         return Checkpoint(self.config, self.model, corpus.tokenizer, facts, corpus.labels)
 
     @property

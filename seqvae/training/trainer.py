@@ -54,8 +54,9 @@ def make_optimizer(module: nn.Module, training: Training) -> torch.optim.Optimiz
 
 def group_parameters(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Give weight decay to matrices; biases, and all else that has one axis, have none."""
-    matrices: list[Tensor] = [p for p in model.parameters() if p.dim() >= 2]
-    others: list[Tensor] = [p for p in model.parameters() if p.dim() < 2]
+    trained = [p for p in model.parameters() if p.requires_grad]  # others are frozen
+    matrices: list[Tensor] = [p for p in trained if p.dim() >= 2]
+    others: list[Tensor] = [p for p in trained if p.dim() < 2]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
@@ -191,7 +192,7 @@ class Trainer:
         """
         self.optimizer.zero_grad()
         self.accelerator.backward(loss, inputs=None if only is None else list(only))
-        trained = [*self.wrapped.parameters(), *self.objective.parameters()]
+        trained = [p for p in [*self.wrapped.parameters(), *self.objective.parameters()] if p.requires_grad]
         average_gradients(self.accelerator, trained)
         norm = float(self.accelerator.clip_grad_norm_(trained, self.training.clip))
         if not math.isfinite(norm):  # the norm is the same in every process, so that all of them stop

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from seqvae.cli import main
-from seqvae.reports.comparison.run import OUTCOME, check_begun, find_differences, keep_precision, name_folders
+from seqvae.reports.comparison.run import OUTCOME, check_begun, find_differences, keep_choices, name_folders
 from seqvae.training.runs import read_options
 
 RECIPES = """
@@ -93,8 +93,8 @@ def test_a_precision_that_was_left_open_is_that_of_the_training(whole):
     folder = whole / "vae" / "seed-0"
     config = read_options(folder)
     free = replace(config, training=replace(config.training, precision="auto"))
-    assert keep_precision(folder, free) == config and check_begun(folder, keep_precision(folder, free))
-    assert keep_precision(whole / "none", free) == free
+    assert keep_choices(folder, free) == config and check_begun(folder, keep_choices(folder, free))
+    assert keep_choices(whole / "none", free) == free
 
 
 def test_runs_of_other_options_are_not_mixed_in(whole, corpus, recipes, file, tmp_path, refused):

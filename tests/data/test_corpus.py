@@ -155,7 +155,7 @@ def test_a_second_run_does_not_tokenize_again_but_another_tokenizer_does(file, m
 def test_a_second_run_does_not_train_the_tokenizer_again_but_another_split_or_option_does(file, monkeypatch):
     path, calls = file("corpus.txt", "\n".join(LINES)), []
     train = Tokenizer.train
-    monkeypatch.setattr(Tokenizer, "train", lambda *given: calls.append(1) or train(*given))
+    monkeypatch.setattr(Tokenizer, "train", lambda *given, **options: calls.append(1) or train(*given, **options))
     first, second = load(path), load(path)
     assert len(calls) == 1 and second.tokenizer.to_json() == first.tokenizer.to_json()
     for options in ({"seed": 1}, {"tokenizer": "char"}, {"vocabulary_size": 20}, {"lowercase": False}):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from seqvae.config import adapt_to_corpus
 from seqvae.errors import ConfigError
 from seqvae.reports.comparison.recipes import Budget, plan
 
@@ -126,3 +127,9 @@ def test_two_recipes_of_one_name_are_refused(file):
     one, other = (Path(file(name, "[a]\nseed = 1")) for name in ("one.toml", "other.toml"))
     with pytest.raises(ConfigError, match="two recipes have the name a"):
         plan([one, other], "sotu", Budget())
+
+
+@pytest.mark.parametrize("name", ["baselines", "remedies", "frontier"])
+def test_the_recipes_that_come_with_the_package_do_not_depend_on_the_size_of_the_corpus(name):
+    for recipe, config in plan([CONFIGS / f"{name}.toml"], "grammar", Budget()):
+        assert adapt_to_corpus(config, tokens=10) == config, recipe

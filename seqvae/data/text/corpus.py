@@ -16,11 +16,12 @@ import numpy as np
 import torch
 import xxhash
 
-from seqvae.config import Data
+from seqvae.config import KINDS, Data
 from seqvae.data import corpus as base
 from seqvae.data.batch import END, UNKNOWN, Batch
 from seqvae.data.corpus import Indices
 from seqvae.data.text.files import explain, get_cache_folder, silence_datasets
+from seqvae.data.text.given import READ_BACK, describe_round_trip, open_tokenizer
 from seqvae.data.text.labels import LabelColumn, read_labels
 from seqvae.data.text.splits import Rows, Texts, hash_texts, read_splits
 from seqvae.data.text.tokenizer import PIECES, Tokenizer
@@ -209,6 +210,11 @@ class TextCorpus(base.Corpus[TextSplit]):
             characters=float(held_out.characters.mean()),
         )
 
+    def describe_given(self) -> str | None:
+        """Say how much of the training sentences a tokenizer that was not trained on them writes back; else None."""
+        some = self.train or self.test
+        return describe_round_trip(self.tokenizer, some.at_most(READ_BACK).texts()) if some else None
+
     @cached_property
     def fingerprint(self) -> str:
         """A few letters that change when the sentences, the way they were divided, their ids or labels do."""
@@ -227,9 +233,11 @@ def load(
     label_column: str | None = None,
     labels: Sequence[str] | None = None,
     tokenizer: str | Tokenizer = "word",
+    pattern: str | None = None,
     vocabulary_size: int = Data.vocabulary_size,
     lowercase: bool | None = None,
     split_punctuation: bool = True,
+    normalization: str = "none",
     max_length: int = 128,
     seed: int = 0,
     whole: bool = False,
@@ -241,10 +249,13 @@ def load(
         column: the column that holds the text, for files and data sets that have several.
         label_column: the column that holds the labels; a sentence is kept once under each of its labels.
         labels: those of a model, where there is one already; None takes those of the training sentences.
-        tokenizer: `word`, `bpe`, `char`, or a tokenizer (the three options after it are then ignored).
+        tokenizer: `word`, `bpe`, `char`, `regex`; the path, folder or name of another; or a tokenizer, whose own are
+            the options after it.
+        pattern: the regular expression of `regex`.
         vocabulary_size: most ids.
         lowercase: whether case is dropped; by default for words only.
         split_punctuation: whether words are split around punctuation.
+        normalization: of Unicode: `none`, `nfc` or `nfkc`.
         max_length: most ids of a sentence, its end included; longer ones are truncated.
         seed: of the splits that are drawn, where the source has none.
         whole: take a corpus without splits as it is, all of it as `test`, in its order.
@@ -258,39 +269,43 @@ def load(
     ('1 duplicate sentence dropped', 1, 'two cats .')
     """
     base.check_max_length(max_length, "token")
+    training = not isinstance(tokenizer, Tokenizer)
+    if not isinstance(tokenizer, Tokenizer) and tokenizer not in KINDS:
+        tokenizer = open_tokenizer(tokenizer, lowercase, normalization)
     if isinstance(tokenizer, Tokenizer):
-        lowercase = tokenizer.lowercase
+        lowercase, normalization = tokenizer.lowercase, tokenizer.normalization
     elif lowercase is None:
         lowercase = tokenizer == "word"
-    texts = read_splits(source, column=column, label_column=label_column, seed=seed, lowercase=lowercase, whole=whole)
+    same: dict[str, Any] = {"lowercase": lowercase, "normalization": normalization}
+    texts = read_splits(source, column=column, label_column=label_column, seed=seed, whole=whole, **same)
     counts, columns = ({}, {}) if label_column is None else read_labels(texts, label_column, labels)
-    if isinstance(tokenizer, Tokenizer):
-        return replace(encode_splits(texts, tokenizer, max_length, columns), labels=counts)
-    train = train_tokenizer if texts.on_disk else Tokenizer.train
-    sentences = texts.splits["train" if "train" in texts.splits else "test"]
-    trained = train(sentences, tokenizer, vocabulary_size, lowercase, split_punctuation)
-    corpus = replace(encode_splits(texts, trained, max_length, columns), labels=counts)
-    if corpus.unknown_words is not None:
-        corpus.notes.append(corpus.unknown_words)
+    if not isinstance(tokenizer, Tokenizer):
+        sentences = texts.splits["train" if "train" in texts.splits else "test"]
+        train = train_tokenizer if texts.on_disk else Tokenizer.train
+        options = {"split_punctuation": split_punctuation, "pattern": pattern, **same}
+        tokenizer = train(sentences, tokenizer, vocabulary_size, **options)
+    corpus = replace(encode_splits(texts, tokenizer, max_length, columns), labels=counts)
+    if training:
+        corpus.notes.extend(filter(None, [corpus.describe_given(), corpus.unknown_words]))
     return corpus
 
 
-def train_tokenizer(rows: Rows, kind: str, vocabulary_size: int, lowercase: bool, split_punctuation: bool) -> Tokenizer:
+def train_tokenizer(rows: Rows, kind: str, vocabulary_size: int, **options: Any) -> Tokenizer:
     """Train a tokenizer on the rows as `Tokenizer.train` does, or load it from the cache when that was done before.
 
     Raises:
-        ConfigError: for an unknown kind or a vocabulary too small for it.
+        ConfigError: for an unknown kind, a vocabulary too small for it, or a pattern that is none.
         CorpusError: when the cache cannot be written.
     """
-    options = f"{kind}|{vocabulary_size}|{lowercase}|{split_punctuation}|{PIECES}|{VERSION}"
-    key = xxhash.xxh3_128(f"{rows.dataset._fingerprint}|{rows.column}|{options}".encode())
+    options_key = f"{kind}|{vocabulary_size}|{sorted(options.items())}|{PIECES}|{VERSION}"
+    key = xxhash.xxh3_128(f"{rows.dataset._fingerprint}|{rows.column}|{options_key}".encode())
     key.update(rows.numbers.data)
     try:
         path = get_cache_folder() / f"tokenizer-{key.hexdigest()}.json"
         if path.exists():
             with contextlib.suppress(CheckpointError):  # damaged, or of another version of the library
                 return Tokenizer.load(path)
-        tokenizer = Tokenizer.train(rows, kind, vocabulary_size, lowercase, split_punctuation)
+        tokenizer = Tokenizer.train(rows, kind, vocabulary_size, **options)
         write_atomically(path, tokenizer.save, shared=True)
     except OSError as error:
         raise CorpusError(explain("the tokenizer", "json", error)) from None

@@ -66,6 +66,7 @@ def read_splits(
     label_column: str | None = None,
     seed: int = 0,
     lowercase: bool = False,
+    normalization: str = "none",
     whole: bool = False,
 ) -> Texts:
     """Open a corpus and divide it into train, valid and test.
@@ -80,13 +81,14 @@ def read_splits(
         label_column: the column that holds the labels, if any.
         seed: of the splits that are drawn.
         lowercase: whether sentences that differ only in case count as the same.
+        normalization: of Unicode, after which equal sentences count as the same.
         whole: take a corpus without splits as it is, all of it as `test`, in its order.
 
     Raises:
         CorpusError: when the corpus cannot be read or is too small to be split.
     """
     opened = open_source(source, column)
-    keys = _hash_rows(opened, lowercase)
+    keys = _hash_rows(opened, lowercase, normalization)
     notes = list(opened.notes)
     numbers = {split: _find_present(split, found, notes) for split, found in keys.items()}
     if not len(numbers["train"]):
@@ -118,13 +120,13 @@ def _select_rows(source: Source, keys: dict[str, np.ndarray], origin: str, numbe
     return Rows(source.datasets[origin], source.columns[origin], numbers, keys[origin])
 
 
-def _hash_rows(source: Source, lowercase: bool) -> dict[str, np.ndarray]:
+def _hash_rows(source: Source, *how: bool | str) -> dict[str, np.ndarray]:
     """Return the keys of each data set, from the cache when they were made before."""
-    make: Callable[[Dataset, str, bool], np.ndarray] = _load_keys if source.on_disk else _hash_sentences
-    return {split: make(dataset, source.columns[split], lowercase) for split, dataset in source.datasets.items()}
+    make: Callable[..., np.ndarray] = _load_keys if source.on_disk else _hash_sentences
+    return {split: make(dataset, source.columns[split], *how) for split, dataset in source.datasets.items()}
 
 
-def _hash_sentences(dataset: "Dataset", column: str, lowercase: bool) -> np.ndarray:
+def _hash_sentences(dataset: "Dataset", column: str, lowercase: bool, normalization: str) -> np.ndarray:
     """Return (rows,) uint64, equal for equal sentences, 0 for blank ones.
 
     Two of a billion different sentences share a key with odds of 0.03, and then one of them is dropped.
@@ -132,19 +134,20 @@ def _hash_sentences(dataset: "Dataset", column: str, lowercase: bool) -> np.ndar
     keys = np.empty(len(dataset), np.uint64)
     texts = dataset.data.column(column)
     for start in range(0, len(keys), _STEP):
-        batch = [normalize(text or "", lowercase) for text in texts.slice(start, _STEP).to_pylist()]
+        batch = [normalize(text or "", lowercase, normalization) for text in texts.slice(start, _STEP).to_pylist()]
         keys[start : start + _STEP] = [xxhash.xxh3_64_intdigest(text.encode()) or 1 if text else 0 for text in batch]
     return keys
 
 
-def _load_keys(dataset: "Dataset", column: str, lowercase: bool) -> np.ndarray:
+def _load_keys(dataset: "Dataset", column: str, lowercase: bool, normalization: str) -> np.ndarray:
     """Return what `_hash_sentences` does, from the cache when it was done before."""
-    described = xxhash.xxh3_128_hexdigest(f"{dataset._fingerprint}|{column}|{lowercase}|{VERSION}".encode())
+    how = f"{lowercase}|{VERSION}" if normalization == "none" else f"{lowercase}|{normalization}|{VERSION}"
+    described = xxhash.xxh3_128_hexdigest(f"{dataset._fingerprint}|{column}|{how}".encode())
     try:
         path = get_cache_folder() / f"keys-{described}.bin"
         if path.exists() and path.stat().st_size == 8 * len(dataset):
             return np.memmap(path, np.uint64, "r") if len(dataset) else np.empty(0, np.uint64)
-        keys = _hash_sentences(dataset, column, lowercase)
+        keys = _hash_sentences(dataset, column, lowercase, normalization)
         write_atomically(path, keys.tofile, shared=True)
     except OSError as error:
         raise CorpusError(explain("the corpus", "text", error)) from None

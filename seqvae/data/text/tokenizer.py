@@ -5,21 +5,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
-from seqvae.config import Data
+from seqvae.config import KINDS, Data
 from seqvae.data.batch import END, PADDING, START, UNKNOWN
 from seqvae.data.text.spacing import Spacing
-from seqvae.errors import CheckpointError, ConfigError, choose, expand
-
-KINDS = ("word", "bpe", "char")
+from seqvae.errors import CheckpointError, ConfigError, choose, expand, shorten
 
 # Pre-tokens never hold a space, so no text can produce the first three names. They are not registered as special
 # tokens, for those are searched for in the raw text before it is split.
 RESERVED = {"<pad> ": PADDING, "<s> ": START, "</s> ": END, "<unk>": UNKNOWN}
-SMALLEST = {"word": len(RESERVED) + 1, "char": len(RESERVED) + 1, "bpe": len(RESERVED) + 256}  # vocabularies
+# The same names of a tokenizer whose tokens may hold a space; a normalized text never holds two.
+SPACED_RESERVED = {"<pad>  ": PADDING, "<s>  ": START, "</s>  ": END, "<unk>": UNKNOWN}
+SMALLEST = dict.fromkeys(("word", "char", "regex"), len(RESERVED) + 1) | {"bpe": len(RESERVED) + 256}  # vocabularies
 
 REMEMBERED = 200_000  # parts of texts whose ids are kept: some 50 MB
 SPACED_SENTENCES = 10_000  # evenly spread, from which spacing is learnt; up to twice as many
@@ -42,14 +43,19 @@ PIECES = (
 )
 SPACED = r"[^ ]+"
 POINTS = r"[\s\S]"
+GIVEN = "(?:{})(?!\\G)|[\\s\\S]"  # what a pattern matches, unless it is empty; else one character
+
+# Normalizations of Unicode.
+FORMS: dict[str, list[normalizers.Normalizer]] = {"none": [], "nfc": [normalizers.NFC()], "nfkc": [normalizers.NFKC()]}
 
 
-def _build_normalizer(lowercase: bool) -> normalizers.Normalizer:
-    steps = [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
-    return normalizers.Sequence([*steps, normalizers.Lowercase()] if lowercase else steps)
+def _build_normalizer(lowercase: bool, normalization: str) -> normalizers.Normalizer:
+    form = FORMS[normalization]
+    steps: list[normalizers.Normalizer] = [*form, normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    return normalizers.Sequence([*steps, normalizers.Lowercase(), *form] if lowercase else steps)
 
 
-NORMALIZERS = {lowercase: _build_normalizer(lowercase) for lowercase in (False, True)}
+NORMALIZERS = {(lowercase, form): _build_normalizer(lowercase, form) for lowercase in (False, True) for form in FORMS}
 
 
 def replace_surrogates(text: str) -> str:
@@ -65,8 +71,8 @@ def replace_surrogates(text: str) -> str:
     return text
 
 
-def normalize(text: str, lowercase: bool = False) -> str:
-    """Return the text with runs of whitespace made one space, none at the ends, and in lower case if asked.
+def normalize(text: str, lowercase: bool = False, normalization: str = "none") -> str:
+    """Return the text with runs of whitespace made one space, none at the ends, in lower case and normalized if asked.
 
     >>> normalize("  A  quiet\\tday ", lowercase=True)
     'a quiet day'
@@ -74,11 +80,15 @@ def normalize(text: str, lowercase: bool = False) -> str:
     if text.isascii() and text.isprintable():  # the same result without crossing into Rust, ten times as fast
         text = " ".join(text.split())
         return text.lower() if lowercase else text
-    return NORMALIZERS[lowercase].normalize_str(replace_surrogates(text))
+    return NORMALIZERS[lowercase, normalization].normalize_str(replace_surrogates(text))
 
 
 def train_vocabulary(
-    texts: Iterable[str], size: int, normalizer: normalizers.Normalizer, pattern: str
+    texts: Iterable[str],
+    size: int,
+    normalizer: normalizers.Normalizer,
+    pattern: str,
+    reserved: dict[str, int] = RESERVED,
 ) -> tokenizers.Tokenizer:
     """Train a tokenizer of the pieces that `pattern` finds most often, at most `size` with the reserved ones."""
     counter = _build_pipeline(models.WordLevel(), normalizer, pattern)
@@ -86,8 +96,8 @@ def train_vocabulary(
     trainer = trainers.WordLevelTrainer(vocab_size=size - len(RESERVED) + 1, special_tokens=[], show_progress=False)
     counter.train_from_iterator(texts, trainer)
     counted = counter.get_vocab()
-    words = [word for word in sorted(counted, key=counted.__getitem__) if word not in RESERVED]
-    vocabulary = RESERVED | {word: id for id, word in enumerate(words[: size - len(RESERVED)], len(RESERVED))}
+    words = [word for word in sorted(counted, key=counted.__getitem__) if word not in reserved]
+    vocabulary = reserved | {word: id for id, word in enumerate(words[: size - len(RESERVED)], len(RESERVED))}
     return _build_pipeline(models.WordLevel(vocabulary, unk_token="<unk>"), normalizer, pattern)
 
 
@@ -98,7 +108,7 @@ def _build_pipeline(model: models.Model, normalizer: normalizers.Normalizer, pat
     return inner
 
 
-def train_merges(texts: Iterable[str], size: int, normalizer: normalizers.Normalizer, _: str) -> tokenizers.Tokenizer:
+def train_merges(texts: Iterable[str], size: int, normalizer: normalizers.Normalizer) -> tokenizers.Tokenizer:
     """Train a byte-level BPE of at most `size` tokens with the reserved ones; it splits texts in a way of its own."""
     inner = tokenizers.Tokenizer(models.BPE())
     inner.normalizer = normalizer
@@ -114,29 +124,60 @@ def train_merges(texts: Iterable[str], size: int, normalizer: normalizers.Normal
     return tokenizers.Tokenizer.from_str(json.dumps(json.loads(inner.to_str()) | {"added_tokens": []}))
 
 
-def recognize(parts: dict) -> tuple[str, bool, bool]:
-    """Return kind, lower-casing and punctuation splitting of a tokenizer.json, which `train` must be able to write.
+class Traits(NamedTuple):
+    """What a tokenizer.json says of its tokenizer."""
+
+    kind: str  # one of `KINDS`, or `given`: not trained here
+    lowercase: bool
+    normalization: str
+    split_punctuation: bool = False
+
+
+def recognize(inner: tokenizers.Tokenizer) -> Traits:
+    """Return the traits of a tokenizer that `Tokenizer.train` or `seqvae.data.text.given.adopt` has made.
 
     Raises:
-        ValueError: for what it cannot write.
+        ValueError: for any other.
     """
-    vocabulary = parts["model"]["vocab"]
-    if any(vocabulary.get(name) != id for name, id in RESERVED.items()):
+    parts, vocabulary = json.loads(inner.to_str()), inner.get_vocab()
+    spaced = any(name not in RESERVED and name in vocabulary for name in SPACED_RESERVED)
+    if any(vocabulary.get(name) != id for name, id in (SPACED_RESERVED if spaced else RESERVED).items()):
         raise ValueError("its first four ids are not padding, start, end and unknown")
-    if parts["added_tokens"] or sorted(vocabulary.values()) != list(range(len(vocabulary))):
+    if (parts["added_tokens"] and not spaced) or sorted(vocabulary.values()) != list(range(len(vocabulary))):
         raise ValueError("it has added tokens or gaps in its ids")
-    lowercase = {json.dumps(_to_parts(normalizer)): lower for lower, normalizer in NORMALIZERS.items()}
-    splitting = parts["pre_tokenizer"] or {}
-    kinds = {PIECES: ("word", True), SPACED: ("word", False), POINTS: ("char", False)}
-    regex = splitting.get("pattern", {}).get("Regex")
-    kind = ("bpe", False) if splitting.get("type") == "ByteLevel" else kinds.get(regex)
-    lower = lowercase.get(json.dumps(parts["normalizer"]))
-    if kind is None or lower is None or (parts["model"]["type"] == "BPE") != (kind[0] == "bpe"):
-        raise ValueError("its normalizer, its splitting or its model is none of ours")
-    return kind[0], lower, kind[1]
+    normalizer, splitting = parts["normalizer"] or {}, parts["pre_tokenizer"] or {}
+    regex = splitting.get("pattern", {}).get("Regex", "")
+    known = {PIECES: ("word", True), SPACED: ("word", False), POINTS: ("char", False)}
+    kind, split_punctuation = known.get(regex, (None, False))
+    if splitting.get("type") == "ByteLevel":
+        kind = "bpe"
+    before, after = GIVEN.split("{}")
+    if spaced:
+        kind = "regex" if regex.startswith(before) and regex.endswith(after) else "given"
+    if kind == "given":  # ours comes first, then its own
+        normalizer = (normalizer.get("normalizers") or [{}])[0]
+    lower, form = find_normalization(normalizer)
+    if kind is None or (kind != "given" and (parts["model"]["type"] == "BPE") != (kind == "bpe")):
+        raise ValueError("its splitting or its model is none of ours")
+    if kind == "given":
+        lower = inner.normalizer.normalize_str("A").endswith("a")
+    return Traits(kind, lower, form, split_punctuation)
 
 
-def _to_parts(normalizer: normalizers.Normalizer) -> dict:
+def find_normalization(normalizer: dict) -> tuple[bool, str]:
+    """Return the key in `NORMALIZERS` of a normalizer of a tokenizer.json.
+
+    Raises:
+        ValueError: if it is none of them.
+    """
+    for key, ours in NORMALIZERS.items():
+        if to_parts(ours) == normalizer:
+            return key
+    raise ValueError("its normalizer is none of ours")
+
+
+def to_parts(normalizer: normalizers.Normalizer) -> dict:
+    """Return a normalizer as a tokenizer.json holds it."""
     inner = tokenizers.Tokenizer(models.BPE())
     inner.normalizer = normalizer
     return json.loads(inner.to_str())["normalizer"]
@@ -146,8 +187,10 @@ class Tokenizer:
     """Text to ids and back; in every kind ids 0 to 3 are padding, start, end and unknown.
 
     `word` splits at whitespace and, by default, around punctuation; `bpe` merges bytes and so can write any
-    text; `char` makes each Unicode code point a token. A literal `<unk>` in a text is the unknown word of a `word`
-    tokenizer; `<s>`, `</s>`, `<pad>` in a text are ordinary words.
+    text; `char` makes each Unicode code point a token; `regex` what a pattern matches, and each code point between. A
+    literal `<unk>` in a text is the unknown word of a `word` tokenizer; `<s>`, `</s>`, `<pad>` in a text are ordinary
+    words. One that was not trained here (see `seqvae.data.text.given`) is of the kind `given`; how it splits a text,
+    and what of it comes back, is its own.
 
     `decode(encode(text))` is `normalize(text)`: whitespace made one space, in lower case where the tokenizer
     has no other. Where words are split around punctuation and none is unknown, this holds for all texts that are spaced
@@ -165,9 +208,9 @@ class Tokenizer:
         """Wrap a tokenizer of one of our kinds; a `ValueError` says why another cannot serve."""
         self._inner = inner
         self._ids = _Ids(inner)
-        parts = json.loads(inner.to_str())
-        self.kind, self.lowercase, self.split_punctuation = recognize(parts)
-        self._spacing = Spacing.from_decoder(parts["decoder"]) if self.split_punctuation else None
+        self.kind, self.lowercase, self.normalization, self.split_punctuation = recognize(inner)
+        decoder = json.loads(inner.to_str())["decoder"]
+        self._spacing = Spacing.from_decoder(decoder) if self.split_punctuation else None
 
     @classmethod
     def train(
@@ -177,18 +220,23 @@ class Tokenizer:
         vocabulary_size: int = Data.vocabulary_size,
         lowercase: bool | None = None,
         split_punctuation: bool = True,
+        *,
+        pattern: str | None = None,
+        normalization: str = "none",
     ) -> "Tokenizer":
         """Build a vocabulary of at most `vocabulary_size` ids (the four reserved ones included) from `texts`.
 
         Args:
             texts: the sentences, read once.
-            kind: `word`, `bpe` or `char`.
+            kind: `word`, `bpe`, `char` or `regex`.
             vocabulary_size: most ids, the most frequent tokens first, equally frequent ones in code point order.
             lowercase: whether case is dropped; by default for words only.
             split_punctuation: whether words are split around punctuation; for `word` only.
+            pattern: the regular expression of `regex`.
+            normalization: of Unicode: `none`, `nfc` or `nfkc`.
 
         Raises:
-            ConfigError: for an unknown kind or a vocabulary too small for it.
+            ConfigError: for an unknown kind, a vocabulary too small for it, or a pattern that is none.
         """
         choose("tokenizer", kind, KINDS)
         if vocabulary_size < SMALLEST[kind]:
@@ -197,19 +245,23 @@ class Tokenizer:
                 f"it needs at least {SMALLEST[kind]} ids"
             )
         lowercase = kind == "word" if lowercase is None else lowercase
-        make = train_merges if kind == "bpe" else train_vocabulary
-        pattern = POINTS if kind == "char" else PIECES if split_punctuation else SPACED
+        splitting = {"bpe": "", "char": POINTS, "word": PIECES if split_punctuation else SPACED}
+        splitting["regex"] = check_pattern(pattern) if kind == "regex" else ""
+        normalizer, reserved = NORMALIZERS[lowercase, normalization], SPACED_RESERVED if kind == "regex" else RESERVED
         some: list[str] = []
-        inner = make(map(replace_surrogates, keep_some(texts, some)), vocabulary_size, NORMALIZERS[lowercase], pattern)
-        if pattern == PIECES and kind == "word":
+        sentences = map(replace_surrogates, keep_some(texts, some))
+        if kind == "bpe":
+            return cls(train_merges(sentences, vocabulary_size, normalizer))
+        inner = train_vocabulary(sentences, vocabulary_size, normalizer, splitting[kind], reserved)
+        if kind == "word" and split_punctuation:
             split = lru_cache(None)(lambda part: [piece for piece, _ in inner.pre_tokenizer.pre_tokenize_str(part)])
-            sentences = ([split(part) for part in normalize(text, lowercase).split(" ")] for text in some)
-            inner.decoder = Spacing.learn(sentences, inner.get_vocab()).to_decoder()
+            parts = ([split(part) for part in normalize(text, lowercase, normalization).split(" ")] for text in some)
+            inner.decoder = Spacing.learn(parts, inner.get_vocab()).to_decoder()
         return cls(inner)
 
     def normalize(self, text: str) -> str:
         """Return the text as the tokenizer sees it: equal results mean the same sentence."""
-        return normalize(text, self.lowercase)
+        return normalize(text, self.lowercase, self.normalization)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of the text, without start and end."""
@@ -252,9 +304,11 @@ class Tokenizer:
                 kept.append(id)
         if self.kind == "bpe":
             return self._inner.decode(kept, skip_special_tokens=False).removeprefix(" ")
+        if self.kind == "given":
+            return self._inner.decode(kept, skip_special_tokens=False).strip(" ")
         tokens = [self.get_token(id) for id in kept]
         if self._spacing is None:
-            return ("" if self.kind == "char" else " ").join(tokens)
+            return ("" if self.kind in ("char", "regex") else " ").join(tokens)
         return " ".join(self._join(kept, tokens, self._spacing.find_joined(tokens)))
 
     def _join(self, ids: list[int], tokens: list[str], joined: list[bool]) -> Iterator[str]:
@@ -316,11 +370,29 @@ class Tokenizer:
         except FileNotFoundError:
             raise CheckpointError(f"no tokenizer at {path}") from None
         except (OSError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"the tokenizer {path} cannot be read: {_to_line(error)}") from None
+            raise CheckpointError(f"the tokenizer {path} cannot be read: {to_line(error)}") from None
         try:
             return cls(tokenizers.Tokenizer.from_str(text))
         except Exception as error:  # the Rust side raises bare Exception for whatever is damaged
-            raise CheckpointError(f"{path} is not a tokenizer of seqvae or is damaged: {_to_line(error)}") from None
+            raise CheckpointError(f"{path} is not a tokenizer of seqvae or is damaged: {to_line(error)}") from None
+
+
+def check_pattern(pattern: str | None) -> str:
+    """Return the regular expression that splits a text into what `pattern` matches, and each character between.
+
+    Raises:
+        ConfigError: if it is no regular expression, or none was given.
+    """
+    whole = GIVEN.format(pattern)
+    try:
+        for regex in (pattern or "(", whole):
+            Regex(regex)
+    except Exception as error:  # the Rust side raises bare Exception
+        raise ConfigError(
+            f"pattern {shorten(pattern)} is no regular expression ({to_line(error)}): expected one such as "
+            r"'Cl|Br|\[[^]]*\]'"
+        ) from None
+    return whole
 
 
 def keep_some(texts: Iterable[str], kept: list[str], most: int = SPACED_SENTENCES) -> Iterator[str]:
@@ -349,5 +421,6 @@ class _Ids(dict[str, list[int]]):
         return ids
 
 
-def _to_line(error: Exception) -> str:
+def to_line(error: Exception) -> str:
+    """Return what an error says, on one line."""
     return " ".join(str(error).split())

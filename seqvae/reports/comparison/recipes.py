@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from seqvae.config import Config, Data, Training, require_tokens
+from seqvae.config import Config, Data, Training
 from seqvae.errors import ConfigError, choose
-from seqvae.training.build import resolve_all
+from seqvae.text_vae import TextVAE
 
 SECTIONS = {"model", "objective"}  # tables of options; the others are recipes
 
@@ -59,7 +59,7 @@ def plan(paths: Sequence[Path], corpus: str, budget: Budget) -> list[tuple[str, 
             config = Config.from_dict(_sort_into_sections(values) | {"corpus": corpus})
             limits = {"max_minutes": budget.minutes, "max_epochs": budget.epochs}
             given: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
-            configs[name] = resolve_all(require_tokens(replace(config, training=replace(config.training, **given))))
+            configs[name] = TextVAE.resolve(replace(config, training=replace(config.training, **given)))
         except ConfigError as error:
             raise ConfigError(f"recipe {name} of {path}: {error}") from None
     return [

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from seqvae.auto import choose_class, has_same_content
-from seqvae.config import Config
+from seqvae.config import Config, adapt_like
 from seqvae.data.text.corpus import TextCorpus, TextSplit
 from seqvae.data.text.sources import locate
 from seqvae.errors import ConfigError, CorpusError
@@ -85,7 +85,7 @@ class Comparison:
 
     def run(self, folder: Path, name: str, config: Config) -> Outcome:
         """Return the outcome of a training: stored, or scored after the training has begun or continued."""
-        config = keep_precision(folder, config)
+        config = keep_choices(folder, config)
         stored, resume = folder / OUTCOME, check_begun(folder, config)
         if resume and stored.is_file():
             values = json.loads(stored.read_text(encoding="utf-8"))
@@ -230,7 +230,7 @@ def run_recipes(
     planned = plan([Path(recipe) for recipe in recipes], corpus, budget)
     work = [(folder / name / f"seed-{config.training.seed}", name, config) for name, config in planned]
     for place, _, config in work:
-        check_begun(place, keep_precision(place, config))
+        check_begun(place, keep_choices(place, config))
     return folder, [comparison.run(*item) for item in work]
 
 
@@ -252,12 +252,15 @@ def score_models(sources: Sequence[str], comparison: Comparison, output: Path | 
     return folder, [comparison.score(Path(source), name) for source, name in pairs]
 
 
-def keep_precision(folder: Path, config: Config) -> Config:
-    """Return the configuration with the precision of the training in `folder`, where it leaves the choice."""
-    if config.training.precision != "auto" or not (folder / runs.RESOLVED).is_file():
+def keep_choices(folder: Path, config: Config) -> Config:
+    """Return the configuration with what it leaves open, precision and dropout, as the training in `folder` chose."""
+    if not (folder / runs.RESOLVED).is_file():
         return config
-    precision = runs.read_options(folder).training.precision
-    return replace(config, training=replace(config.training, precision=precision))
+    begun = runs.read_options(folder)
+    config = adapt_like(config, begun)
+    if config.training.precision != "auto":
+        return config
+    return replace(config, training=replace(config.training, precision=begun.training.precision))
 
 
 def check_begun(folder: Path, config: Config) -> bool:

@@ -30,7 +30,7 @@ from seqvae.latent.prior_temperature import has_temperature
 from seqvae.latent.ranking import check_sampling, choose_likeliest, repeat_labels
 from seqvae.model.decoding import decode
 from seqvae.model.modes import Points, read_points
-from seqvae.pretrained import Pretrained, open_init, read_init
+from seqvae.pretrained import open_init, read_init
 from seqvae.rng import Stream, check_seed, shift_seed
 from seqvae.training.build import resolve_all
 from seqvae.training.checkpoint import Checkpoint

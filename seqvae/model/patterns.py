@@ -105,6 +105,7 @@ class Pattern:
 
     slots: Sequence[Slot]
     least: list[int] = field(init=False)
+    ending: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         if not self.slots:
@@ -113,11 +114,18 @@ class Pattern:
         for slot in reversed(self.slots):
             rest.append(rest[-1] + (not slot.optional))
         object.__setattr__(self, "least", rest[::-1])
+        object.__setattr__(self, "ending", torch.arange(len(self.slots[0].first)) == END)
 
     @property
     def end(self) -> int:
         """The place after the last slot: that of EOS."""
         return len(self.slots)
+
+    @property
+    def spread(self) -> int:
+        """The number of slots that hypotheses of one length can be at: 1 up to the first one of several ids."""
+        loose = [place for place, slot in enumerate(self.slots) if slot.more is not None or slot.optional]
+        return self.end - loose[0] if loose else 1
 
     def list_moves(self, place: int, room: int) -> list[tuple[Tensor, int]]:
         """Return what can come next: masks (V,) of ids, and the place that each of them leads to.
@@ -135,9 +143,7 @@ class Pattern:
                 found.append((self.slots[following].first, following))
             if not self.slots[following].optional:
                 return found
-        mask = torch.zeros_like(self.slots[0].first)
-        mask[END] = True
-        return [*found, (mask, self.end)]
+        return [*found, (self.ending, self.end)]
 
 
 def allow_words(vocabulary: int, allow_unknown: bool = False) -> Tensor:

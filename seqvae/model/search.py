@@ -59,8 +59,9 @@ def search(
 ) -> list[list[Hypothesis]]:
     """Find the sequences of the highest log p(x|z) / length ** length_penalty for each z.
 
-    A beam holds `width` hypotheses for each number of required ids that they have (those that have fewer would crowd
-    out the others). A z is finished when no hypothesis that goes on can become better than its `n_best` whole ones.
+    A beam holds `width` hypotheses for each number of required ids that they have and for each slot that they are at
+    (those that have fewer, or still are in a slot of several ids, would crowd out the others). A hypothesis is dropped
+    when it can no longer become better than the `n_best` whole ones.
 
     Args:
         model: of tokens; put in evaluation mode during the call.
@@ -81,7 +82,7 @@ def search(
     Wu et al., Google's Neural Machine Translation System, 2016, https://arxiv.org/abs/1609.08144, without its offset.
     """
     rules = rules or Rules()
-    size = max(1, ROWS // (width * (rules.needed + 1)))
+    size = max(1, ROWS // (width * (rules.needed + 1) * pattern.spread))
     found: list[list[Hypothesis]] = []
     with evaluating(model):
         for part in z.split(size) if len(z) else ():
@@ -113,12 +114,11 @@ def _extend(
         assert isinstance(model.observation, Tokens)
         log_prob = model.observation.logits(features).double().log_softmax(-1).cpu()
         owners, kept = [], []
-        for number, beam in enumerate(beams):
-            grown = _grow(beam.live, log_prob, pattern, rules, width, max_length - step)
+        for number, grown in enumerate(_grow(beams, log_prob, pattern, rules, width, max_length - step)):
+            beam = beams[number]
             beam.whole |= {one.tokens: one for one in grown if one.tokens[-1] == END}
-            beam.live = _prune([one for one in grown if one.tokens[-1] != END], width)
-            if _is_finished(beam, n_best, length_penalty, max_length):
-                beam.live = []
+            going = [one for one in grown if one.tokens[-1] != END]
+            beam.live = _prune(_drop_hopeless(beam, going, n_best, length_penalty, max_length), width)
             owners += [number] * len(beam.live)
             kept += beam.live
         if not kept:
@@ -133,44 +133,59 @@ def _extend(
 
 
 def _grow(
-    live: list[Hypothesis], log_prob: Tensor, pattern: Pattern, rules: Rules, width: int, room: int
-) -> list[Hypothesis]:
-    """Return the best continuations of each hypothesis along each move of the pattern, and the required ones."""
-    moves = [(one, *move) for one in live for move in pattern.list_moves(one.place, room)]
+    beams: list[Beam], log_prob: Tensor, pattern: Pattern, rules: Rules, width: int, room: int
+) -> list[list[Hypothesis]]:
+    """Return the best continuations of the hypotheses of each beam along each move of the pattern."""
+    found: list[dict[tuple, Hypothesis]] = [{} for _ in beams]
+    live = [(one, new) for beam, new in zip(beams, found, strict=True) for one in beam.live]
+    moves = [(one, new, *move) for one, new in live for move in pattern.list_moves(one.place, room)]
     if not moves:
-        return []
-    scores = log_prob[[one.row for one, _, _ in moves]].masked_fill(~torch.stack([m for _, m, _ in moves]), -torch.inf)
-    progress = {one.row: rules.measure_progress(one.tokens) if rules.required else (0, []) for one in live}
-    for number, (one, _, _) in enumerate(moves):
-        scores[number, rules.forbid(one.tokens)] = -torch.inf
-        if progress[one.row][0] < rules.needed:
-            scores[number, END] = -torch.inf
-    values, ids = scores.topk(min(width, scores.shape[1]), dim=1)
-    found = {}
-    for number, (one, _, place) in enumerate(moves):
+        return [[] for _ in beams]
+    progress = {one.row: rules.measure_progress(one.tokens) if rules.required else (0, []) for one, _ in live}
+    scores = _score_moves([(one, mask) for one, _, mask, _ in moves], log_prob, rules, progress)
+    values, ids = (part.tolist() for part in scores.topk(min(width, scores.shape[1]), dim=1))
+    for number, (one, new, _, place) in enumerate(moves):
         following = progress[one.row][1]
-        extra = zip(scores[number, following].tolist(), following, strict=True)
-        for gain, id in (*zip(values[number].tolist(), ids[number].tolist(), strict=True), *extra):
+        extra = zip(scores[number, following].tolist(), following, strict=True) if following else ()
+        for gain, id in (*zip(values[number], ids[number], strict=True), *extra):
             if gain > -torch.inf:
                 tokens = (*one.tokens, id)
                 done = rules.measure_progress(tokens)[0] if rules.required else 0
-                found[tokens, place] = Hypothesis(tokens, one.log_prob + gain, place, one.row, done)
-    return list(found.values())
+                new[tokens, place] = Hypothesis(tokens, one.log_prob + gain, place, one.row, done)
+    return [list(new.values()) for new in found]
+
+
+def _score_moves(
+    moves: list[tuple[Hypothesis, Tensor]], log_prob: Tensor, rules: Rules, progress: dict[int, tuple[int, list[int]]]
+) -> Tensor:
+    """Return log p (M, V) of each id after each hypothesis, -inf where its mask or the rules forbid it."""
+    masks = {id(mask): mask for _, mask in moves}
+    places = {key: place for place, key in enumerate(masks)}
+    allowed = torch.stack(list(masks.values()))[[places[id(mask)] for _, mask in moves]]
+    scores = log_prob[[one.row for one, _ in moves]].masked_fill_(~allowed, -torch.inf)
+    for number, (one, _) in enumerate(moves):
+        if rules.restricts:
+            scores[number, rules.forbid(one.tokens)] = -torch.inf
+        if progress[one.row][0] < rules.needed:
+            scores[number, END] = -torch.inf
+    return scores
 
 
 def _prune(hypotheses: list[Hypothesis], width: int) -> list[Hypothesis]:
-    """Keep the `width` likeliest of each number of required ids."""
-    banks: dict[int, list[Hypothesis]] = {}
+    """Keep the `width` likeliest of each number of required ids and each slot."""
+    banks: dict[tuple[int, int], list[Hypothesis]] = {}
     for one in rank(hypotheses, 0.0):
-        bank = banks.setdefault(one.done, [])
+        bank = banks.setdefault((one.done, one.place), [])
         if len(bank) < width:
             bank.append(one)
     return [one for bank in banks.values() for one in bank]
 
 
-def _is_finished(beam: Beam, n_best: int, length_penalty: float, max_length: int) -> bool:
-    """Tell whether no hypothesis that goes on can become better than the `n_best` whole ones: log p only falls."""
-    if len(beam.whole) < n_best or not beam.live:
-        return not beam.live
+def _drop_hopeless(
+    beam: Beam, going: list[Hypothesis], n_best: int, length_penalty: float, max_length: int
+) -> list[Hypothesis]:
+    """Return those that can still become better than the `n_best` whole ones: log p only falls."""
+    if len(beam.whole) < n_best or not going:
+        return going
     worst = rank(beam.whole.values(), length_penalty)[n_best - 1].score(length_penalty)
-    return max(one.log_prob for one in beam.live) / max_length**length_penalty <= worst
+    return [one for one in going if one.log_prob / max_length**length_penalty > worst]

@@ -88,6 +88,8 @@ class Writer(Pretrained):
     ) -> list[Written]:
         """Fill in the blanks of a sentence, `_` with one word and `__` with one or more, in n ways, the best first.
 
+        All blanks together hold 8 words each at most, so that the search ends soon.
+
         Args, order and errors as `complete`.
         """
         return self._impute(read_template(text, self.tokenizer), n, label, seed, rules)
@@ -182,7 +184,7 @@ class Writer(Pretrained):
             template.given,
             template.pattern,
             read_rules(self.tokenizer, **rules),
-            self.config.data.max_length,
+            min(template.max_length, self.config.data.max_length),
             self.number_labels(label, 1),
         )
         found = impute(self.model, task, n, seed=seed)

@@ -10,6 +10,7 @@ from seqvae import TextVAE
 from seqvae.cli import main
 from seqvae.data.batch import END, UNKNOWN, Batch
 from seqvae.errors import ConfigError
+from seqvae.latent.imputation import CHAINS, ROUNDS, WORK
 from seqvae.latent.paraphrasing import find_others
 from seqvae.latent.templates import read_template
 from seqvae.model.decoding import decode
@@ -134,6 +135,18 @@ def test_blanks_are_filled_with_one_word_or_several(model):
     for one in model.fill("the _ sat __ .", 3, seed=1):
         words = one.text.removesuffix(".").split()
         assert words[0] == "the" and words[2] == "sat" and len(words) > 3 and one.text.endswith(".")
+
+
+@pytest.mark.parametrize("text", ["the _ sat __ .", "__ sat __", "the __ sat __ here __ ."])
+def test_the_work_of_several_blanks_is_bounded_however_long_sentences_can_be(text, monkeypatch):
+    model = TextVAE.fit(SENTENCES, seed=0, max_epochs=1, max_length=400, **SMALL)
+    rows, decode_step = [], model.model.decode_step
+    monkeypatch.setattr(model.model, "decode_step", lambda t, z, s: rows.append(len(t)) or decode_step(t, z, s))
+    found = model.fill(text, 2, seed=0)
+    limit = read_template(text, model.tokenizer).max_length
+    assert found and all(len(model.tokenizer.encode(one.text)) < limit for one in found)
+    spread = read_template(text, model.tokenizer).pattern.spread
+    assert sum(rows) <= (1 + ROUNDS) * max(WORK, CHAINS * 2 * spread * limit)
 
 
 @pytest.mark.parametrize(("kind", "text"), [("bpe", "the _ sat here ."), ("char", "the _ sat here .")])

@@ -35,6 +35,7 @@ STARTS, NEAR = 1000, 200  # z drawn from the prior, and around q(z | the given w
 CHAINS, ROUNDS, PROPOSALS = 24, 4, 4  # of the search; proposals of each chain in each round
 PRIOR_TEMPERATURE, SPREAD = 0.3, 1.5  # of the starts, and of the proposals around q(z|x)
 FINE = 30  # samples of log p(x) of what is returned
+WORK = 15_000  # most ids that a round decodes, all hypotheses of all proposals together
 PART = 256  # rows of one call of the model
 
 
@@ -91,16 +92,23 @@ def impute(model: SequenceVAE, task: Task, n: int, *, seed: int | None = None, b
         chains = _decode(model, task, z, beam)
         if len(set(chains)) < n:  # as where the decoder ignores z: its next best sentences, then
             chains += _decode(model, task, z[:1], 2 * n, n)
+        proposals = count_proposals(task, CHAINS, beam)
         _score(model, task, chains, scores)
         chains = sorted(set(chains), key=lambda one: -scores[one])[: max(CHAINS, n)]
         for _ in range(ROUNDS if chains else 0):
-            proposals = _decode(model, task, draw_around(model, task.make_batch(chains), PROPOSALS, SPREAD), beam)
-            _score(model, task, proposals, scores)
-            groups = [[one, *proposals[i * PROPOSALS : (i + 1) * PROPOSALS]] for i, one in enumerate(chains)]
+            near = _decode(model, task, draw_around(model, task.make_batch(chains), proposals, SPREAD), beam)
+            _score(model, task, near, scores)
+            groups = [[one, *near[i * proposals : (i + 1) * proposals]] for i, one in enumerate(chains)]
             chains = [max(group, key=scores.__getitem__) for group in groups]
     best = sorted(set(chains), key=lambda one: -scores[one])[: 2 * n]
     found = [Imputed(*pair) for pair in zip(best, estimate(model, task, best, FINE), strict=True)]
     return sorted(found, key=lambda one: -one.per_token)[:n]
+
+
+def count_proposals(task: Task, chains: int, beam: int) -> int:
+    """Return the number of proposals of each chain: fewer where blanks of several words make each of them costly."""
+    ids = chains * beam * task.pattern.spread * task.max_length
+    return min(PROPOSALS, max(1, WORK // ids))
 
 
 def choose_starts(model: SequenceVAE, task: Task, count: int) -> Tensor:

@@ -11,6 +11,8 @@ from seqvae.data.text.tokenizer import Tokenizer
 from seqvae.errors import ConfigError, check_text, truncate
 from seqvae.model.patterns import Pattern, Slot, allow_words, fix
 
+LONGEST = {"word": 8, "char": 40}  # ids that a blank has at most; of tokens that are parts of words, PARTS
+PARTS = 16
 BLANK = re.compile(r"(?<!\w)(__?)(?!\w)")
 
 
@@ -43,10 +45,17 @@ class Template:
     Attributes:
         given: the ids as they stand, None for each blank, EOS the last where the end of the sentence is given.
         pattern: the form of the whole sentence.
+        longest: most ids of a blank, on average over all blanks.
     """
 
     given: list[int | None]
     pattern: Pattern
+    longest: int
+
+    @property
+    def max_length(self) -> int:
+        """Return the most ids of the sentence, EOS included."""
+        return len(self.given) + 1 + self.longest * max(1, self.given.count(None))
 
 
 def read_template(text: str, tokenizer: Tokenizer) -> Template:
@@ -71,7 +80,7 @@ def read_template(text: str, tokenizer: Tokenizer) -> Template:
             ids = _restore_spaces(piece, ids, tokenizer)
         given += ids
         slots += [fix(id, len(tokenizer)) for id in ids]
-    return Template([*given, END], Pattern(slots))
+    return Template([*given, END], Pattern(slots), LONGEST.get(tokenizer.kind, PARTS))
 
 
 def read_prefix(text: str, tokenizer: Tokenizer) -> Template:
@@ -85,7 +94,8 @@ def read_prefix(text: str, tokenizer: Tokenizer) -> Template:
     if not ids:
         raise ConfigError("the beginning is empty: expected one word or more; without any, write sample")
     every = allow_words(len(tokenizer))
-    return Template([*ids], Pattern([*(fix(id, len(tokenizer)) for id in ids), Slot(every, every, optional=True)]))
+    pattern = Pattern([*(fix(id, len(tokenizer)) for id in ids), Slot(every, every, optional=True)])
+    return Template([*ids], pattern, 4 * LONGEST.get(tokenizer.kind, PARTS))
 
 
 def read_words(text: str, tokenizer: Tokenizer) -> list[int]:

@@ -190,6 +190,8 @@ def test_the_nearest_of_a_corpus_is_the_sentence_itself_and_duplicates_come_once
         (lambda m: m.complete("the", banned="cat"), "list of words"),
         (lambda m: m.sample(1, required=["cat"]), "beam"),
         (lambda m: m.sample(1, n_best=2), "beam"),
+        (lambda m: m.sample(3, beam=4, n_best=2, candidates=2), "not of sample"),
+        (lambda m: m.generate(torch.zeros(1, 4), n_best=2), "beam"),
         (lambda m: m.generate(torch.zeros(1, 4), beam=2, n_best=3), "n_best"),
         (lambda m: m.paraphrase("the cat", temperature=0), "temperature"),
         (lambda m: m.blend(["the cat"]), "two"),

@@ -54,10 +54,14 @@ def repeat_labels(labels: Any, candidates: int) -> Any:
     return [label for label in labels for _ in range(candidates)]
 
 
-def check_sampling(*, prior_temperature: float = 1.0, candidates: int = 1, **words: Any) -> None:
+def check_sampling(*, prior_temperature: float = 1.0, candidates: int = 1, n_best: int = 1, **words: Any) -> None:
     """Raise a `ConfigError` if sentences could not be sampled with these options; `words`, see `check_options`."""
     check_temperature(prior_temperature)
     check_whole(1, candidates=candidates)
     if candidates > MAX_CANDIDATES:
         raise ConfigError(f"candidates = {candidates}: expected at most {MAX_CANDIDATES}, such as 8")
+    if n_best != 1:
+        raise ConfigError(
+            "n_best is not of sample, where each sentence has a z of its own: write generate(z, beam=8, n_best=4)"
+        )
     check_options(**words)

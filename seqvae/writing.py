@@ -66,7 +66,7 @@ class Writer(Pretrained):
     def complete(
         self, prefix: str, n: int = 5, *, label: Label | None = None, seed: int | None = None, **rules: Any
     ) -> list[Written]:
-        """Write n sentences that begin with `prefix`, the best first by log p(x) per token.
+        """Write n sentences that begin with `prefix`, the best first by log p(x) / length ** 0.7.
 
         The z come from the prior, those under which the prefix is likeliest, and then move towards likelier sentences
         (`seqvae.latent.imputation`).

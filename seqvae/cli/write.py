@@ -31,7 +31,7 @@ def complete(
     json: Json = False,
     part: OwnParts = None,
 ) -> None:
-    """Write sentences that begin with some words, the likeliest per token first.
+    """Write sentences that begin with some words, the likeliest for their length first.
 
     Args:
         prefix: one word or more, such as "my sister".
@@ -53,7 +53,7 @@ def fill(
     json: Json = False,
     part: OwnParts = None,
 ) -> None:
-    """Fill in the blanks of a sentence, the likeliest sentence first.
+    """Fill in the blanks of a sentence, the likeliest for its length first.
 
     Args:
         text: a sentence in which `_` stands for one word and `__` for one or more, such as "i love my _ ."

@@ -7,12 +7,14 @@ are found by a beam search along a pattern; given words, the encoder proposes ot
    likeliest begin a chain each (importance sampling, with the prior as proposal);
 2. each z is decoded along the pattern;
 3. z is drawn around q(z|x) with a widened spread, decoded again, and the chain moves where the sentence becomes
-   likelier by log p(x) per token. Repeat.
+   likelier by log p(x) / length ** 0.7. Repeat. In the end the best of all sentences seen are scored once more, with
+   importance weighting, and ranked.
 
 Source: Rezende, Mohamed & Wierstra, Stochastic Backpropagation and Approximate Inference in Deep Generative Models,
 2014, https://arxiv.org/abs/1401.4082, appendix F (missing data by turns of z and x); Mattei & Frellsen, Leveraging the
 Exact Likelihood of Deep Latent Variable Models, 2018, https://arxiv.org/abs/1802.04826 (a move is accepted by its
-likelihood; here the chains climb instead of sampling, since what is wanted are good sentences).
+likelihood; here the chains climb instead of sampling, since what is wanted are good sentences); Wu et al., Google's
+Neural Machine Translation System, 2016, https://arxiv.org/abs/1609.08144, section 7 (the length penalty).
 """
 
 from collections.abc import Sequence
@@ -34,7 +36,8 @@ from seqvae.rng import Stream, shift_seed
 STARTS, NEAR = 1000, 200  # z drawn from the prior, and around q(z | the given words)
 CHAINS, ROUNDS, PROPOSALS = 24, 4, 4  # of the search; proposals of each chain in each round
 PRIOR_TEMPERATURE, SPREAD = 0.3, 1.5  # of the starts, and of the proposals around q(z|x)
-FINE = 30  # samples of log p(x) of what is returned
+CANDIDATES, FINE = 20, 50  # sentences that compete in the end, of all that were found; samples of their log p(x)
+LENGTH_PENALTY = 0.7  # per token (1), long sentences of cheap words win; by log p (0), short ones
 WORK = 15_000  # most ids that a round decodes, all hypotheses of all proposals together
 PART = 256  # rows of one call of the model
 
@@ -47,9 +50,9 @@ class Imputed:
     log_prob: float
 
     @property
-    def per_token(self) -> float:
-        """Return log p(x) per token."""
-        return self.log_prob / len(self.tokens)
+    def score(self) -> float:
+        """Return what sentences are ranked by, log p(x) / length ** 0.7."""
+        return self.log_prob / len(self.tokens) ** LENGTH_PENALTY
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Task:
 
 
 def impute(model: SequenceVAE, task: Task, n: int, *, seed: int | None = None, beam: int = 2) -> list[Imputed]:
-    """Find n sentences that follow the task's pattern, the best first by log p(x) per token.
+    """Find n sentences that follow the task's pattern, the best first by log p(x) / length ** 0.7.
 
     Args:
         model: of tokens, with a latent space.
@@ -100,9 +103,9 @@ def impute(model: SequenceVAE, task: Task, n: int, *, seed: int | None = None, b
             _score(model, task, near, scores)
             groups = [[one, *near[i * proposals : (i + 1) * proposals]] for i, one in enumerate(chains)]
             chains = [max(group, key=scores.__getitem__) for group in groups]
-    best = sorted(set(chains), key=lambda one: -scores[one])[: 2 * n]
+    best = sorted(scores, key=lambda one: -scores[one])[: max(CANDIDATES, 2 * n)]
     found = [Imputed(*pair) for pair in zip(best, estimate(model, task, best, FINE), strict=True)]
-    return sorted(found, key=lambda one: -one.per_token)[:n]
+    return sorted(found, key=lambda one: -one.score)[:n]
 
 
 def count_proposals(task: Task, chains: int, beam: int) -> int:
@@ -165,7 +168,7 @@ def _decode(model: SequenceVAE, task: Task, z: Tensor, beam: int, n_best: int = 
 def _score(
     model: SequenceVAE, task: Task, sequences: list[tuple[int, ...]], scores: dict[tuple[int, ...], float]
 ) -> None:
-    """Add a rough log p(x) per token of the sequences that have no score yet.
+    """Add a rough log p(x) / length ** 0.7 of the sequences that have no score yet.
 
     It is Laplace's approximation with the encoder's Gaussian, log p(x|z) + log p(z) - log q(z|x) at the mode of q:
     without random numbers, and one pass instead of many.
@@ -177,4 +180,4 @@ def _score(
         batch = task.make_batch(new).to(next(model.parameters()).device)
         q = model.encode(batch)
         values = model.log_prob(batch, q.mode).sum(1) + model.prior().log_prob(q.mode) - q.log_prob(q.mode)
-    scores |= {one: value / len(one) for one, value in zip(new, values.tolist(), strict=True)}
+    scores |= {one: value / len(one) ** LENGTH_PENALTY for one, value in zip(new, values.tolist(), strict=True)}

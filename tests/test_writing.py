@@ -81,7 +81,7 @@ def test_a_wide_search_finds_the_best_sentences_of_all_with_their_log_p(vae, z):
         (Rules(banned=[[4, 5]]), lambda x: (4, 5) not in pairwise(x)),
         (Rules(no_repeat=1), lambda x: len(set(x)) == len(x)),
     ],
-    ids=str,
+    ids=["word", "words", "two words", "bans", "banned words", "no repeat"],
 )
 def test_rules_leave_the_best_sentences_that_keep_them(rules, holds, vae, z):
     expected = [tokens for _, tokens in enumerate_sentences(vae, z, 4) if holds(tokens)][:5]

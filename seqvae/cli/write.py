@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Number = Annotated[int, Parameter(name=["--number", "-n"], help="number of sentences, the best first.")]
 
 
-@app.command(sort_key=12)
+@app.command(sort_key=14)
 def complete(
     model: Folder,
     prefix: str,
@@ -40,7 +40,7 @@ def complete(
     write(vae.complete(prefix, number, label=label, seed=seed, **list_given(words or Words())), json)
 
 
-@app.command(sort_key=13)
+@app.command(sort_key=15)
 def fill(
     model: Folder,
     text: str,
@@ -62,7 +62,7 @@ def fill(
     write(vae.fill(text, number, label=label, seed=seed, **list_given(words or Words())), json)
 
 
-@app.command(sort_key=14)
+@app.command(sort_key=16)
 def paraphrase(
     model: Folder,
     text: str,
@@ -85,7 +85,7 @@ def paraphrase(
     write(open_text_model(model, part).paraphrase(text, number, label=label, seed=seed, **options), json)
 
 
-@app.command(sort_key=15)
+@app.command(sort_key=17)
 def blend(
     model: Folder,
     texts: list[str],
@@ -105,7 +105,7 @@ def blend(
     print(open_text_model(model, part).blend(texts, weights, label=label, **list_given(search or Search())))
 
 
-@app.command(sort_key=16)
+@app.command(sort_key=18)
 def nearest(
     model: Folder,
     text: str,
@@ -126,7 +126,7 @@ def nearest(
     write(open_text_model(model, part).nearest(text, corpus, number, label=label), json)
 
 
-@app.command(sort_key=17)
+@app.command(sort_key=19)
 def export(model: Folder, folder: Path, /, *, part: OwnParts = None) -> None:
     """Write a model of text as ONNX graphs, with its tokenizer and the lines of Python that use them without torch.
 

@@ -32,6 +32,8 @@ def write_table(
     """
     check_format(path)
     try:
+        if path.exists() and not path.is_file():  # a pipe or a device, which must not be replaced by a file
+            return _write(path.suffix, path, z, texts, labels)
         write_atomically(path, lambda beside: _write(path.suffix, beside, z, texts, labels))
     except OSError as error:
         raise ConfigError(f"--output {path} cannot be written: {error.strerror or error}") from None

@@ -27,6 +27,13 @@ COMMANDS = (
     "compare",
     "steer",
     "describe",
+    "explore",
+    "complete",
+    "fill",
+    "paraphrase",
+    "blend",
+    "nearest",
+    "export",
 )
 SIZE = ["--model.latent", "2", "--model.embedding", "4", "--model.decoder.hidden", "4", "--max-epochs", "1"]
 

@@ -25,6 +25,7 @@ import seqvae
 from seqvae.cli import app, main
 from seqvae.cli.shared import move_stream_last, read_recipe
 from seqvae.config import Config
+from seqvae.latent import density
 from seqvae.reports.comparison.recipes import Budget, plan
 from seqvae.training.build import CATALOGUES, find_options, resolve_all
 
@@ -162,6 +163,7 @@ def place(prepared, tmp_path, monkeypatch):
     shutil.copytree(prepared, tmp_path / "page", symlinks=True)
     monkeypatch.chdir(tmp_path / "page")
     monkeypatch.syspath_prepend(tmp_path / "page")
+    monkeypatch.setattr(density, "MAX_SAMPLES", 1_000)  # of a mixture of ten, which takes ten times as long otherwise
     for cls in (seqvae.TextVAE, seqvae.SeriesVAE):
         monkeypatch.setattr(cls, "fit", classmethod(shorten(cls.fit.__func__)))
 
@@ -181,7 +183,7 @@ def limit(words):
     """Return the words of a command of a page such that it takes no more than seconds."""
     if words[0] != "train":
         return words
-    limits = {*SMALL, "--max-minutes"}
+    limits = {*SMALL, "--max-minutes", "--trackers"}  # trackers are packages of their own
     kept = [word for i, word in enumerate(words) if word not in limits and words[i - 1] not in limits]
     kept = [REPLACED.get(word, word) for word in kept]
     if kept[1:2] == [] or kept[1].startswith("--"):

@@ -215,7 +215,7 @@ def report(run: Run, folder: Path) -> None:
     output.print_examples(examples, interface.preview, model.units)
     quality = print_results(model, some, found)
     written = write_page(run, model, folder, split=some, found=found, examples=examples, quality=quality)
-    output.print_place(folder, interface.hint, written)
+    output.print_place(folder, interface.hint, written, latent=model.model.has_latent)
 
 
 def print_results(model: Any, split: Any, found: Any) -> Any:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from seqvae.config import Config, Data, Model, Objective, Training
+from seqvae.config.recipes import add_recipe
 from seqvae.data.containers import list_names
 from seqvae.data.corpus import Corpus
 from seqvae.data.text.sources import locate
@@ -250,9 +251,11 @@ def train_checkpoint(config: Config, corpus: Corpus, folder: Path | None) -> Che
 
 
 def build_config(options: dict[str, Any]) -> Config:
-    """Build a configuration from options by name, each of which belongs to one group."""
+    """Build a configuration from options by name, each of which belongs to one group, and `config`, a recipe."""
     groups = {"data": Data, "model": Model, "objective": Objective, "training": Training}
     options = dict(options)
+    if (recipe := options.pop("config", None)) is not None:
+        options = add_recipe(recipe, options)
     whole = {name: options.pop(name) for name in ("kind", "target_kl", "target_by") if name in options}
     places = {field.name: name for name, group in groups.items() for field in dataclasses.fields(group)}
     values: dict[str, dict[str, Any]] = {name: {} for name in groups}

@@ -94,7 +94,7 @@ class TextVAE(Pretrained):
             options: those of `seqvae.config`, by name: `kind="vae"`, `latent=32`, `seed=0`, `max_minutes=5`,
                 `tokenizer="bpe"`, `encoder={"layers": 2}`, `weight={"name": "cyclical"}` ... A part is a table, a name
                 (`prior="mixture"`), or a class or an instance of your own (`prior=MyPrior(latent=32)`; see
-                CONTRIBUTING.md).
+                CONTRIBUTING.md). `config="bnvae2020"` takes a recipe, of `seqvae recipes` or a file; the others win.
 
         Raises:
             ConfigError: for an unknown option or a value that it cannot have.

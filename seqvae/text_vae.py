@@ -16,6 +16,7 @@ from seqvae.data import containers
 from seqvae.data.batch import END, Batch
 from seqvae.data.text import splits
 from seqvae.data.text.corpus import TextCorpus, TextSplit, load
+from seqvae.data.text.joining import LABEL, join_splits
 from seqvae.data.text.labels import Label, Labels, number_labels
 from seqvae.data.text.sources import Source, locate, open_source
 from seqvae.data.text.splits import Texts
@@ -82,7 +83,16 @@ class TextVAE(Pretrained):
     # -- training -----------------------------------------------------------------------------------------------------
 
     @classmethod
-    def fit(cls, sentences: Any, *, output: str | os.PathLike | None = None, **options: Any) -> "TextVAE":
+    def fit(
+        cls,
+        sentences: Any,
+        *,
+        valid: Any = None,
+        test: Any = None,
+        labels: Any = None,
+        output: str | os.PathLike | None = None,
+        **options: Any,
+    ) -> "TextVAE":
         """Train a model and return it.
 
         Args:
@@ -90,6 +100,10 @@ class TextVAE(Pretrained):
                 memory: a list, a generator, an array or a series of them, a table with a column of them (a data frame
                 of pandas or polars, a table of Arrow, a data set of `datasets`, a dict of columns, a list of dicts), or
                 a dict of the splits train, valid and test, each one of these. `column` and `label_column` as for files.
+            valid: validation sentences, likewise; by default some are drawn from `sentences`, unless these are splits.
+            test: likewise.
+            labels: the label of each sentence, to condition the model on: a list, or a dict of lists by split where
+                `valid` or `test` is given.
             output: a folder for the model, which must not hold one yet; None keeps it in memory.
             options: those of `seqvae.config`, by name: `kind="vae"`, `latent=32`, `seed=0`, `max_minutes=5`,
                 `tokenizer="bpe"`, `encoder={"layers": 2}`, `weight={"name": "cyclical"}` ... A part is a table, a name
@@ -100,7 +114,12 @@ class TextVAE(Pretrained):
             ConfigError: for an unknown option or a value that it cannot have.
             CorpusError: if the sentences cannot be read, or are too few.
         """
+        if labels is not None:
+            options.setdefault("label_column", LABEL)
         config = cls.resolve(build_config(options))
+        if not (valid is None and test is None and labels is None):
+            column = config.data.column
+            sentences = join_splits(sentences, valid=valid, test=test, labels=labels, column=column)
         folder = None if output is None else check_output(expand(output))
         corpus = load(sentences, **get_corpus_options(config))
         warn_unknown(corpus.unknown_words)

@@ -27,9 +27,10 @@ from seqvae.latent.refit import refit_mixture
 from seqvae.model.distributions import get_gaussian_parameters
 from seqvae.model.modes import evaluating, read_points
 from seqvae.training import loop
-from seqvae.training.checkpoint import CARD, CONFIG, TOKENIZER, WEIGHTS, Checkpoint, write
+from seqvae.training.checkpoint import CARD, CONFIG, METRICS, TOKENIZER, WEIGHTS, Checkpoint, write
 from seqvae.training.own_parts import Handed, get_own_parts
 from seqvae.training.rounding import DTYPES, check_dtype
+from seqvae.training.session import History, Session
 
 BUILT_IN = Path(__file__).parent / "models"
 
@@ -41,6 +42,8 @@ class Pretrained(ABC):
         unit: what one item of a corpus is called; `units`, several.
         tag: what the hub calls what such a model does.
         sampling_options: those that a `generation_config` can have.
+        history: what was logged while it was trained: a list of dicts, `.to_pandas()`, `.plot()`. It is stored in the
+            folder that the training wrote, not in others.
     """
 
     unit: ClassVar[str]
@@ -53,6 +56,7 @@ class Pretrained(ABC):
         self.model = checkpoint.model.eval()
         self.config = checkpoint.config
         self.generation_config = checkpoint.generation_config
+        self.history = History()
 
     # -- folder, hub and card -----------------------------------------------------------------------------------------
 
@@ -69,16 +73,32 @@ class Pretrained(ABC):
         Raises:
             CheckpointError: one line if it is missing, damaged, not written by seqvae, or of another class.
         """
-        return cls(load_checkpoint(name, parts))
+        model = cls(load_checkpoint(name, parts))
+        model.history = History.read(expand(name) / METRICS)
+        return model
 
     @classmethod
-    def _train(cls, config: Config, corpus: Corpus[Any], source: Any, folder: Path | None) -> Self:
-        """Train on a corpus that was read from `source`; into a folder, with its card, if one is given."""
+    def _prepare(
+        cls, config: Config, corpus: Corpus[Any], source: Any, folder: Path | None, progress: bool | None
+    ) -> Session[Self]:
+        """Prepare to train on a corpus that was read from `source`; into a folder, with its card, if one is given."""
+        from seqvae.training.runtime import make_accelerator
+
+        def finish(run: loop.Run) -> Self:
+            model = cls(complete_checkpoint(run))
+            model.history = History(run.history)
+            if folder is not None:
+                model.write_card(folder)
+            return model
+
         place = locate(source) if isinstance(source, str | os.PathLike) else corpus.name
-        model = cls(train_checkpoint(dataclasses.replace(config, corpus=place), corpus, folder))
-        if folder is not None:
-            model.write_card(folder)
-        return model
+        config = dataclasses.replace(config, corpus=place)
+        run = loop.Run(config, corpus, folder, accelerator=make_accelerator(config, folder))
+        return Session(run, finish, progress)
+
+    def plot_history(self) -> Any:
+        """Draw the curves of the training (`History.plot`); a notebook shows them. Needs the extra `plot`."""
+        return self.history.plot()
 
     def save_pretrained(self, folder: str | Path, *, dtype: str | None = None) -> None:
         """Write the model and its card into `folder`.
@@ -238,16 +258,11 @@ def list_built_in() -> list[str]:
     return sorted(path.parent.name for path in BUILT_IN.glob(f"*/{CONFIG}"))
 
 
-def train_checkpoint(config: Config, corpus: Corpus, folder: Path | None) -> Checkpoint:
-    """Train without output, into `folder` if there is one, and return the best model."""
-    from seqvae.training.runtime import make_accelerator
-
-    run = loop.Run(config, corpus, folder, accelerator=make_accelerator(config, folder))
-    for _ in loop.fit(run):
-        pass
-    if folder is None:
+def complete_checkpoint(run: loop.Run) -> Checkpoint:
+    """Return the best model of a training that is over."""
+    if run.folder is None:
         return dataclasses.replace(run.checkpoint, facts=run.checkpoint.facts | {"step": run.best.step})
-    return Checkpoint.load(folder, get_own_parts(run.config))
+    return Checkpoint.load(run.folder, get_own_parts(run.config))
 
 
 def build_config(options: dict[str, Any]) -> Config:

@@ -35,6 +35,7 @@ from seqvae.rng import Stream, check_seed, shift_seed
 from seqvae.training.build import resolve_all
 from seqvae.training.checkpoint import Checkpoint
 from seqvae.training.runs import check_output
+from seqvae.training.session import Session, run_session
 
 ROWS = 256  # sentences encoded at a time
 TYPICAL_LENGTH, CANDIDATES = 8, 200  # tokens of an example; sentences to choose it from
@@ -91,9 +92,10 @@ class TextVAE(Pretrained):
         test: Any = None,
         labels: Any = None,
         output: str | os.PathLike | None = None,
+        progress: bool | None = None,
         **options: Any,
     ) -> "TextVAE":
-        """Train a model and return it.
+        """Train a model and return it; its `history` has the curves of the training.
 
         Args:
             sentences: anything that `seqvae train` takes: a file, a folder, `chitchat`, `hub:NAME`; or sentences in
@@ -105,6 +107,7 @@ class TextVAE(Pretrained):
             labels: the label of each sentence, to condition the model on: a list, or a dict of lists by split where
                 `valid` or `test` is given.
             output: a folder for the model, which must not hold one yet; None keeps it in memory.
+            progress: show a progress bar; None does in a terminal and in a notebook.
             options: those of `seqvae.config`, by name: `kind="vae"`, `latent=32`, `seed=0`, `max_minutes=5`,
                 `tokenizer="bpe"`, `encoder={"layers": 2}`, `weight={"name": "cyclical"}` ... A part is a table, a name
                 (`prior="mixture"`), or a class or an instance of your own (`prior=MyPrior(latent=32)`; see
@@ -114,6 +117,27 @@ class TextVAE(Pretrained):
             ConfigError: for an unknown option or a value that it cannot have.
             CorpusError: if the sentences cannot be read, or are too few.
         """
+        session = cls.training(
+            sentences, valid=valid, test=test, labels=labels, output=output, progress=progress, **options
+        )
+        return run_session(session)
+
+    @classmethod
+    def training(
+        cls,
+        sentences: Any,
+        *,
+        valid: Any = None,
+        test: Any = None,
+        labels: Any = None,
+        output: str | os.PathLike | None = None,
+        progress: bool | None = False,
+        **options: Any,
+    ) -> "Session[TextVAE]":
+        """Prepare a training, whose steps are made by a loop over it: arguments and errors as of `fit`.
+
+        `for step in (session := TextVAE.training(texts)): print(step.step)`; then `session.model` is the model.
+        """
         if labels is not None:
             options.setdefault("label_column", LABEL)
         config = cls.resolve(build_config(options))
@@ -122,8 +146,8 @@ class TextVAE(Pretrained):
             sentences = join_splits(sentences, valid=valid, test=test, labels=labels, column=column)
         folder = None if output is None else check_output(expand(output))
         corpus = load(sentences, **get_corpus_options(config))
-        warn_unknown(corpus.unknown_words)
-        return cls._train(config, corpus, sentences, folder)
+        warn_unknown(corpus.unknown_words, stacklevel=3)
+        return cls._prepare(config, corpus, sentences, folder, progress)
 
     @classmethod
     def resolve(cls, config: Config) -> Config:

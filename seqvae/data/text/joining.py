@@ -49,9 +49,9 @@ def join_splits(
 
 
 def _add_labels(source: Source, labels: Any) -> Source:
-    named = {"train": labels}
+    named: dict[str, Any] = {"train": labels}
     if isinstance(labels, Mapping):
-        named = {SPLITS.get(name, name): values for name, values in labels.items()}
+        named = {SPLITS.get(name, str(name)): values for name, values in labels.items()}
     if named.keys() != source.datasets.keys():
         raise ConfigError(
             f"labels were given for {', '.join(named)}, sentences for {', '.join(source.datasets)}: expected both for "

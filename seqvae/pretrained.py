@@ -84,7 +84,7 @@ class Pretrained(ABC):
         """Prepare to train on a corpus that was read from `source`; into a folder, with its card, if one is given."""
         from seqvae.training.runtime import make_accelerator
 
-        def finish(run: loop.Run) -> Self:
+        def finish(run: loop.Run) -> Any:
             model = cls(complete_checkpoint(run))
             model.history = History(run.history)
             if folder is not None:

@@ -290,6 +290,8 @@ def encode(
 ) -> None:
     """Write the posterior means of a file's sentences as a NumPy array (sentences, latent).
 
+    A large file is encoded a block at a time, within constant memory; if it is interrupted, the same command continues.
+
     Args:
         source: a file with a sentence a line, or `-` for standard input; for a model of series, a file of series.
         output: the .npy file to write.
@@ -299,11 +301,14 @@ def encode(
 
     from seqvae.cli.inputs import read_items
     from seqvae.cli.interfaces import open_interface
+    from seqvae.cli.streaming import encode_blocks, open_large
 
     if output.suffix != ".npy":
         raise ConfigError(f"--output {output}: expected a name that ends in .npy")
     check_folder("--output", output)
     interface = open_interface(model, part)
+    if (opened := open_large(interface, source, column, label, label_column)) is not None:
+        return encode_blocks(interface.model, *opened, output, label=label, scale=scale)
     items, labels = read_items(interface, source, column=column, label=label, label_column=label_column)
     q = interface.model.encode(items, labels=labels)
     try:

@@ -75,6 +75,8 @@ PARSED = {"compare", "explore"}  # run by tests of their own; here only understo
 RESULTS = "results/README.md"
 # The pictures of docs, each with the page that shows it and the command there that made it.
 MADE = {
+    "pictures/explorer.png": ("explorer.md", "python docs/explorer_pictures.py"),
+    "pictures/explorer-dark.png": ("explorer.md", "python docs/explorer_pictures.py"),
     "architecture.svg": ("architecture.md", "python docs/architecture.py"),
     "growth.png": ("performance.md", "python -m benchmarks.growth --output docs"),
     "results/curves/overview.png": (RESULTS, "seqvae evaluate model --samples 50 --plot overview.png"),

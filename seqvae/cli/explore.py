@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from seqvae.explore.space import Space
 
 
-@app.command(sort_key=11)
+@app.command(sort_key=12)
 def explore(
     model: Folder,
     /,

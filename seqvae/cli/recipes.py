@@ -7,7 +7,7 @@ from seqvae.cli.shared import app
 WIDTH = 110  # of a line of the list
 
 
-@app.command(sort_key=12)
+@app.command(sort_key=13)
 def recipes(name: str | None = None, /) -> None:
     """List the recipes of the package with year, source and a line on each, or print one to start from.
 

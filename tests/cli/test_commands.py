@@ -27,6 +27,8 @@ COMMANDS = (
     "compare",
     "steer",
     "describe",
+    "explore",
+    "recipes",
 )
 SIZE = ["--model.latent", "2", "--model.embedding", "4", "--model.decoder.hidden", "4", "--max-epochs", "1"]
 
@@ -70,7 +72,7 @@ def test_help_comes_without_importing_torch(arguments):
 
 def test_help_lists_all_commands_in_the_order_of_their_use(shown):
     text = shown("--help").partition("Commands")[2]
-    places = [text.find(f" {command} ") for command in COMMANDS]
+    places = [text.find(f" {command} {app[command].help.split()[0]} ") for command in COMMANDS]
     assert -1 not in places and places == sorted(places)
     assert {name for name in app if not name.startswith("-")} == set(COMMANDS)
 

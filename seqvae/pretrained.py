@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from seqvae.config import Config, Data, Model, Objective, Training
+from seqvae.config.recipes import add_recipe
 from seqvae.data.containers import list_names
 from seqvae.data.corpus import Corpus
 from seqvae.data.text.sources import locate
@@ -27,10 +28,11 @@ from seqvae.latent.refit import refit_mixture
 from seqvae.model.distributions import get_gaussian_parameters
 from seqvae.model.modes import evaluating, read_points
 from seqvae.training import loop
-from seqvae.training.checkpoint import CARD, CONFIG, TOKENIZER, WEIGHTS, Checkpoint, write
+from seqvae.training.checkpoint import CARD, CONFIG, METRICS, TOKENIZER, WEIGHTS, Checkpoint, write
 from seqvae.training.init import Init, hide_place
 from seqvae.training.own_parts import Handed, get_own_parts
 from seqvae.training.rounding import DTYPES, check_dtype
+from seqvae.training.session import History, Session
 
 BUILT_IN = Path(__file__).parent / "models"
 
@@ -42,6 +44,8 @@ class Pretrained(ABC):
         unit: what one item of a corpus is called; `units`, several.
         tag: what the hub calls what such a model does.
         sampling_options: those that a `generation_config` can have.
+        history: what was logged while it was trained: a list of dicts, `.to_pandas()`, `.plot()`. It is stored in the
+            folder that the training wrote, not in others.
     """
 
     unit: ClassVar[str]
@@ -54,6 +58,7 @@ class Pretrained(ABC):
         self.model = checkpoint.model.eval()
         self.config = checkpoint.config
         self.generation_config = checkpoint.generation_config
+        self.history = History()
 
     # -- folder, hub and card -----------------------------------------------------------------------------------------
 
@@ -70,18 +75,38 @@ class Pretrained(ABC):
         Raises:
             CheckpointError: one line if it is missing, damaged, not written by seqvae, or of another class.
         """
-        return cls(load_checkpoint(name, parts))
+        model = cls(load_checkpoint(name, parts))
+        model.history = History.read(expand(name) / METRICS)
+        return model
 
     @classmethod
-    def _train(
-        cls, config: Config, corpus: Corpus[Any], source: Any, folder: Path | None, init: Init | None = None
-    ) -> Self:
-        """Train on a corpus that was read from `source`; into a folder, with its card, if one is given."""
+    def _prepare(
+        cls,
+        config: Config,
+        corpus: Corpus[Any],
+        source: Any,
+        folder: Path | None,
+        progress: bool | None,
+        init: Init | None = None,
+    ) -> Session[Self]:
+        """Prepare to train on a corpus that was read from `source`; into a folder, with its card, if one is given."""
+        from seqvae.training.runtime import make_accelerator
+
+        def finish(run: loop.Run) -> Any:
+            model = cls(complete_checkpoint(run))
+            model.history = History(run.history)
+            if folder is not None:
+                model.write_card(folder)
+            return model
+
         place = locate(source) if isinstance(source, str | os.PathLike) else corpus.name
-        model = cls(train_checkpoint(dataclasses.replace(config, corpus=place), corpus, folder, init))
-        if folder is not None:
-            model.write_card(folder)
-        return model
+        config = dataclasses.replace(config, corpus=place)
+        run = loop.Run(config, corpus, folder, accelerator=make_accelerator(config, folder), init=init)
+        return Session(run, finish, progress)
+
+    def plot_history(self) -> Any:
+        """Draw the curves of the training (`History.plot`); a notebook shows them. Needs the extra `plot`."""
+        return self.history.plot()
 
     def save_pretrained(self, folder: str | Path, *, dtype: str | None = None) -> None:
         """Write the model and its card into `folder`.
@@ -289,22 +314,19 @@ def list_built_in() -> list[str]:
     return sorted(path.parent.name for path in BUILT_IN.glob(f"*/{CONFIG}"))
 
 
-def train_checkpoint(config: Config, corpus: Corpus, folder: Path | None, init: Init | None = None) -> Checkpoint:
-    """Train without output, into `folder` if there is one, and return the best model."""
-    from seqvae.training.runtime import make_accelerator
-
-    run = loop.Run(config, corpus, folder, accelerator=make_accelerator(config, folder), init=init)
-    for _ in loop.fit(run):
-        pass
-    if folder is None:
+def complete_checkpoint(run: loop.Run) -> Checkpoint:
+    """Return the best model of a training that is over."""
+    if run.folder is None:
         return dataclasses.replace(run.checkpoint, facts=run.checkpoint.facts | {"step": run.best.step})
-    return Checkpoint.load(folder, get_own_parts(run.config))
+    return Checkpoint.load(run.folder, get_own_parts(run.config))
 
 
 def build_config(options: dict[str, Any]) -> Config:
-    """Build a configuration from options by name, each of which belongs to one group."""
+    """Build a configuration from options by name, each of which belongs to one group, and `config`, a recipe."""
     groups = {"data": Data, "model": Model, "objective": Objective, "training": Training}
     options = dict(options)
+    if (recipe := options.pop("config", None)) is not None:
+        options = add_recipe(recipe, options)
     whole = {name: options.pop(name) for name in ("kind", "target_kl", "target_by") if name in options}
     places = {field.name: name for name, group in groups.items() for field in dataclasses.fields(group)}
     values: dict[str, dict[str, Any]] = {name: {} for name in groups}

@@ -30,6 +30,7 @@ from seqvae.training.build import resolve_all
 from seqvae.training.checkpoint import Checkpoint
 from seqvae.training.init import Init, refuse_series
 from seqvae.training.runs import check_output
+from seqvae.training.session import run_session
 
 ROWS = 256  # series encoded at a time
 LEVELS = "▁▂▃▄▅▆▇█"
@@ -78,7 +79,9 @@ class SeriesVAE(Pretrained):
         self.frames = checkpoint.model.observation
 
     @classmethod
-    def fit(cls, series: Any, *, output: str | os.PathLike | None = None, **options: Any) -> "SeriesVAE":
+    def fit(
+        cls, series: Any, *, output: str | os.PathLike | None = None, progress: bool | None = None, **options: Any
+    ) -> "SeriesVAE":
         """Train a model and return it.
 
         Args:
@@ -86,6 +89,7 @@ class SeriesVAE(Pretrained):
                 series in memory: a list of arrays, one array (N, frames, channels), a dict of the arrays of a .npz
                 file, a table with a column of lists, or a dict of the splits train, valid and test, each of these.
             output: a folder for the model, which must not hold one yet; None keeps it in memory.
+            progress: show a progress bar; None does in a terminal and in a notebook.
             options: those of `seqvae.config`, by name, as of `TextVAE.fit`.
 
         Raises:
@@ -96,7 +100,7 @@ class SeriesVAE(Pretrained):
         folder = None if output is None else check_output(expand(output))
         data = config.data
         corpus = load_series(series, column=data.column, max_length=data.max_length, seed=data.split_seed)
-        return cls._train(config, corpus, series, folder)
+        return run_session(cls._prepare(config, corpus, series, folder, progress))
 
     @classmethod
     def resolve(cls, config: Config, init: Init | None = None) -> Config:

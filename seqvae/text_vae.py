@@ -17,6 +17,7 @@ from seqvae.data.batch import END, Batch
 from seqvae.data.text import splits
 from seqvae.data.text.corpus import TextCorpus, TextSplit, load
 from seqvae.data.text.given import settle_words
+from seqvae.data.text.joining import LABEL, join_splits
 from seqvae.data.text.labels import Label, Labels, number_labels
 from seqvae.data.text.sources import Source, locate, open_source
 from seqvae.data.text.splits import Texts
@@ -37,6 +38,7 @@ from seqvae.training.checkpoint import Checkpoint
 from seqvae.training.inherit import inherit
 from seqvae.training.init import Init, choose_reading
 from seqvae.training.runs import check_output
+from seqvae.training.session import Session, run_session
 from seqvae.writing import RULES, Writer, read_rules
 
 ROWS = 256  # sentences encoded at a time
@@ -86,31 +88,73 @@ class TextVAE(Writer):
     # -- training -----------------------------------------------------------------------------------------------------
 
     @classmethod
-    def fit(cls, sentences: Any, *, output: str | os.PathLike | None = None, **options: Any) -> "TextVAE":
-        """Train a model and return it.
+    def fit(
+        cls,
+        sentences: Any,
+        *,
+        valid: Any = None,
+        test: Any = None,
+        labels: Any = None,
+        output: str | os.PathLike | None = None,
+        progress: bool | None = None,
+        **options: Any,
+    ) -> "TextVAE":
+        """Train a model and return it; its `history` has the curves of the training.
 
         Args:
             sentences: anything that `seqvae train` takes: a file, a folder, `chitchat`, `hub:NAME`; or sentences in
                 memory: a list, a generator, an array or a series of them, a table with a column of them (a data frame
                 of pandas or polars, a table of Arrow, a data set of `datasets`, a dict of columns, a list of dicts), or
                 a dict of the splits train, valid and test, each one of these. `column` and `label_column` as for files.
+            valid: validation sentences, likewise; by default some are drawn from `sentences`, unless these are splits.
+            test: likewise.
+            labels: the label of each sentence, to condition the model on: a list, or a dict of lists by split where
+                `valid` or `test` is given.
             output: a folder for the model, which must not hold one yet; None keeps it in memory.
+            progress: show a progress bar; None does in a terminal and in a notebook.
             options: those of `seqvae.config`, by name: `kind="vae"`, `latent=32`, `seed=0`, `max_minutes=5`,
                 `tokenizer="bpe"` (or a tokenizer, its path or its name), `encoder={"layers": 2}`, `weight={"name":
                 "cyclical"}` ... A part is a table, a name (`prior="mixture"`), or a class or an instance of your own
                 (`prior=MyPrior(latent=32)`; see CONTRIBUTING.md). `init="chitchat"`, or a loaded model, begins with
-                that model: fine-tuning.
+                that model: fine-tuning. `config="bnvae2020"` takes a recipe, of `seqvae recipes` or a file;
+                the others win.
 
         Raises:
             ConfigError: for an unknown option or a value that it cannot have.
             CorpusError: if the sentences cannot be read, or are too few.
         """
+        session = cls.training(
+            sentences, valid=valid, test=test, labels=labels, output=output, progress=progress, **options
+        )
+        return run_session(session)
+
+    @classmethod
+    def training(
+        cls,
+        sentences: Any,
+        *,
+        valid: Any = None,
+        test: Any = None,
+        labels: Any = None,
+        output: str | os.PathLike | None = None,
+        progress: bool | None = False,
+        **options: Any,
+    ) -> "Session[TextVAE]":
+        """Prepare a training, whose steps are made by a loop over it: arguments and errors as of `fit`.
+
+        `for step in (session := TextVAE.training(texts)): print(step.step)`; then `session.model` is the model.
+        """
+        if labels is not None:
+            options.setdefault("label_column", LABEL)
         given, init = read_init(options)
         config = cls.resolve(given, init)
+        if not (valid is None and test is None and labels is None):
+            column = config.data.column
+            sentences = join_splits(sentences, valid=valid, test=test, labels=labels, column=column)
         folder = None if output is None else check_output(expand(output))
         corpus = load(sentences, **choose_reading(config, init))
-        warn_unknown(corpus.unknown_words if init is None else init.advise(config, corpus))
-        return cls._train(config, corpus, sentences, folder, init)
+        warn_unknown(corpus.unknown_words if init is None else init.advise(config, corpus), stacklevel=3)
+        return cls._prepare(config, corpus, sentences, folder, progress, init)
 
     @classmethod
     def resolve(cls, config: Config, init: Init | None = None) -> Config:

@@ -116,7 +116,7 @@ def test_the_wheel_takes_all_files_of_the_package_that_git_does_not_ignore():
     files = [str(path) for path in BUILT_IN.rglob("*") if path.is_file()]
     assert subprocess.run(["git", "check-ignore", *files], cwd=ROOT, capture_output=True, text=True).stdout == ""
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert build == {"packages": ["seqvae"]}
+    assert build == {"packages": ["seqvae"], "force-include": {"configs": "seqvae/recipes"}}
 
 
 # -- recommended options of sampling ----------------------------------------------------------------------------------

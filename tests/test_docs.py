@@ -25,6 +25,7 @@ import seqvae
 from seqvae.cli import app, main
 from seqvae.cli.shared import move_stream_last, read_recipe
 from seqvae.config import Config
+from seqvae.latent import density
 from seqvae.reports.comparison.recipes import Budget, plan
 from seqvae.training.build import CATALOGUES, find_options, resolve_all
 
@@ -74,6 +75,8 @@ PARSED = {"compare", "explore"}  # run by tests of their own; here only understo
 RESULTS = "results/README.md"
 # The pictures of docs, each with the page that shows it and the command there that made it.
 MADE = {
+    "pictures/explorer.png": ("explorer.md", "python docs/explorer_pictures.py"),
+    "pictures/explorer-dark.png": ("explorer.md", "python docs/explorer_pictures.py"),
     "architecture.svg": ("architecture.md", "python docs/architecture.py"),
     "growth.png": ("performance.md", "python -m benchmarks.growth --output docs"),
     "results/curves/overview.png": (RESULTS, "seqvae evaluate model --samples 50 --plot overview.png"),
@@ -162,6 +165,7 @@ def place(prepared, tmp_path, monkeypatch):
     shutil.copytree(prepared, tmp_path / "page", symlinks=True)
     monkeypatch.chdir(tmp_path / "page")
     monkeypatch.syspath_prepend(tmp_path / "page")
+    monkeypatch.setattr(density, "MAX_SAMPLES", 1_000)  # of a mixture of ten, which takes ten times as long otherwise
     for cls in (seqvae.TextVAE, seqvae.SeriesVAE):
         monkeypatch.setattr(cls, "fit", classmethod(shorten(cls.fit.__func__)))
 
@@ -181,7 +185,7 @@ def limit(words):
     """Return the words of a command of a page such that it takes no more than seconds."""
     if words[0] != "train":
         return words
-    limits = {*SMALL, "--max-minutes"}
+    limits = {*SMALL, "--max-minutes", "--trackers"}  # trackers are packages of their own
     kept = [word for i, word in enumerate(words) if word not in limits and words[i - 1] not in limits]
     kept = [REPLACED.get(word, word) for word in kept]
     if kept[1:2] == [] or kept[1].startswith("--"):

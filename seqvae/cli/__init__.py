@@ -12,7 +12,16 @@ from typing import Any
 
 import cyclopts
 
-from seqvae.cli import compare, evaluate, explore, generate, steer, train, write  # noqa: F401  their commands join the application
+from seqvae.cli import (  # noqa: F401  their commands join the application
+    compare,
+    evaluate,
+    explore,
+    generate,
+    recipes,
+    steer,
+    train,
+    write,
+)
 from seqvae.cli.shared import app, move_stream_last, read_recipe, spell_out_parts
 from seqvae.cli.streams import drop_streams, open_streams, report_escapes
 from seqvae.errors import SeqVAEError, UnknownWordsWarning

@@ -26,7 +26,7 @@ def compare(
 
     Args:
         first: a model folder, or a TOML file with a table of options for each recipe; one for `seqvae train --config`
-            is a recipe by itself.
+            is a recipe by itself. `baselines`, `frontier` and `remedies` are such files in the package.
         others: further model folders, and the file of their corpus if it has moved; beside TOML files, more of them,
             and the corpus to train on.
         seeds: number of seeds that each recipe is trained with: 0, 1, ...
@@ -41,6 +41,7 @@ def compare(
     """
     from seqvae.cli.output import log, print_comparison
     from seqvae.cli.train import run_training
+    from seqvae.config.recipes import locate_comparison
     from seqvae.reports.comparison import run
     from seqvae.reports.comparison.recipes import Budget
     from seqvae.reports.comparison.run import Scoring
@@ -48,4 +49,5 @@ def compare(
     command = shlex.join(["seqvae", *sys.argv[1:]])
     budget, scoring = Budget(seeds, max_minutes, max_epochs, only), Scoring(samples, limit, text)
     work = run.Comparison(scoring, train=run_training, log=log)
-    print_comparison(*run.compare([first, *others], work, budget=budget, output=output, command=command))
+    sources = [locate_comparison(source) for source in (first, *others)]
+    print_comparison(*run.compare(sources, work, budget=budget, output=output, command=command))

@@ -297,6 +297,8 @@ def encode(
 ) -> None:
     """Write the posterior means of a file's sentences as an array or a table, or for TensorBoard's projector.
 
+    A large file is encoded a block at a time, within constant memory; if it is interrupted, the same command continues.
+
     Args:
         source: a file with a sentence a line, or `-` for standard input; for a model of series, a file of series.
         output: the file to write: .npy, an array (sentences, latent); .csv, .tsv or .parquet, a table with the columns
@@ -307,6 +309,7 @@ def encode(
     from seqvae.cli.inputs import read_items
     from seqvae.cli.interfaces import open_interface
     from seqvae.reports.latents import check_format, write_projector, write_table
+    from seqvae.cli.streaming import encode_blocks, open_large
 
     if output is None and projector is None:
         raise ConfigError("nothing would be written: expected --output FILE.npy (or .csv ...) or --projector FOLDER")
@@ -314,6 +317,9 @@ def encode(
         check_format(output)
         check_folder("--output", output)
     interface = open_interface(model, part)
+    plain = output is not None and output.suffix == ".npy" and projector is None
+    if plain and (opened := open_large(interface, source, column, label, label_column)) is not None:
+        return encode_blocks(interface.model, *opened, output, label=label, scale=scale)
     items, labels = read_items(interface, source, column=column, label=label, label_column=label_column)
     q = interface.model.encode(items, labels=labels)
     z = (q.stddev if scale else q.mode).numpy()

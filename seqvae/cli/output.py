@@ -263,11 +263,19 @@ def print_summary(lines: Sequence[Line], number: int, units: str) -> None:
         print(f"  {line.name:{name}}  {line.value:{value}}  {line.beside}".rstrip())
 
 
-def print_place(folder: Path, options: str, report: Path | None) -> None:
-    """Print where a model and its report are, and a command to sample from it."""
-    page = "" if report is None else f"open {report.name} in it; "
-    command = f"seqvae sample {shlex.quote(str(folder))} {options}".strip()
-    print(f"\nmodel folder: {folder}   ({page}try: {command})")
+def print_place(folder: Path, options: str, report: Path | None, *, latent: bool) -> None:
+    """Print where a model and its report are, and commands to try next.
+
+    Args:
+        folder: of the model.
+        options: those with which a first `seqvae sample` shows most.
+        report: the page that was written, if any.
+        latent: whether the model has a latent space to walk in.
+    """
+    page = "" if report is None else f"   (all scores and pictures: {report.name} in it)"
+    print(f"\nmodel folder: {folder}{page}\ntry next:")
+    for command in ["sample", "interpolate", "explore"] if latent else ["sample", "evaluate"]:
+        print(f"  seqvae {command} {shlex.quote(str(folder))} {options if command == 'sample' else ''}".rstrip())
 
 
 # -- models -----------------------------------------------------------------------------------------------------------

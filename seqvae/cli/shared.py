@@ -1,6 +1,5 @@
 """The application, the options that several of its commands have, and what happens to a command line before parsing."""
 
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,7 +10,7 @@ from cyclopts import Parameter, Token
 
 import seqvae
 from seqvae.config import Model, Objective, Part, complete
-from seqvae.errors import ConfigError
+from seqvae.config.recipes import read_options
 
 SEED = cyclopts.validators.Number(gte=0, lt=2**63)
 AT_LEAST_ONE = Parameter(validator=cyclopts.validators.Number(gte=1))
@@ -133,22 +132,15 @@ def move_stream_last(arguments: list[str]) -> list[str]:
 
 
 def read_recipe(arguments: list[str]) -> tuple[Callable[..., None], ...]:
-    """Read the file that --config names, as further arguments that yield to those of the command line."""
+    """Read the recipe that --config names, as further arguments that yield to those of the command line."""
     for i, argument in enumerate(arguments):
         name, _, value = argument.partition("=")
         if name == "--config":
             if not (value := value or "".join(arguments[i + 1 : i + 2])):
                 continue  # cyclopts reports that the option needs a value
-            path = Path(value)
-            if not path.is_file():
-                raise ConfigError(f"--config {path}: there is no such file; expected a TOML file with options")
-            try:
-                values = tomllib.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise ConfigError(f"--config {path} cannot be read as TOML: {error}") from None
-            values = spell_out_tables(values)
-            source = cyclopts.config.Dict(values, use_commands_as_keys=False, source=str(path))
-            return MergeParts(values, str(path)), source
+            values = spell_out_tables(read_options(value))
+            source = cyclopts.config.Dict(values, use_commands_as_keys=False, source=value)
+            return MergeParts(values, value), source
     return ()
 
 

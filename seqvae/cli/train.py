@@ -28,7 +28,7 @@ def train(
     kind: Literal["vae", "ae", "lm"] = "vae",
     target_kl: float | None = None,
     target_by: TargetBy = "controller",
-    config: Path | None = None,
+    config: str | None = None,
     output: Path | None = None,
     resume: Annotated[bool, SWITCH] = False,
     data: Annotated[Data | None, FLAT] = None,
@@ -46,7 +46,8 @@ def train(
         kind: `vae`; `ae`, the same with a KL of weight 0; `lm`, the same decoder without a latent, as a baseline.
         target_kl: hold the KL at this many nats per sentence, by a divergence and a weight in place of those given.
         target_by: what holds it: a weight that a `controller` moves, or the multiplier of a `minimum-rate`.
-        config: a TOML file with options, named as here; the command line wins.
+        config: a recipe by its name (`seqvae recipes` lists them), or a TOML file with options, named as here; the
+            command line wins.
         output: the model folder; by default a new one below `runs`.
         resume: continue the run in --output (by default the newest one below `runs`) after it was killed or stopped.
         data: what is read.
@@ -215,7 +216,7 @@ def report(run: Run, folder: Path) -> None:
     output.print_examples(examples, interface.preview, model.units)
     quality = print_results(model, some, found)
     written = write_page(run, model, folder, split=some, found=found, examples=examples, quality=quality)
-    output.print_place(folder, interface.hint, written)
+    output.print_place(folder, interface.hint, written, latent=model.model.has_latent)
 
 
 def print_results(model: Any, split: Any, found: Any) -> Any:

@@ -29,6 +29,9 @@ def examine_space(model: Any, split: Any, folder: str | Path | None = None) -> H
     options = {"samples": SAMPLES, "seed": 0, "seeds": 1, "refined": 0}
     scores, _ = score_split(model.model, split.at_most(DIAGNOSED), target_kl=model.config.kl_target, **options)
     found = diagnose_scores(model, scores, folder=None if folder is None else str(folder))
-    lines = [f"{found.state}: {found.meaning}", *found.evidence, *found.advice]
+    named = {f"Evidence, of {scores.sentences} {model.units}": found.evidence, "What may help": found.advice}
+    lines = [f"{found.state}: {found.meaning}"]
+    lines += [f"{name}: {'; '.join(texts)}" for name, texts in named.items() if texts]
     run = read_run(folder) if folder is not None else Health()
-    return Health(lines + ([found.command] if found.command else []), run.rate, run.distortion, run.curves)
+    lines += [f"Command: {found.command}"] if found.command else []
+    return Health(lines, run.rate, run.distortion, run.curves)

@@ -94,7 +94,7 @@ def shrink_decoder(case: Case) -> Remedy:
 
 def _get_decoder_option(case: Case, name: str) -> Any:
     """Return an option of the decoder, as given or by default."""
-    given = case.config.model.decoder
+    given = adapt_to_corpus(case.config).model.decoder
     return given.get(name, inspect.signature(DECODERS.get(given["name"], RecurrentDecoder)).parameters[name].default)
 
 

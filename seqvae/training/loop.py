@@ -219,6 +219,7 @@ class Run:
         notes: log lines about that.
         best: the best validation so far.
         interrupted: whether Ctrl-C ended the training.
+        history: the lines of metrics.jsonl since the training began or was resumed.
     """
 
     config: Config
@@ -229,6 +230,7 @@ class Run:
     init: Init | None = None
     best: Best = field(default_factory=Best)
     interrupted: bool = False
+    history: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.corpus.train is None or self.corpus.valid is None:
@@ -368,7 +370,8 @@ class Run:
     # -- files --------------------------------------------------------------------------------------------------------
 
     def log(self, kind: str, values: dict[str, Any]) -> None:
-        """Add a line to metrics.jsonl and pass its numbers to the trackers, in the main process."""
+        """Add a line to `history` and to metrics.jsonl, and pass its numbers to the trackers, in the main process."""
+        self.history.append({"kind": kind} | values)
         if self.folder is not None and self.accelerator.is_main_process:
             append(self.folder / METRICS, json.dumps({"kind": kind} | values) + "\n")
         numbers = {f"{kind}/{name}": value for name, value in values.items() if name != "step"}

@@ -28,6 +28,7 @@ COMMANDS = (
     "steer",
     "describe",
     "explore",
+    "recipes",
     "complete",
     "fill",
     "paraphrase",
@@ -77,7 +78,7 @@ def test_help_comes_without_importing_torch(arguments):
 
 def test_help_lists_all_commands_in_the_order_of_their_use(shown):
     text = shown("--help").partition("Commands")[2]
-    places = [text.find(f" {command} ") for command in COMMANDS]
+    places = [text.find(f" {command} {app[command].help.split()[0]} ") for command in COMMANDS]
     assert -1 not in places and places == sorted(places)
     assert {name for name in app if not name.startswith("-")} == set(COMMANDS)
 

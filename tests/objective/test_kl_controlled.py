@@ -12,9 +12,9 @@ from seqvae.evaluation.evaluate import score_split
 from seqvae.evaluation.scores import read_scores
 from seqvae.model.vae import Trace
 from seqvae.objective.kl import Controlled, MinimumRate
+from seqvae.pretrained import build_config
 from seqvae.reports.case import Case
 from seqvae.reports.diagnosis import diagnose
-from seqvae.text_vae import build_config
 from seqvae.training.build import make, resolve_all
 from seqvae.training.loop import Best, Run, fit
 

@@ -19,7 +19,8 @@ from seqvae.objective.adversarial import Adversarial
 from seqvae.objective.auxiliary import BagOfWords, MutualInformation
 from seqvae.objective.kl import MinimumRate
 from seqvae.objective.total_correlation import TotalCorrelation, decompose_kl
-from seqvae.text_vae import TextVAE, build_config
+from seqvae.pretrained import build_config
+from seqvae.text_vae import TextVAE
 from seqvae.training.build import build_model, build_objective, build_update, resolve_all
 from seqvae.training.checkpoint import Checkpoint
 from seqvae.training.trainer import Trainer

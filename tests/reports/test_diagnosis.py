@@ -202,7 +202,7 @@ def test_the_suggested_command_can_be_pasted(name, tmp_path):
     words = shlex.split(found.command)
     assert words[:2] == ["seqvae", "train"]
     _, bound, *_ = app.parse_args(words[1:], exit_on_error=False, print_error=False)
-    assert bound.arguments["config"] == tmp_path / "recipe.toml"
+    assert bound.arguments["config"] == str(tmp_path / "recipe.toml")
 
 
 def test_an_autoencoder_whose_decoder_is_sure_of_garbage_has_prior_holes_all_the_same():

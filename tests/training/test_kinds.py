@@ -85,7 +85,7 @@ def test_the_autoencoder_that_is_kept_reconstructs_best_whatever_its_bound():
     """Its KL rises without end, so by the bound the first would be kept."""
     from accelerate import Accelerator
 
-    from seqvae.text_vae import build_config
+    from seqvae.pretrained import build_config
     from seqvae.training.build import resolve_all
     from seqvae.training.loop import Run, Validation, fit
 

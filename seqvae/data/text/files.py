@@ -137,6 +137,36 @@ def copy_to_cache(stream: BinaryIO) -> Path:
     return path
 
 
+def store_texts(texts: Iterator[str]) -> "Dataset":
+    """Write texts to the cache as they come, a block at a time, and load them: they may be more than fit into memory.
+
+    Raises:
+        CorpusError: when they cannot be written.
+    """
+    import datasets
+    import pyarrow
+
+    digest = xxhash.xxh3_128()
+
+    def read() -> Iterator[tuple[str]]:
+        for text in texts:
+            digest.update(text.encode() + b"\n")
+            yield (text,)
+
+    try:
+        part = get_cache_folder() / f"texts.{os.getpid()}"
+        try:
+            _write_arrow(part, pyarrow.schema([("text", pyarrow.large_string())]), read())
+            path = get_cache_folder() / f"texts-{digest.hexdigest()}.arrow"
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise CorpusError(explain("the sentences", "text", error)) from None
+    table = datasets.table.MemoryMappedTable.from_file(str(path))
+    return datasets.Dataset(table, fingerprint=digest.hexdigest())
+
+
 # ---- The cache -------------------------------------------------------------------------------------------------------
 
 
@@ -249,8 +279,10 @@ def _write_table(path: Path, dialect: Dialect, reading: str, target: Path) -> No
 
 def _load_records(shown: str, path: Path, column: str | None) -> tuple["Dataset", list[str]]:
     """Load a .jsonl or .json file, and name the columns that hold texts alone."""
-    write = partial(_write_records, shown, path)
-    dataset = _load_or_write(path, "records", lambda target: write_atomically(target, write, shared=True))
+    nested = column if column is not None and "." in column else None
+    write = partial(_write_records, shown, path, nested)
+    how = "records" if nested is None else f"records|{nested}"
+    dataset = _load_or_write(path, how, lambda target: write_atomically(target, write, shared=True))
     kinds = {name: getattr(feature, "dtype", None) for name, feature in dataset.features.items()}
     texts = [name for name, kind in kinds.items() if kind == "string"]
     mixed = [name for name, kind in kinds.items() if kind == "large_string"]
@@ -261,17 +293,17 @@ def _load_records(shown: str, path: Path, column: str | None) -> tuple["Dataset"
     return dataset, texts
 
 
-def _write_records(shown: str, path: Path, target: Path) -> None:
+def _write_records(shown: str, path: Path, nested: str | None, target: Path) -> None:
     import pyarrow
 
     whole = ".json" in path.suffixes
     with open_text(path) as file:
-        types = find_types(shown, file, whole)
+        types = find_types(shown, file, whole, nested)
     if not types:
         raise CorpusError(f"{shown} is empty")
     columns = [(name, make_converter(kind)) for name, kind in types.items()]
     with open_text(path) as file:
-        records = (record for _, record in read_records(shown, file, whole))
+        records = (record for _, record in read_records(shown, file, whole, nested))
         rows = ([convert(record.get(name)) for name, convert in columns] for record in records)
         _write_arrow(target, pyarrow.schema(list(types.items())), rows)
 

@@ -15,7 +15,9 @@ LONGEST = 1 << 24  # characters of the first line
 LEAST, MOST = -(2**63), 2**63 - 1  # the range of whole numbers that are kept as such
 
 
-def read_records(shown: str, file: IO[str], whole: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_records(
+    shown: str, file: IO[str], whole: bool, nested: str | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the objects of a file, each with its place: one a line, those of an array, or of one array in an object.
 
     A text in place of an object is that of the column `text`.
@@ -24,6 +26,7 @@ def read_records(shown: str, file: IO[str], whole: bool) -> Iterator[tuple[str, 
         shown: what to call the file in an error.
         file: its text, from the beginning.
         whole: whether the file may be one object over many lines, as a .json file.
+        nested: a field in objects, as `doc.text`, that becomes a column of that name.
 
     Raises:
         CorpusError: at the first line that is no JSON, and the first record that is neither an object nor a text.
@@ -35,9 +38,22 @@ def read_records(shown: str, file: IO[str], whole: bool) -> Iterator[tuple[str, 
             if not isinstance(record, dict):
                 hint = 'expected an object, as {"text": "..."}'
                 raise CorpusError(f"{shown} cannot be read as json: {place} is {_describe(record)}, {hint}")
+            if nested is not None and nested not in record:
+                record = {**record, nested: reach(record, nested)}
             yield place, record
     except RecursionError:
         raise CorpusError(f"{shown} cannot be read as json: it has objects in objects too many") from None
+
+
+def reach(record: Any, path: str) -> Any:
+    """Return a field of objects in objects; None where there is none.
+
+    >>> reach({"doc": {"text": "a cat ."}}, "doc.text")
+    'a cat .'
+    """
+    for name in path.split("."):
+        record = record.get(name) if isinstance(record, dict) else None
+    return record
 
 
 def _read(shown: str, file: IO[str], whole: bool) -> Iterator[tuple[str, Any]]:
@@ -84,7 +100,7 @@ def _find_array(shown: str, value: dict[str, Any]) -> list[Any]:
     return lists[arrays[0]] if arrays else [value]
 
 
-def find_types(shown: str, file: IO[str], whole: bool) -> dict[str, "pyarrow.DataType"]:
+def find_types(shown: str, file: IO[str], whole: bool, nested: str | None = None) -> dict[str, "pyarrow.DataType"]:
     """Find the type of each column from all records: `string` for texts alone, `large_string` for a mixture of kinds.
 
     Arguments and errors are those of `read_records`.
@@ -92,7 +108,7 @@ def find_types(shown: str, file: IO[str], whole: bool) -> dict[str, "pyarrow.Dat
     import pyarrow
 
     kinds: dict[str, set[str]] = {}
-    for _, record in read_records(shown, file, whole):
+    for _, record in read_records(shown, file, whole, nested):
         for key, value in record.items():
             kinds.setdefault(replace_surrogates(key), set()).add(_find_kind(value))
     types = {
@@ -142,7 +158,7 @@ def to_text(value: Any) -> str | None:
 
 def refuse_mixture(shown: str, file: IO[str], whole: bool, column: str) -> None:
     """Raise a `CorpusError` for the first record with anything but a text in a column; else as `read_records`."""
-    for place, record in read_records(shown, file, whole):
+    for place, record in read_records(shown, file, whole, column if "." in column else None):
         value = record.get(column)
         if value is not None and not isinstance(value, str):
             hint = ": put it in double quotes, or leave it out" if isinstance(value, int | float) else ""

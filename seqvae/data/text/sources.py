@@ -8,8 +8,9 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from seqvae.data.text.files import (
     load_shards,
     set_fingerprint,
     silence_datasets,
+    store_texts,
     strip_compression,
 )
 from seqvae.data.text.tokenizer import replace_surrogates
@@ -131,12 +133,14 @@ def _open_columns(name: str, splits: dict[str, dict[str, list]], column: str | N
 
 
 def _open_container(given: Any, column: str | None) -> Source:
-    given = containers.collect(given)
+    streamed, given = given, _store_stream(given)
+    if given is not streamed and not isinstance(given, list):
+        return Source("sentences", {"train": given}, {"train": "text"})
     parts = containers.find_splits(given)
     loaded, columns = {}, {}
     for split, part in parts.items():
         shown = containers.describe(given) if part is given else f"the {split} split of {containers.describe(given)}"
-        loaded[split] = _load_container(shown, containers.collect(part))
+        loaded[split] = _load_container(shown, containers.collect(part), column)
         columns[split] = choose_column(shown, loaded[split], column)
         texts = loaded[split].data.column(columns[split])
         if texts.null_count:
@@ -148,15 +152,45 @@ def _open_container(given: Any, column: str | None) -> Source:
     return Source("sentences", loaded, columns, on_disk=False)
 
 
-def _load_container(shown: str, given: Any) -> "Dataset":
+def _store_stream(given: Any) -> Any:
+    """Store the texts of an iterator in the cache as they come: a data set; of other items return a list.
+
+    Any other container is returned as it is.
+    """
+    if not isinstance(given, Iterator) or hasattr(given, "read_all"):
+        return given
+    begin = list(islice(given, 1))
+    if not begin or not isinstance(begin[0], str):
+        return [*begin, *given]
+    return store_texts(_check_stream(chain(begin, given)))
+
+
+def _check_stream(given: Iterator[Any]) -> Iterator[str]:
+    for number, sentence in enumerate(given):
+        if not isinstance(sentence, str):
+            raise CorpusError(f"sentence {number} is {type(sentence).__name__}, not text (in the iterator)")
+        yield replace_surrogates(sentence)
+
+
+def _load_container(shown: str, given: Any, column: str | None) -> "Dataset":
     import datasets
 
     if (table := containers.read_table(given)) is None:
         return datasets.Dataset.from_dict({"text": _check_sentences(shown, containers.read_values(given))})
+    while (
+        column is not None and column not in table.column_names and any(_is_struct(kind) for kind in table.schema.types)
+    ):
+        table = table.flatten()  # doc.text is then a column of that name
     try:
         return datasets.Dataset(datasets.table.InMemoryTable(table))
     except Exception as error:
         raise CorpusError(explain(shown, "a table", error)) from None
+
+
+def _is_struct(kind: Any) -> bool:
+    import pyarrow
+
+    return bool(pyarrow.types.is_struct(kind))
 
 
 def _check_sentences(shown: str, given: list[Any]) -> list[str]:

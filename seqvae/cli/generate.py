@@ -308,8 +308,8 @@ def encode(
     """
     from seqvae.cli.inputs import read_items
     from seqvae.cli.interfaces import open_interface
-    from seqvae.reports.latents import check_format, write_projector, write_table
     from seqvae.cli.streaming import encode_blocks, open_large
+    from seqvae.reports.latents import check_format, write_projector, write_table
 
     if output is None and projector is None:
         raise ConfigError("nothing would be written: expected --output FILE.npy (or .csv ...) or --projector FOLDER")
@@ -317,9 +317,10 @@ def encode(
         check_format(output)
         check_folder("--output", output)
     interface = open_interface(model, part)
-    plain = output is not None and output.suffix == ".npy" and projector is None
-    if plain and (opened := open_large(interface, source, column, label, label_column)) is not None:
-        return encode_blocks(interface.model, *opened, output, label=label, scale=scale)
+    if output is not None and output.suffix == ".npy" and projector is None:
+        opened = open_large(interface, source, column, label, label_column)
+        if opened is not None:
+            return encode_blocks(interface.model, *opened, output, label=label, scale=scale)
     items, labels = read_items(interface, source, column=column, label=label, label_column=label_column)
     q = interface.model.encode(items, labels=labels)
     z = (q.stddev if scale else q.mode).numpy()

@@ -155,6 +155,10 @@ def test_a_training_ends_with_what_the_model_can_do_and_a_second_one_does_not_ov
         "Scores of 8 held-out sentences",
         "diagnosis",
         "model folder",
+        "try next",
+    ]
+    assert [line.split()[:2] for line in out.splitlines()[-3:]] == [
+        ["seqvae", command] for command in ("sample", "interpolate", "explore")
     ]
     assert err.count("134 train, 8 valid, 8 test sentences") == 2
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["small-1", "small-2"]
@@ -167,7 +171,7 @@ def test_a_training_writes_a_page_beside_the_model_and_ends_without_one_where_it
     main(["train", str(corpus), *SIZE, "--max-epochs", "1", "--output", str(folder)])
     out, err = capsys.readouterr()
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert "report.html" in out.splitlines()[-1] and "no page" not in err
+    assert "report.html" in out.partition("model folder: ")[2].splitlines()[0] and "no page" not in err
     model = TextVAE.from_pretrained(folder)
     for text in model.sample(10, seed=0):  # with the options that train has stored
         assert html.escape(text) in page and (len(text) > 90 or f"  {text or '(empty)'}" in out.splitlines())
@@ -186,7 +190,7 @@ def test_what_a_training_prints_fits_in_its_columns_and_is_the_same_each_time(co
     shown = []
     for name in ("one", "two"):
         main(["train", str(corpus), *SIZE, "--max-epochs", "1", "--output", str(tmp_path / name)])
-        shown.append(capsys.readouterr().out.splitlines()[:-1])
+        shown.append(capsys.readouterr().out.partition("\nmodel folder: ")[0].splitlines())
     assert shown[0] == shown[1]
     body = [line for line in shown[0] if line.startswith("  ")]
     scores = body[-4:]

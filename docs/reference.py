@@ -39,6 +39,7 @@ def write_commands() -> str:
     """Return all commands with their options."""
     found = app.generate_docs(output_format="markdown", heading_level=2, recursive=True)
     found = found.replace("**Commands**:", "**Commands**").replace(str(Path.cwd()), ".")
+    found = found.replace("\\[", "[")  # as it writes brackets once a help page was shown
     return re.sub(r"[ \t]+$", "", found, flags=re.M)
 
 

@@ -20,7 +20,7 @@ from seqvae.data.containers import list_names
 from seqvae.data.corpus import Corpus
 from seqvae.data.text.sources import locate
 from seqvae.errors import CheckpointError, ConfigError, choose, expand, shorten
-from seqvae.evaluation.likelihood import IndexedBatches
+from seqvae.evaluation.likelihood import IndexedBatches, find_device
 from seqvae.evaluation.scores import Scores, format_rows
 from seqvae.latent import paths
 from seqvae.latent.ranking import check_sampling
@@ -29,6 +29,7 @@ from seqvae.model.distributions import get_gaussian_parameters
 from seqvae.model.modes import evaluating, read_points
 from seqvae.training import loop
 from seqvae.training.checkpoint import CARD, CONFIG, METRICS, TOKENIZER, WEIGHTS, Checkpoint, write
+from seqvae.training.devices import Device, choose_device
 from seqvae.training.init import Init, hide_place
 from seqvae.training.own_parts import Handed, get_own_parts
 from seqvae.training.rounding import DTYPES, check_dtype
@@ -63,7 +64,7 @@ class Pretrained(ABC):
     # -- folder, hub and card -----------------------------------------------------------------------------------------
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, parts: Handed = ()) -> Self:
+    def from_pretrained(cls, name: str | Path, *, parts: Handed = (), device: Device = None) -> Self:
         """Load a model folder, a built-in model, or a model `owner/name` of the Hugging Face hub.
 
         Args:
@@ -71,13 +72,29 @@ class Pretrained(ABC):
                 same name goes first.
             parts: the classes of your own that the model is made of, `[MyPrior]`, or by place,
                 `{"model.prior": MyPrior}`. A folder names such classes; its code is never imported by that name.
+            device: as of `to`; None is the CPU.
 
         Raises:
+            ConfigError: for a device that is not there.
             CheckpointError: one line if it is missing, damaged, not written by seqvae, or of another class.
         """
+        device = choose_device(device)
         model = cls(load_checkpoint(name, parts))
         model.history = History.read(expand(name) / METRICS)
-        return model
+        return model.to(device)
+
+    def to(self, device: Device) -> Self:
+        """Move the model to a device, where it computes from then on, and return it.
+
+        Args:
+            device: `cpu`, `cuda`, `cuda:1` and so on. Tensors that the model returns are there too; None does nothing.
+
+        Raises:
+            ConfigError: for a device that is not there.
+        """
+        if (found := choose_device(device)) is not None:
+            self.model.to(found)
+        return self
 
     @classmethod
     def _prepare(
@@ -88,6 +105,7 @@ class Pretrained(ABC):
         folder: Path | None,
         progress: bool | None,
         init: Init | None = None,
+        device: Device = None,
     ) -> Session[Self]:
         """Prepare to train on a corpus that was read from `source`; into a folder, with its card, if one is given."""
         from seqvae.training.runtime import make_accelerator
@@ -97,11 +115,12 @@ class Pretrained(ABC):
             model.history = History(run.history)
             if folder is not None:
                 model.write_card(folder)
-            return model
+            return model.to(device)
 
         place = locate(source) if isinstance(source, str | os.PathLike) else corpus.name
         config = dataclasses.replace(config, corpus=place)
-        run = loop.Run(config, corpus, folder, accelerator=make_accelerator(config, folder), init=init)
+        accelerator = make_accelerator(config, folder, choose_device(device))
+        run = loop.Run(config, corpus, folder, accelerator=accelerator, init=init)
         return Session(run, finish, progress)
 
     def plot_history(self) -> Any:
@@ -170,7 +189,9 @@ class Pretrained(ABC):
         parameters = get_gaussian_parameters(q)
         if parameters is None or self.checkpoint.labels:
             raise ConfigError("the prior of this model cannot be fitted again: expected Gaussian posteriors, no labels")
-        prior = refit_mixture(*parameters, components=components, iterations=iterations, seed=seed)
+        prior = refit_mixture(
+            *(each.cpu() for each in parameters), components=components, iterations=iterations, seed=seed
+        )
         part = {"name": "mixture", "components": components, "spread": 0.5}
         config = dataclasses.replace(self.config, model=dataclasses.replace(self.config.model, prior=part))
         model = copy.deepcopy(self.model)
@@ -255,9 +276,11 @@ class Pretrained(ABC):
     def _posterior(self, batches: IndexedBatches) -> Distribution:
         """Encode all rows: q(z|x), batch (B,) in the order of their indices, event (D,)."""
         self._require_latent()
+        device = find_device(self.model)
         with evaluating(self.model):
             places, hidden = zip(
-                *((torch.as_tensor(p), self.model.encode_features(batch)) for p, batch in batches), strict=True
+                *((torch.as_tensor(p), self.model.encode_features(batch.to(device))) for p, batch in batches),
+                strict=True,
             )
             return self.model.posterior(torch.cat(hidden)[torch.cat(places).argsort()])
 

@@ -28,6 +28,7 @@ from seqvae.pretrained import Pretrained, build_config
 from seqvae.rng import Stream, check_seed
 from seqvae.training.build import resolve_all
 from seqvae.training.checkpoint import Checkpoint
+from seqvae.training.devices import Device, choose_device
 from seqvae.training.init import Init, refuse_series
 from seqvae.training.runs import check_output
 from seqvae.training.session import run_session
@@ -80,7 +81,13 @@ class SeriesVAE(Pretrained):
 
     @classmethod
     def fit(
-        cls, series: Any, *, output: str | os.PathLike | None = None, progress: bool | None = None, **options: Any
+        cls,
+        series: Any,
+        *,
+        output: str | os.PathLike | None = None,
+        progress: bool | None = None,
+        device: Device = None,
+        **options: Any,
     ) -> "SeriesVAE":
         """Train a model and return it.
 
@@ -90,17 +97,19 @@ class SeriesVAE(Pretrained):
                 file, a table with a column of lists, or a dict of the splits train, valid and test, each of these.
             output: a folder for the model, which must not hold one yet; None keeps it in memory.
             progress: show a progress bar; None does in a terminal and in a notebook.
+            device: as of `TextVAE.fit`.
             options: those of `seqvae.config`, by name, as of `TextVAE.fit`.
 
         Raises:
-            ConfigError: for an unknown option or a value that it cannot have.
+            ConfigError: for an unknown option or a value that it cannot have, or a device that is not there.
             CorpusError: if the series cannot be read, or are too few.
         """
+        device = choose_device(device)
         config = cls.resolve(build_config(options))
         folder = None if output is None else check_output(expand(output))
         data = config.data
         corpus = load_series(series, column=data.column, max_length=data.max_length, seed=data.split_seed)
-        return run_session(cls._prepare(config, corpus, series, folder, progress))
+        return run_session(cls._prepare(config, corpus, series, folder, progress, device=device))
 
     @classmethod
     def resolve(cls, config: Config, init: Init | None = None) -> Config:
@@ -294,8 +303,8 @@ class SeriesVAE(Pretrained):
         originals = split.series()
         means = self._posterior(iterate_by_length(split, ROWS)).mode
         forced = self._unroll(means, frames=[len(series) for series in originals])
-        scaler = self.frames.scaler
-        return compare_reconstructions(originals, forced, self._unroll(means), scaler.mean.numpy(), scaler.std.numpy())
+        mean, std = (values.cpu().numpy() for values in (self.frames.scaler.mean, self.frames.scaler.std))
+        return compare_reconstructions(originals, forced, self._unroll(means), mean, std)
 
     def choose_examples(self, split: SeriesSplit, count: int = 3) -> tuple[list[np.ndarray], None]:
         """Choose series evenly spread over a split; always the same ones. There are no labels beside them."""

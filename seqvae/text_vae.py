@@ -35,6 +35,7 @@ from seqvae.pretrained import open_init, read_init
 from seqvae.rng import Stream, check_seed, shift_seed
 from seqvae.training.build import resolve_all
 from seqvae.training.checkpoint import Checkpoint
+from seqvae.training.devices import Device, choose_device
 from seqvae.training.inherit import inherit
 from seqvae.training.init import Init, choose_reading
 from seqvae.training.runs import check_output
@@ -97,6 +98,7 @@ class TextVAE(Writer):
         labels: Any = None,
         output: str | os.PathLike | None = None,
         progress: bool | None = None,
+        device: Device = None,
         **options: Any,
     ) -> "TextVAE":
         """Train a model and return it; its `history` has the curves of the training.
@@ -112,6 +114,8 @@ class TextVAE(Writer):
                 `valid` or `test` is given.
             output: a folder for the model, which must not hold one yet; None keeps it in memory.
             progress: show a progress bar; None does in a terminal and in a notebook.
+            device: to train on, and where the model is afterwards: `cpu`, `cuda`, `cuda:1` and so on. None trains on a
+                GPU if there is one, and the model is on the CPU afterwards.
             options: those of `seqvae.config`, by name: `kind="vae"`, `latent=32`, `seed=0`, `max_minutes=5`,
                 `tokenizer="bpe"` (or a tokenizer, its path or its name), `encoder={"layers": 2}`, `weight={"name":
                 "cyclical"}` ... A part is a table, a name (`prior="mixture"`), or a class or an instance of your own
@@ -120,11 +124,18 @@ class TextVAE(Writer):
                 the others win.
 
         Raises:
-            ConfigError: for an unknown option or a value that it cannot have.
+            ConfigError: for an unknown option or a value that it cannot have, or a device that is not there.
             CorpusError: if the sentences cannot be read, or are too few.
         """
         session = cls.training(
-            sentences, valid=valid, test=test, labels=labels, output=output, progress=progress, **options
+            sentences,
+            valid=valid,
+            test=test,
+            labels=labels,
+            output=output,
+            progress=progress,
+            device=device,
+            **options,
         )
         return run_session(session)
 
@@ -138,12 +149,14 @@ class TextVAE(Writer):
         labels: Any = None,
         output: str | os.PathLike | None = None,
         progress: bool | None = False,
+        device: Device = None,
         **options: Any,
     ) -> "Session[TextVAE]":
         """Prepare a training, whose steps are made by a loop over it: arguments and errors as of `fit`.
 
         `for step in (session := TextVAE.training(texts)): print(step.step)`; then `session.model` is the model.
         """
+        device = choose_device(device)
         if labels is not None:
             options.setdefault("label_column", LABEL)
         given, init = read_init(options)
@@ -154,7 +167,7 @@ class TextVAE(Writer):
         folder = None if output is None else check_output(expand(output))
         corpus = load(sentences, **choose_reading(config, init))
         warn_unknown(corpus.unknown_words if init is None else init.advise(config, corpus), stacklevel=3)
-        return cls._prepare(config, corpus, sentences, folder, progress, init)
+        return cls._prepare(config, corpus, sentences, folder, progress, init, device)
 
     @classmethod
     def resolve(cls, config: Config, init: Init | None = None) -> Config:

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from seqvae import TextVAE
+from seqvae import SeriesVAE, TextVAE
 from seqvae.config import Config
 from seqvae.data.batch import Batch
 from seqvae.data.batching import iterate_by_length
@@ -299,3 +299,39 @@ def test_series_train_and_unroll(kind, request):
         )
         assert len(found.series) == 5
     assert len(decode_frames(model, z, frames=[2, 3, 4, 5, 6]).series) == 5
+
+
+# device=
+
+SENTENCES = [f"w{i % 7} w{i % 5} w{i % 3}" for i in range(105)]
+
+
+def test_a_model_is_trained_loaded_and_used_on_the_device_that_is_named(tmp_path):
+    name = str(DEVICE)
+    model = TextVAE.fit(SENTENCES, device=name, output=tmp_path / "model", **SMALL, **TRAINING)
+    again = TextVAE.from_pretrained(tmp_path / "model", device=name)
+    here = TextVAE.from_pretrained(tmp_path / "model")
+    assert {p.device.type for p in here.model.parameters()} == {"cpu"}
+    for there in (model, again):
+        assert {p.device.type for p in there.model.parameters()} == {DEVICE.type}
+        q = there.encode(SENTENCES[:9])
+        assert q.mean.device.type == DEVICE.type
+        assert_close(q.mean, here.encode(SENTENCES[:9]).mean)
+        assert_close(there.score(SENTENCES[:9], samples=4), here.score(SENTENCES[:9], samples=4), atol=2e-3)
+        assert len(there.sample(3, seed=0)) == len(there.reconstruct(SENTENCES[:3])) == 3
+        assert len(there.interpolate(*SENTENCES[:2], steps=4)) == 4
+        assert len(there.decode(there.aggregate(SENTENCES, density="gaussian").sample(3, seed=0).z)) == 3
+        there.save_pretrained(tmp_path / "copy")
+        assert there.refit_prior(SENTENCES, components=3).sample_prior(2, seed=0).device.type == DEVICE.type
+    tuned = TextVAE.fit(SENTENCES, device=name, init=model, max_epochs=1, precision="fp32")
+    assert {p.device.type for p in tuned.model.parameters()} == {DEVICE.type}
+
+
+def test_a_model_of_series_is_trained_and_used_on_the_device_that_is_named():
+    generator = torch.Generator().manual_seed(0)
+    series = [torch.randn(5 + i % 4, 2, generator=generator).cumsum(0).numpy() for i in range(80)]
+    options = {key: part for key, part in SMALL.items() if key != "observation"}
+    model = SeriesVAE.fit(series, device=str(DEVICE), **options, **TRAINING)
+    assert model.encode(series[:4]).mean.device.type == DEVICE.type
+    assert len(model.sample(3, seed=0)) == len(model.reconstruct(series[:3])) == 3
+    model.score_reconstructions(model.load_corpus(series, whole=True).test)

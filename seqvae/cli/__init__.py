@@ -18,6 +18,7 @@ from seqvae.cli import (  # noqa: F401  their commands join the application
     explore,
     generate,
     recipes,
+    score,
     steer,
     train,
     write,

@@ -107,6 +107,19 @@ def read_items(
     Raises:
         ConfigError: for labels that the model does not know, or that it needs and are not given.
     """
+    check_labels(interface, label, label_column)
+    items, labels = interface.read_file(source, column, label_column)
+    given = label if labels is None else labels
+    interface.model.number_labels(given, len(items))
+    return items, given
+
+
+def check_labels(interface: Interface[Any], label: str | None, label_column: str | None) -> None:
+    """Refuse before any work options of labels that do not go together, or not with the model.
+
+    Raises:
+        ConfigError: for the first of them.
+    """
     model = interface.model
     interface.refuse(label=label, label_column=label_column)
     if label is not None and label_column is not None:
@@ -116,10 +129,6 @@ def read_items(
             f"the model needs a label of each sentence: write --label with one of {list_names(model.labels)}; "
             "or --label-column with the column of a table that holds them"
         )
-    items, labels = interface.read_file(source, column, label_column)
-    given = label if labels is None else labels
-    model.number_labels(given, len(items))
-    return items, given
 
 
 # -- densities --------------------------------------------------------------------------------------------------------

@@ -154,11 +154,8 @@ class TextInterface(Interface[TextVAE]):
         self, source: str, column: str | None, label_column: str | None
     ) -> tuple[list[str], list[str] | None]:
         """Read the sentences, and leave out blank lines."""
-        opened = open_source(source, column)
-        if len(opened.datasets) > 1:
-            raise CorpusError(f"{source} has several splits: name one file")
-        ((split, dataset),) = opened.datasets.items()
-        lines = dataset[opened.columns[split]]
+        dataset, name = open_file(source, column)
+        lines = dataset[name]
         texts = [text for text in lines if text and text.strip()]
         if not texts:
             raise CorpusError(f"{source} holds only blank lines")
@@ -300,6 +297,19 @@ class SeriesInterface(Interface[SeriesVAE]):
         scaler = self.model.frames.scaler
         pairs = enumerate(zip(scaler.mean.tolist(), scaler.std.tolist(), strict=True))
         return [(f"channel {i}", f"mean {mean:.4g}, standard deviation {std:.4g}") for i, (mean, std) in pairs]
+
+
+def open_file(source: str, column: str | None) -> tuple[Any, str]:
+    """Open a file of sentences: its data set and the name of their column.
+
+    Raises:
+        CorpusError: if it cannot be read, or comes in splits.
+    """
+    opened = open_source(source, column)
+    if len(opened.datasets) > 1:
+        raise CorpusError(f"{source} has several splits: name one file")
+    ((split, dataset),) = opened.datasets.items()
+    return dataset, opened.columns[split]
 
 
 def _save(path: Path, generated: Sequence[Series]) -> None:

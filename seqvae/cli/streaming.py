@@ -79,11 +79,11 @@ def encode_blocks(model: TextVAE, source: Any, column: str, output: Path, *, lab
         raise ConfigError(f"--output {output} cannot be written: {error.strerror}") from None
 
 
-def read_blocks(source: Any, column: str, start: int = 0) -> Iterator[list[str]]:
-    """Yield the sentences of each block of rows that are not blank, from block `start` on."""
-    texts = source.data.column(column)
-    for begin in range(start * BLOCK, len(source), BLOCK):
-        yield [text for text in texts.slice(begin, BLOCK).to_pylist() if text and text.strip()]
+def read_blocks(source: Any, column: str, start: int = 0, size: int | None = None) -> Iterator[list[str]]:
+    """Yield the sentences of each block of `size` rows (None: `BLOCK`) that are not blank, from block `start` on."""
+    texts, size = source.data.column(column), size or BLOCK
+    for begin in range(start * size, len(source), size):
+        yield [text for text in texts.slice(begin, size).to_pylist() if text and text.strip()]
 
 
 def hash_weights(model: TextVAE) -> str:

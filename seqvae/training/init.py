@@ -3,6 +3,7 @@
 `seqvae.training.inherit` has its options, `seqvae.training.new_vocabulary` the weights in another vocabulary.
 """
 
+import copy
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -51,7 +52,10 @@ class Init:
     @classmethod
     def of(cls, trained: Any) -> "Init":
         """Make it of a loaded model, which has no name: that of its corpus stands for it."""
-        return cls(f"a model of {trained.checkpoint.facts.get('corpus', trained.config.corpus)}", trained.checkpoint)
+        checkpoint = trained.checkpoint
+        if next(trained.model.parameters()).device.type != "cpu":  # where the new model is built
+            checkpoint = replace(checkpoint, model=copy.deepcopy(trained.model).cpu())
+        return cls(f"a model of {checkpoint.facts.get('corpus', trained.config.corpus)}", checkpoint)
 
     @cached_property
     def origin(self) -> dict[str, str]:

@@ -20,20 +20,43 @@ from seqvae.training import machine
 from seqvae.training.precision import Precision, choose_precision, measure_bf16
 
 
-def make_accelerator(config: Config, folder: Path | None) -> Accelerator:
+def make_accelerator(config: Config, folder: Path | None, device: torch.device | None = None) -> Accelerator:
     """Make the accelerator for these options; trackers log below `folder`.
 
+    Args:
+        config: has the precision and the trackers.
+        folder: of the run.
+        device: to compute on; None is the one that accelerate finds.
+
     Raises:
-        ConfigError: as `check_machine`.
+        ConfigError: as `check_machine`, and for a device where there are several processes.
     """
+    place_process(device)
     mixed = {"fp32": "no", "bf16": "bf16"}[decide_precision(config)[0].training.precision]
     trackers = list(config.training.trackers)
     check_machine(config.training)
-    AcceleratorState._reset_state()  # another training of this process may have had another precision
-    accelerator = Accelerator(cpu=use_cpu(), mixed_precision=mixed, log_with=trackers or None, project_dir=folder)
+    cpu = PartialState().device.type == "cpu"
+    accelerator = Accelerator(cpu=cpu, mixed_precision=mixed, log_with=trackers or None, project_dir=folder)
     if trackers:
         accelerator.init_trackers("seqvae", config={"corpus": config.corpus, "seed": config.training.seed})
     return accelerator
+
+
+def place_process(device: torch.device | None) -> None:
+    """Begin the state of accelerate anew, since another training of this process may have had another one.
+
+    Several processes keep their devices.
+
+    Raises:
+        ConfigError: for a device where there are several processes.
+    """
+    alone = PartialState(cpu=use_cpu()).num_processes == 1
+    if device is not None and not alone:
+        raise ConfigError(f"device = {device}: each of several processes has its own device; leave it out")
+    AcceleratorState._reset_state(reset_partial_state=alone)
+    state = PartialState(cpu=use_cpu() if device is None else device.type == "cpu")
+    if device is not None:
+        state.device = device
 
 
 def check_machine(training: Training) -> None:

@@ -24,6 +24,7 @@ ON_A_MODEL = {
     "reconstruct": ["corpus.txt"],
     "interpolate": [],
     "encode": ["corpus.txt", "--output", "z.npy"],
+    "score": ["corpus.txt"],
     "decode": ["z.npy"],
     "evaluate": [],
     "describe": [],

@@ -22,6 +22,7 @@ COMMANDS = (
     "interpolate",
     "encode",
     "decode",
+    "score",
     "evaluate",
     "diagnose",
     "compare",

@@ -203,6 +203,7 @@ def run_command(call, monkeypatch):
         main(limit(words))
 
 
+@pytest.mark.slow
 @each_document
 def test_every_command_and_every_block_of_python_runs(document, place, commands, monkeypatch):
     names = {"__name__": "__main__", "arrays": [np.sin(np.arange(n) / 2)[:, None] for n in range(8, 28)]}
@@ -219,6 +220,7 @@ def test_only_the_pages_that_are_named_have_no_block():
     assert pages == {page for page in TALK if (ROOT / "docs" / f"{page}.md").exists()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_notebook_runs(notebook, place):
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]

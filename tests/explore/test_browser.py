@@ -20,6 +20,7 @@ if CHROMIUM is None:
     pytest.skip(f"no Chromium is installed for the tests in a browser: {HOW}", allow_module_level=True)
 api = pytest.importorskip("playwright.sync_api", reason=f"Playwright is not installed: {HOW}")
 pytest.importorskip("dash", reason="Dash is not installed: pip install 'seqvae[explore]'")
+pytestmark = pytest.mark.slow
 
 SCRIPT, IMAGE = "<script>window.hacked=1</script>", '<img src=x onerror="window.hacked=1">'
 TEXTS = [

@@ -14,8 +14,6 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from seqvae import pretrained
 from seqvae.auto import AnyVAE, find_class
 from seqvae.errors import ConfigError
@@ -26,9 +24,9 @@ from seqvae.reports.diagnosis import Diagnosis, bound_information, find_warning
 from seqvae.reports.page.examples import STEPS, Examples, format_options
 from seqvae.reports.page.summary import Line
 from seqvae.training.loop import Run, Validation, fit
+from seqvae.training.session import RECENT, format_progress, make_bar
 from seqvae.training.trainer import Step
 
-RECENT = 50  # steps that the progress bar averages over
 EMPTY = "(empty)"  # stands for a sentence without a word
 COLUMNS = 100  # of what is printed after a training
 PAUSE = 20  # seconds between two lines of progress where there is no terminal to draw a bar on
@@ -70,14 +68,7 @@ def train_with_progress(run: Run) -> None:
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning)
     main, terminal = run.accelerator.is_main_process, sys.stderr.isatty()
-    bar = tqdm(
-        total=1.0,
-        disable=not (main and terminal),
-        bar_format="{percentage:3.0f}% |{bar:16}| {elapsed} < {remaining}{postfix}",
-        mininterval=0.2,
-        file=sys.stderr,
-        dynamic_ncols=True,
-    )
+    bar = make_bar(main and terminal)
     recent: deque[tuple[Step, float]] = deque(maxlen=RECENT)
     due = time.monotonic() + PAUSE
     end = float(run.config.objective.weight.get("end", 1.0))
@@ -96,21 +87,6 @@ def train_with_progress(run: Run) -> None:
                 due = time.monotonic() + PAUSE
     if main and run.target_warning:
         log(run.target_warning)
-
-
-def format_progress(recent: Sequence[tuple[Step, float]]) -> str:
-    """Format the terms of the loss, averaged over the recent steps."""
-    steps = [step for step, _ in recent]
-    sentences = sum(step.report.sentences for step in steps)
-    reconstruction = sum(step.report.reconstruction * step.report.sentences for step in steps) / sentences
-    kl = sum(step.report.kl * step.report.sentences for step in steps) / sentences
-    seconds = recent[-1][1] - recent[0][1]
-    speed = sum(step.report.tokens for step in steps[1:]) / seconds if seconds else 0.0
-    last = steps[-1]
-    return (
-        f" epoch {last.epoch + 1} step {last.step:,} | reconstruction {reconstruction:.1f} + {last.report.weight:.2f} "
-        f"x KL {kl:.1f} nats | {speed:,.0f} tokens/s"
-    )
 
 
 def format_validation(event: Validation, end: float, unit: str = "sentence") -> str:

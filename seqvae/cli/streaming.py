@@ -53,11 +53,13 @@ def encode_blocks(model: TextVAE, source: Any, column: str, output: Path, *, lab
     """
     import numpy as np
 
+    from seqvae.training.init import hash_weights
+
     count = sum(len(texts) for texts in read_blocks(source, column))
     if not count:
         raise CorpusError("the file holds only blank lines")
     part, state = (output.with_name(f"{output.name}.{ending}") for ending in ("part", "state"))
-    key = f"{source._fingerprint}|{column}|{count}|{label}|{scale}|{hash_weights(model)}"
+    key = f"{source._fingerprint}|{column}|{count}|{label}|{scale}|{hash_weights(model.model)}"
     blocks, row = _read_state(part, state, key)
     try:
         shape = (count, model.config.model.latent)
@@ -84,16 +86,6 @@ def read_blocks(source: Any, column: str, start: int = 0, size: int | None = Non
     texts, size = source.data.column(column), size or BLOCK
     for begin in range(start * size, len(source), size):
         yield [text for text in texts.slice(begin, size).to_pylist() if text and text.strip()]
-
-
-def hash_weights(model: TextVAE) -> str:
-    """Return a hash of the weights of a model."""
-    import xxhash
-
-    digest = xxhash.xxh3_128()
-    for tensor in model.model.state_dict().values():
-        digest.update(tensor.contiguous().numpy().data)
-    return digest.hexdigest()
 
 
 def _read_state(part: Path, state: Path, key: str) -> tuple[int, int]:

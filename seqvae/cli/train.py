@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from seqvae.cli.shared import FLAT, SWITCH, app
-from seqvae.config import Config, Data, Model, Objective, OwnPart, TargetBy, Training, adapt_like, describe_adaptation
+from seqvae.config import Config, Data, Model, Objective, OwnPart, TargetBy, Training, adapt_like
 from seqvae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -131,11 +131,8 @@ def prepare(config: Config, folder: Path, resume: bool) -> Run:
     accelerator = make_accelerator(config, folder)
     run = loop.Run(config, corpus, folder, resume=resumed, accelerator=accelerator, init=init)
     if accelerator.is_main_process:
-        assert corpus.train is not None
-        adapted = describe_adaptation(config, int(corpus.train.lengths.sum()), corpus.observation)
-        for note in [*corpus.notes, *run.notes, adapted, precision if automatic else None]:
-            if note is not None:
-                log(note)
+        for note in [*corpus.notes, *run.notes, *([precision] if automatic else [])]:
+            log(note)
     return run
 
 

@@ -6,6 +6,7 @@ one.
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,19 @@ def append(path: Path, text: str) -> None:
         raise CheckpointError(
             f"cannot write {path} ({_first_line(error)}): is the disk full, the place writable?"
         ) from None
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Read the lines of a metrics.jsonl, without those that a kill cut short; none if there is no such file."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
+    found = []
+    for line in lines:
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return [entry for entry in found if isinstance(entry, dict)]
 
 
 def _first_line(error: BaseException) -> str:

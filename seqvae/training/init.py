@@ -210,7 +210,7 @@ def count_trained(parameters: Any) -> int:
     return sum(p.numel() for p in parameters if p.requires_grad)
 
 
-def describe_init(config: Config, init: Init | None, corpus: Any, model: SequenceVAE) -> list[str]:
+def apply_init(config: Config, init: Init | None, corpus: Any, model: SequenceVAE) -> list[str]:
     """Freeze what the options name, and return the log lines about what the run begins with.
 
     Raises:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from seqvae.config import Config, adapt_to_corpus, describe_miss, meets_target
+from seqvae.config import Config, adapt_to_corpus, describe_adaptation, describe_miss, meets_target
 from seqvae.data.batching import Batches, iterate_by_length
 from seqvae.data.corpus import Corpus
 from seqvae.errors import CheckpointError, ConfigError, CorpusError, TrainingError
@@ -31,7 +31,7 @@ from seqvae.latent.refit import refit_prior
 from seqvae.training.build import build_model, build_objective, build_update
 from seqvae.training.checkpoint import METRICS, STATE, Checkpoint, append, load_state, save_state
 from seqvae.training.distributed import any_process, broadcast_state
-from seqvae.training.init import Init, describe_init
+from seqvae.training.init import Init, apply_init
 from seqvae.training.own_parts import get_own_parts
 from seqvae.training.runs import truncate_metrics
 from seqvae.training.trainer import HALVINGS, Step, Trainer
@@ -216,7 +216,7 @@ class Run:
         resume: continue from the state in `folder`.
         accelerator: device, precision and other processes; default: fp32 on the device that accelerate finds.
         init: the model that the training begins with.
-        notes: log lines about that.
+        notes: log lines about that, and about the options that the size of the corpus decided.
         best: the best validation so far.
         interrupted: whether Ctrl-C ended the training.
         history: the lines of metrics.jsonl since the training began or was resumed.
@@ -238,9 +238,12 @@ class Run:
         if bool(self.corpus.labels) != (self.config.data.label_column is not None):
             given = f"label_column = {self.config.data.label_column!r}"
             raise ConfigError(f"{given}, but {self.corpus.name} was read with another: expected the same in both")
-        self.config = adapt_to_corpus(self.config, int(self.corpus.train.lengths.sum()))
+        steps = int(self.corpus.train.lengths.sum())
+        adapted = describe_adaptation(self.config, steps, self.corpus.observation)
+        self.config = adapt_to_corpus(self.config, steps)
         self.valid = self.corpus.valid
         self.trainer = self._build_trainer(self.corpus.train)
+        self.notes += [adapted] if adapted else []
         self.model, self.objective = self.trainer.model, self.trainer.objective
         self.interval = self.config.training.validate_every or set_interval(self.trainer.batches.steps)
         self.best_weights: dict[str, torch.Tensor] = {}  # if there is no folder
@@ -260,7 +263,7 @@ class Run:
         model.observation.fit_scale(corpus.moments)
         if self.init is not None and not self.init.resumed:
             self.init.load_weights(model, corpus)
-        self.notes = describe_init(self.config, self.init, corpus, model)
+        self.notes = apply_init(self.config, self.init, corpus, model)
         data, ids = self.config.data, None
         if data.embeddings is not None and (data.embeddings_frozen or not self.resume):  # else they are in its state
             ids = place_vectors(model, corpus, data)

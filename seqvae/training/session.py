@@ -1,16 +1,18 @@
 """A training that is watched from outside: its steps one by one, a progress bar, its history."""
 
-import json
 import sys
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from seqvae.errors import ConfigError
+from seqvae.training.checkpoint import read_metrics
 from seqvae.training.loop import Run, Validation, fit
 from seqvae.training.trainer import Step
 
 M = TypeVar("M")
+RECENT = 50  # steps that the progress bar averages over
 
 
 class History(list[dict[str, Any]]):
@@ -64,14 +66,7 @@ class History(list[dict[str, Any]]):
     @classmethod
     def read(cls, path: Path) -> "History":
         """Read a metrics.jsonl; empty where there is none, and without the lines that cannot be read."""
-        found = cls()
-        if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    found.append(json.loads(line))
-                except ValueError:  # an incomplete line, of the moment of a kill
-                    continue
-        return found
+        return cls(read_metrics(path))
 
 
 class Session(Generic[M]):
@@ -102,10 +97,13 @@ class Session(Generic[M]):
         if self._begun:
             raise ConfigError("this training has been iterated before: make another one with TextVAE.training(...)")
         self._begun = True
-        with _make_bar(self._progress) as bar:
+        recent: deque[tuple[Step, float]] = deque(maxlen=RECENT)
+        with make_bar(self._progress) as bar:
             for event in fit(self.run):
                 if isinstance(event, Step):
-                    bar.set_postfix_str(_describe(event), refresh=False)
+                    recent.append((event, self.run.trainer.seconds))
+                    if not bar.disable:
+                        bar.set_postfix_str(format_progress(recent), refresh=False)
                     bar.update(event.progress - bar.n)
                 yield event
         self._ended = True
@@ -130,8 +128,8 @@ def run_session(session: Session[M]) -> M:
     return session.model
 
 
-def _make_bar(progress: bool | None) -> Any:
-    """Return a progress bar; by default it is shown in a terminal and in a notebook."""
+def make_bar(progress: bool | None) -> Any:
+    """Return a progress bar, from 0 to 1, on standard error; by default it is shown in a terminal and in a notebook."""
     from tqdm.auto import tqdm
 
     shown = (sys.stderr.isatty() or "ipykernel" in sys.modules) if progress is None else progress
@@ -139,9 +137,16 @@ def _make_bar(progress: bool | None) -> Any:
     return tqdm(total=1.0, disable=not shown, bar_format=form, mininterval=0.2, dynamic_ncols=True)
 
 
-def _describe(step: Step) -> str:
-    report = step.report
+def format_progress(recent: Sequence[tuple[Step, float]]) -> str:
+    """Format the terms of the loss, averaged over the recent steps."""
+    steps = [step for step, _ in recent]
+    sentences = sum(step.report.sentences for step in steps)
+    reconstruction = sum(step.report.reconstruction * step.report.sentences for step in steps) / sentences
+    kl = sum(step.report.kl * step.report.sentences for step in steps) / sentences
+    seconds = recent[-1][1] - recent[0][1]
+    speed = sum(step.report.tokens for step in steps[1:]) / seconds if seconds else 0.0
+    last = steps[-1]
     return (
-        f" epoch {step.epoch + 1} step {step.step:,} | reconstruction {report.reconstruction:.1f} "
-        f"+ {report.weight:.2f} x KL {report.kl:.1f} nats"
+        f" epoch {last.epoch + 1} step {last.step:,} | reconstruction {reconstruction:.1f} + {last.report.weight:.2f} "
+        f"x KL {kl:.1f} nats | {speed:,.0f} tokens/s"
     )

@@ -27,7 +27,7 @@ from seqvae.reports.examine import examine, score_n_grams
 from seqvae.reports.text_quality import check_packages, evaluate_text
 from seqvae.text_vae import TextVAE
 from seqvae.training import runs
-from seqvae.training.checkpoint import METRICS, write
+from seqvae.training.checkpoint import METRICS, read_metrics, write
 from seqvae.training.loop import Run
 from seqvae.training.machine import keep_freed_memory
 from seqvae.training.own_parts import Handed, get_own_parts
@@ -310,9 +310,7 @@ def write_examples(model: TextVAE, split: TextSplit) -> dict[str, list[str]]:
 
 def read_validations(folder: Path) -> list[dict[str, Any]]:
     """Read the validations in metrics.jsonl; none if there is no such file, as in a model from the hub."""
-    path = folder / METRICS
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [line for line in map(json.loads, lines) if line["kind"] == "valid"]
+    return [line for line in read_metrics(folder / METRICS) if line["kind"] == "valid"]
 
 
 def name_folders(sources: Sequence[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """The figures of the page: the map of the latent space, the curves of the training, the KL of each dimension."""
 
-import json
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from seqvae.evaluation.scores import Scores
 from seqvae.reports.page.drawing import Frame, Scale, make_frame, make_scale, project
 from seqvae.reports.page.examples import choose_options, read_items
 from seqvae.series_vae import draw_line
+from seqvae.training.checkpoint import read_metrics
 
 POINTS, PRIOR_POINTS = 1000, 250  # on the map, at most
 GROUPS = 6  # colours and marks: so many labels are told apart, the others are one group; so many classes of length - 1
@@ -166,20 +167,11 @@ class Curves:
 
 def read_validations(path: Path) -> list[dict[str, Any]]:
     """Read the validations of metrics.jsonl; none if there is no such file, incomplete lines left out."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
-        return []
-    found = []
-    for line in lines:
-        try:
-            entry = json.loads(line)
-            numbers = [entry[name] for name in ("step", "elbo", "reconstruction", "kl", "weight")]
-        except (ValueError, LookupError, TypeError):
-            continue
-        if entry.get("kind") == "valid" and all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
-            found.append(entry)
-    return found
+    names = ("step", "elbo", "reconstruction", "kl", "weight")
+    valid = [entry for entry in read_metrics(path) if entry.get("kind") == "valid"]
+    numbers = [[entry.get(name) for name in names] for entry in valid]
+    whole = [all(isinstance(n, int | float) and math.isfinite(n) for n in row) for row in numbers]
+    return list(itertools.compress(valid, whole))
 
 
 def draw_curves(validations: Sequence[dict[str, Any]], *, latent: bool) -> Curves | None:

@@ -36,7 +36,7 @@ PLACE_HELP = (
 )
 READING_HELP = (
     "Below each word is its surprise, -log p in nats: 0 is certain, 7 one in a thousand. Without z: averaged over z of "
-    "the prior. The difference is what z told: {told:z.1f} nats."
+    "the prior, which know nothing of this sentence. The difference: {told:z.1f} nats."
 )
 SERIES_HEIGHT = 150  # pixels
 UNTURNED = 1e-3  # a knob nearer to the point than this has not been turned

@@ -167,6 +167,11 @@ def test_the_head_of_a_text_is_what_its_first_tokens_cover(tokenizer, text, toke
         assert tokenizer.encode(head) == ids[:tokens]
 
 
+def test_a_letter_keeps_its_accent_where_a_text_is_cut():
+    tokenizer = Tokenizer.train(["a the\u0301 x"], vocabulary_size=100, normalization="nfc")
+    assert tokenizer.truncate("a the\u0301 x", 2) == "a th\u00e9"
+
+
 @given(text=anything | tricky, lowercase=st.booleans())
 def test_normalizing_is_that_of_the_pipeline_and_once_is_enough(text, lowercase):
     once = normalize(text, lowercase)

@@ -286,7 +286,9 @@ class Tokenizer:
 
     def truncate(self, text: str, tokens: int) -> str:
         """Return the normalized beginning of `text` that its first `tokens` tokens cover."""
-        text = replace_surrogates(text)
+        text = self.normalize(
+            text
+        )  # first: offsets in a text that normalization composes cut letters from their accents
         offsets = self._inner.encode(text, add_special_tokens=False).offsets[:tokens]
         return self.normalize(text[: offsets[-1][1]]) if offsets else ""
 

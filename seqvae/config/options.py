@@ -82,8 +82,8 @@ class Data:
         label_column: condition the model on the labels in this column: q(z|x, y) and p(x|z, y), with one prior p(z)
             for all labels; `seqvae sample --label` then chooses the label of the sentences.
         tokenizer: `word` (white space and punctuation), `bpe` (byte-level pairs), `char`, or `regex`, whose tokens are
-            what --pattern matches; or one that there is: a tokenizer.json, a model folder, or a name on the Hugging
-            Face hub. In Python also a `tokenizers.Tokenizer`.
+            what --pattern matches; or one that there is: a tokenizer.json, a model folder, or OWNER/NAME on the
+            Hugging Face hub. In Python also a `tokenizers.Tokenizer`.
         pattern: of the tokenizer regex, such as `Cl|Br|\\[[^]]*\\]`; each character that it does not match is a token.
         vocabulary_size: the most different tokens, the four reserved ones included; the rarest become `<unk>`.
         lowercase: fold to lower case; default yes for words, no for the others.

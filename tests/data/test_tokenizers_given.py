@@ -148,7 +148,8 @@ def test_case_and_unicode_are_folded_before_a_given_tokenizer_if_asked():
         ({"tokenizer": "chitchat", "normalization": "nfc"}, "normalization = nfc.*has none"),
         ({"tokenizer": make_bert(), "lowercase": False}, "lowercase = false.*has true"),
         ({"tokenizer": tokenizers.Tokenizer(models.BPE())}, "vocabulary is empty"),
-        ({"tokenizer": "given"}, "could not be fetched"),
+        ({"tokenizer": "given"}, "there is no file given"),
+        ({"tokenizer": "somebody/nothing"}, "could not be fetched"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_line(options, reason, monkeypatch):

@@ -167,13 +167,13 @@ def _load(name: str) -> tokenizers.Tokenizer:
         path = BUILT_IN / name
     path = path / FILE if path.is_dir() else path
     if not path.exists():
-        if path.name == FILE or path.suffix == ".json" or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
-            raise ConfigError(
-                f"--tokenizer {name}: there is no file {path}; expected {', '.join(KINDS)}, a tokenizer.json, a model "
-                "folder, or a name on the hub"
-            )
         if get_close_matches(name, KINDS, n=1, cutoff=0.6):
             choose("tokenizer", name, KINDS)
+        if path.suffix == ".json" or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
+            raise ConfigError(
+                f"--tokenizer {name}: there is no file {path}; expected {', '.join(KINDS)}, a tokenizer.json, a model "
+                "folder, or OWNER/NAME on the hub"
+            )
         path = _download(name)
     try:
         return tokenizers.Tokenizer.from_file(str(path))

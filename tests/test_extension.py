@@ -264,6 +264,7 @@ def test_a_command_names_the_part_that_a_folder_lacks(module, tmp_path, refused)
     assert "parts=[HeavyPrior]" in refused("sample", tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_an_import_path_from_the_current_folder(tmp_path):
     (tmp_path / "somebodys_parts.py").write_text(MODULE)
     (tmp_path / "text.txt").write_text("\n".join(SENTENCES * 3))
@@ -385,6 +386,7 @@ def test_the_parts_of_this_page_keep_the_laws(module):
 # -- the page for those who write one ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_example_of_the_page_runs_as_it_is_written(tmp_path):
     page = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
     (tmp_path / "my_parts.py").write_text(page.partition("```python\n")[2].partition("```")[0])

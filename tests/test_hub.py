@@ -11,6 +11,8 @@ from stand_in_hub import run_hub
 from seqvae import TextVAE
 from seqvae.training.checkpoint import Checkpoint
 
+pytestmark = pytest.mark.slow
+
 PUSH_AND_LOAD = """
 import sys
 from seqvae import TextVAE

@@ -271,6 +271,7 @@ DIGESTS = {
 }
 
 
+@pytest.mark.slow
 def test_the_sentences_of_the_package_are_those_that_models_were_trained_on():
     found = chitchat.read_sentences(chitchat.find_file())
     text = {split: "".join(f"{one}\n" for one in some) for split, some in found.items()}

@@ -132,6 +132,7 @@ def test_samples_have_the_label_that_was_asked_for(kind, corpus):
     assert sum(a == b for a, b in zip(found, model.sample_labels(50, seed=5), strict=True)) >= 45
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vae", "lm"])
 def test_what_the_label_decides_costs_a_conditional_model_nothing(kind, corpus):
     """A word that is one of three to a model without labels is known to one that has them: about log 3 = 1.1 nats."""
@@ -316,6 +317,7 @@ def test_steer_moves_sentences_of_a_label(folder, run, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_conditional_and_a_plain_model_are_compared_on_the_same_sentences(corpus, tmp_path, run):
     recipes = tmp_path / "both.toml"
     shared = 'max_epochs = 1\nprecision = "fp32"\n[plain]\n[plain.model]\nlatent = 2\nembedding = 4\n'

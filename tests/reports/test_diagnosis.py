@@ -87,12 +87,14 @@ def test_a_posterior_that_is_narrow_but_everywhere_the_same_is_kl_without_inform
     assert state(altered(collapsed, weight=torch.zeros_like, bias=lambda _: narrow)).state == "KL without information"
 
 
+@pytest.mark.slow
 def test_an_encoder_that_does_not_find_the_z_that_the_decoder_knows_is_lagging():
     healthy = fit(max_epochs=40, weight=RISE)
     behind = torch.tensor([0.3] * 4 + [1.0] * 4)[:, None]
     assert state(altered(healthy, weight=lambda weight: behind * weight)).state == "lagging encoder"
 
 
+@pytest.mark.slow
 def test_an_autoencoder_has_prior_holes():
     found = state(fit(max_epochs=40, kind="ae"))
     assert found.state == "prior holes" and "--kind vae --objective.weight.name linear" in found.command

@@ -51,6 +51,7 @@ for count in (100, 200):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_memory_does_not_grow_after_the_first_hundred_steps_on_sentences_of_all_lengths(precision, request):
     if precision == "bf16":

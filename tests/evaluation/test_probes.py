@@ -122,6 +122,7 @@ def test_folds_are_at_least_three_and_no_more_than_there_are_groups(folds):
 # Probes of a table
 
 
+@pytest.mark.slow
 def test_words_give_the_factors_of_the_grammar_away_and_empty_means_do_not():
     drawn = grammar.sample(600, seed=0)
     columns = {factor: [s.factors[factor] for s in drawn] for factor in ("tense", "number", "negation", "object")}
@@ -142,6 +143,7 @@ def test_rows_without_a_label_are_left_out_and_counted():
     assert (found.classes, found.sentences, found.unlabelled, found.accuracy) == (2, 60, 3, 1.0)
 
 
+@pytest.mark.slow
 def test_labels_need_not_be_strings():
     means = torch.tensor([[1.0], [-1.0]] * 30)
     assert probe_labels(means, distinct(60), {"is": [True, False] * 30, "zero": [0, 1] * 30})[1].accuracy == 1.0

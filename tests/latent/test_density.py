@@ -198,6 +198,7 @@ def test_the_gain_is_the_closed_form_where_the_posteriors_are_one_gaussian(small
     assert len(found.held_out) == 4 * 250
 
 
+@pytest.mark.slow
 def test_holes_are_the_closed_form_where_the_posteriors_are_one_gaussian(small_model, random_batch):
     """Of the prior KL(p || q); of one Gaussian fitted to its draws next to nothing."""
     model = small_model()

@@ -60,6 +60,7 @@ def test_a_language_model_may_be_a_transformer(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_transformers_train_score_generate_and_are_stored(precision, tmp_path, request):
     if precision == "bf16":
@@ -81,6 +82,7 @@ def test_an_autoencoder_never_pays_for_the_divergence():
     assert {weight(step) for step in (0, 10, 10_000)} == {0.0} and weight.annealing_steps == 0
 
 
+@pytest.mark.slow
 def test_the_autoencoder_that_is_kept_reconstructs_best_whatever_its_bound():
     """Its KL rises without end, so by the bound the first would be kept."""
     from accelerate import Accelerator

@@ -300,6 +300,7 @@ def test_visitors_at_once_get_their_own_answers(browser, room, address, space):
     pages = [room.new_page(), stranger.new_page()]
     for number, one in enumerate(pages):
         one.goto(f"{address}/#{urllib.parse.quote(json.dumps({'place': {'index': number}}))}")
+        wait(one)
     for turn in range(2):
         for number, one in enumerate(pages):
             kept = {"place": {"index": 10 * turn + 2 + number}}

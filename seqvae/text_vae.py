@@ -22,6 +22,7 @@ from seqvae.data.text.labels import Label, Labels, number_labels
 from seqvae.data.text.sources import Source, locate, open_source
 from seqvae.data.text.splits import Texts
 from seqvae.data.text.unknown import describe_unknown, warn_unknown
+from seqvae.data.text.weights import choose_weights
 from seqvae.errors import CheckpointError, ConfigError, CorpusError, check_text, check_whole, expand, read_texts
 from seqvae.evaluation.evaluate import score_split
 from seqvae.evaluation.likelihood import measure
@@ -96,6 +97,7 @@ class TextVAE(Writer):
         valid: Any = None,
         test: Any = None,
         labels: Any = None,
+        weights: Any = None,
         output: str | os.PathLike | None = None,
         progress: bool | None = None,
         device: Device = None,
@@ -112,6 +114,9 @@ class TextVAE(Writer):
             test: likewise.
             labels: the label of each sentence, to condition the model on: a list, or a dict of lists by split where
                 `valid` or `test` is given.
+            weights: how much each training sentence counts: a list of numbers, or the name of a column. Its loss is
+                multiplied by its weight divided by the mean weight: 2 counts as much as the sentence given twice, 0
+                leaves it out. Scores of validation and test sentences are unweighted.
             output: a folder for the model, which must not hold one yet; None keeps it in memory.
             progress: show a progress bar; None does in a terminal and in a notebook.
             device: to train on, and where the model is afterwards: `cpu`, `cuda`, `cuda:1` and so on. None trains on a
@@ -132,6 +137,7 @@ class TextVAE(Writer):
             valid=valid,
             test=test,
             labels=labels,
+            weights=weights,
             output=output,
             progress=progress,
             device=device,
@@ -147,6 +153,7 @@ class TextVAE(Writer):
         valid: Any = None,
         test: Any = None,
         labels: Any = None,
+        weights: Any = None,
         output: str | os.PathLike | None = None,
         progress: bool | None = False,
         device: Device = None,
@@ -159,11 +166,12 @@ class TextVAE(Writer):
         device = choose_device(device)
         if labels is not None:
             options.setdefault("label_column", LABEL)
+        weights = choose_weights(weights, options)
         given, init = read_init(options)
         config = cls.resolve(given, init)
-        if not (valid is None and test is None and labels is None):
-            column = config.data.column
-            sentences = join_splits(sentences, valid=valid, test=test, labels=labels, column=column)
+        beside = {"valid": valid, "test": test, "labels": labels, "weights": weights}
+        if any(given is not None for given in beside.values()):
+            sentences = join_splits(sentences, **beside, column=config.data.column)
         folder = None if output is None else check_output(expand(output))
         corpus = load(sentences, **choose_reading(config, init))
         warn_unknown(corpus.unknown_words if init is None else init.advise(config, corpus), stacklevel=3)

@@ -81,6 +81,8 @@ class Data:
             series, the column of lists.
         label_column: condition the model on the labels in this column: q(z|x, y) and p(x|z, y), with one prior p(z)
             for all labels; `seqvae sample --label` then chooses the label of the sentences.
+        weight_column: the column of numbers that says how much each training sentence counts; 0 leaves it out. Scores
+            of validation and test sentences are unweighted.
         tokenizer: `word` (white space and punctuation), `bpe` (byte-level pairs), `char`, or `regex`, whose tokens are
             what --pattern matches; or one that there is: a tokenizer.json, a model folder, or OWNER/NAME on the
             Hugging Face hub. In Python also a `tokenizers.Tokenizer`.
@@ -99,6 +101,7 @@ class Data:
 
     column: str | None = None
     label_column: str | None = None
+    weight_column: str | None = None
     tokenizer: str = "word"
     pattern: str | None = None
     vocabulary_size: int = 8_000

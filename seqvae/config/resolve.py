@@ -66,6 +66,7 @@ def _apply_kind(config: Config) -> Config:
 
 NO_VECTORS = "none, since models of series have no words"
 NO_LABELS = "none, since models of series are not conditioned"
+NO_WEIGHTS = "none, since series have no weights"
 NO_WORDS = (
     "word-dropout (which is then none), since noise is made of words and model.observation is of frames: "
     "write --model.noise.name word-dropout"
@@ -78,6 +79,7 @@ def _apply_frames(config: Config) -> Config:
     noise, column = config.model.noise["name"], config.data.label_column
     expect(noise == "word-dropout", "model.noise.name", noise, NO_WORDS)
     expect(column is None, "label_column", column, NO_LABELS)
+    expect(config.data.weight_column is None, "weight_column", config.data.weight_column, NO_WEIGHTS)
     expect(config.data.embeddings is None, "embeddings", config.data.embeddings, NO_VECTORS)
     return replace(config, model=replace(config.model, noise={"name": "word-dropout", "rate": 0.0}))
 

@@ -32,6 +32,8 @@ class Batch:
         lengths: (B,) int64, the number of steps of each row, padding not counted.
         source_lengths: the same for `source`, where noise has made it shorter; None otherwise.
         labels: (B,) int64, the number of each sentence's label, for a model that is conditioned on it; None otherwise.
+        weights: (B,) float32, how much each sentence counts in training, 1 on average over the training split; None
+            where all count alike.
 
     Of series, `source`, `inputs` and `targets` are (B, T, 1 + F) and of floats.
 
@@ -46,6 +48,7 @@ class Batch:
     lengths: Tensor
     source_lengths: Tensor | None = None
     labels: Tensor | None = None
+    weights: Tensor | None = None
 
     @classmethod
     def of(cls, sequences: Sequence[Sequence[int]]) -> "Batch":
@@ -130,5 +133,5 @@ class Batch:
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {"source": self.source, "inputs": self.inputs, "targets": self.targets, "lengths": self.lengths}
-        some = {"source_lengths": self.source_lengths, "labels": self.labels}
+        some = {"source_lengths": self.source_lengths, "labels": self.labels, "weights": self.weights}
         return tensors | {name: tensor for name, tensor in some.items() if tensor is not None}

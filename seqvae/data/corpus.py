@@ -96,6 +96,11 @@ class Split(ABC):
         """
 
     @property
+    def weights(self) -> np.ndarray | None:
+        """(N,) float64, how much each sequence counts in training; None where all count alike."""
+        return None
+
+    @property
     def counts(self) -> dict[str, np.ndarray | None]:
         """Units of the source in each sequence, (N,) each, by name; empty where there are none, as in series."""
         return {}

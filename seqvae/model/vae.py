@@ -53,6 +53,11 @@ class Trace:
         """Whether z has dimensions; that of a language model has none."""
         return self.z.shape[1] > 0
 
+    @property
+    def weights(self) -> Tensor | None:
+        """(B,) float32, how much each sentence counts; None where all count alike."""
+        return getattr(self.batch, "weights", None)  # a made-up trace may have no batch
+
     @cached_property
     def reconstruction(self) -> Tensor:
         """(B,) nats: -log p(x|z)."""

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from seqvae.errors import ConfigError, check_size
 from seqvae.model.vae import Trace
-from seqvae.objective.term import Term
+from seqvae.objective.term import Term, refuse_weights
 
 
 class BagOfWords(Term):
@@ -72,7 +72,12 @@ class MutualInformation(Term):
         self.weight = weight
 
     def forward(self, trace: Trace) -> Tensor:
-        """Return (B,) nats, at least -weight * log B."""
+        """Return (B,) nats, at least -weight * log B.
+
+        Raises:
+            ConfigError: if sentences have weights.
+        """
+        refuse_weights(trace.weights, "auxiliary", "mutual-information", "bag-of-words")
         each = trace.q.log_prob(trace.z[:, None])  # (B, B): sample i, posterior j
         aggregate = torch.logsumexp(each, 1) - math.log(len(each))
         return -self.weight * (each.diagonal() - aggregate)

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from seqvae.errors import ConfigError, check_size
 from seqvae.model.distributions import get_gaussian_parameters
 from seqvae.model.vae import Trace
-from seqvae.objective.term import Term
+from seqvae.objective.term import Term, refuse_weights
 
 
 class Wasserstein(Term):
@@ -69,7 +69,12 @@ class SlicedWasserstein(Term):
         self.directions, self.scale = directions, scale
 
     def forward(self, trace: Trace) -> Tensor:
-        """Return (B,) squared distances, the value of the batch on every row."""
+        """Return (B,) squared distances, the value of the batch on every row.
+
+        Raises:
+            ConfigError: if sentences have weights.
+        """
+        refuse_weights(trace.weights, "divergence", "sliced-wasserstein", "wasserstein")
         sentences, dimensions = trace.z.shape
         directions = torch.randn(self.directions, dimensions, dtype=trace.z.dtype, device=trace.z.device)
         directions = normalize(directions, dim=1)
@@ -116,7 +121,12 @@ class MMD(Term):
         self.kernel, self.scale = kernel, scale
 
     def forward(self, trace: Trace) -> Tensor:
-        """Return (B,) without unit, the value of the batch on every row; it may be slightly below 0."""
+        """Return (B,) without unit, the value of the batch on every row; it may be slightly below 0.
+
+        Raises:
+            ConfigError: if sentences have weights.
+        """
+        refuse_weights(trace.weights, "divergence", "mmd", "kl")
         sentences = len(trace.z)
         if sentences < 2:
             return trace.z.new_zeros(sentences)
@@ -196,6 +206,11 @@ class Info(Term):
         self.mmd = MMD(kernel=kernel, scale=1.0)
 
     def forward(self, trace: Trace) -> Tensor:
-        """Return (B,): the KL of each sentence in nats, plus the MMD of the batch on every row."""
+        """Return (B,): the KL of each sentence in nats, plus the MMD of the batch on every row.
+
+        Raises:
+            ConfigError: if sentences have weights.
+        """
+        refuse_weights(trace.weights, "divergence", "info", "kl")
         value = self.mmd_weight * self.mmd(trace)
         return value + self.kl_weight * trace.kl if self.kl_weight else value  # 0 * inf would not be 0

@@ -11,7 +11,7 @@ from seqvae.config import meets_target
 from seqvae.errors import ConfigError
 from seqvae.model.distributions import kl_dimensions
 from seqvae.model.vae import Trace
-from seqvae.objective.term import Term
+from seqvae.objective.term import Term, average
 
 
 class KL(Term):
@@ -52,7 +52,7 @@ class KL(Term):
                 f"{explain_missing_kl(trace)}: write --objective.divergence.free_bits_per total"
             ) from None
         if self.free_bits_per == "batch":
-            dimensions = dimensions.mean(0, keepdim=True).expand_as(dimensions)
+            dimensions = average(dimensions, trace.weights).expand_as(dimensions)
         return dimensions.clamp_min(self.free_bits / dimensions.shape[1]).sum(1)
 
 
@@ -132,7 +132,7 @@ class Controlled(Term):
     def update_weight(self, trace: Trace) -> float:
         """Return the weight for this batch; while training each call is a step of the controller."""
         if self.training:
-            self._step(float(trace.kl.detach().mean()))
+            self._step(float(average(trace.kl.detach(), trace.weights)))
         return float(self.log_weight.exp())
 
     def _step(self, kl: float) -> None:
@@ -173,7 +173,7 @@ class MinimumRate(Term):
 
     def forward(self, trace: Trace) -> Tensor:
         """Return (B,) nats; while training each call is a step of the multiplier."""
-        mean = trace.kl.mean()
+        mean = average(trace.kl, trace.weights)
         gap = 1 - float(mean.detach()) / self.rate
         if self.training:
             self.multiplier.add_(self.step * gap).clamp_min_(0.0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from seqvae.model.vae import Trace
-from seqvae.objective.term import Term, Zero
+from seqvae.objective.term import Term, Zero, weigh
 from seqvae.schedules import Schedule
 
 
@@ -37,6 +37,10 @@ class Report:
 class Objective(nn.Module):
     """reconstruction + weight(step) * divergence + auxiliary, averaged over the batch.
 
+    Where sentences have weights, each sentence's value is multiplied by its own, which is 1 on average over the
+    training split, not over the batch: so a sentence of weight 2 has the gradient of two. Reports are unweighted, but
+    for the loss.
+
     With `weight` constantly 1, the plain KL and no auxiliary term this is the negative evidence lower bound. For a
     language model, whose z has no dimensions, it is the reconstruction alone. Terms may have parameters of their own,
     which are trained with those of the model but are not part of it.
@@ -63,12 +67,12 @@ class Objective(nn.Module):
 
     def forward(self, trace: Trace, step: int) -> tuple[Tensor, Report]:
         """Return the loss () to differentiate and its report, at `step` of the schedule (below 0: before it begins)."""
-        weight = self.get_weight(step)
-        loss = self.reconstruction(trace).mean()
+        weight, weights = self.get_weight(step), trace.weights
+        loss = weigh(self.reconstruction(trace), weights).mean()
         if trace.has_latent:
             if weight:  # 0 * inf would not be 0
-                loss = loss + weight * self.divergence(trace).mean()
-            loss = loss + self.auxiliary(trace).mean()
+                loss = loss + weight * weigh(self.divergence(trace), weights).mean()
+            loss = loss + weigh(self.auxiliary(trace), weights).mean()
         return loss, self.report(loss, trace, weight)
 
     def get_weight(self, step: int) -> float:

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from seqvae.errors import ConfigError
 from seqvae.model.vae import Trace
 
 
@@ -24,6 +25,31 @@ class Term(nn.Module, ABC):
     @abstractmethod
     def forward(self, trace: Trace) -> Tensor:
         """Return (B,) nats."""
+
+
+def weigh(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the values (B, ...) of each sentence times its weight (B,); as they are without weights."""
+    if weights is None:
+        return values
+    return weights.to(values.dtype).view(-1, *[1] * (values.dim() - 1)) * values
+
+
+def average(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the mean (...) over a batch of values (B, ...), in which a sentence of weight 2 counts as two.
+
+    >>> average(torch.tensor([4.0, 1.0]), torch.tensor([2.0, 1.0]))
+    tensor(3.)
+    """
+    return weigh(values, None if weights is None else weights / weights.mean()).mean(0)
+
+
+def refuse_weights(weights: Tensor | None, place: str, name: str, instead: str) -> None:
+    """Raise a `ConfigError` if sentences have weights, for a part of the objective that has no place for them."""
+    if weights is not None:
+        raise ConfigError(
+            f"objective.{place} = {name} does not go with weights of sentences: leave the weights (--weight-column) "
+            f"out, or write --objective.{place}.name {instead}"
+        )
 
 
 class Zero(Term):

@@ -8,7 +8,7 @@ from torch.distributions import Distribution, Independent
 
 from seqvae.errors import ConfigError
 from seqvae.model.vae import Trace
-from seqvae.objective.term import Term
+from seqvae.objective.term import Term, refuse_weights
 
 
 class TotalCorrelation(Term):
@@ -44,8 +44,9 @@ class TotalCorrelation(Term):
         """Return (B,) nats.
 
         Raises:
-            ConfigError: if the posterior does not factorize over dimensions.
+            ConfigError: if the posterior does not factorize over dimensions, or sentences have weights.
         """
+        refuse_weights(trace.weights, "divergence", "total-correlation", "kl")
         information, correlation, dimensions = decompose_kl(trace.q, trace.p, trace.z, self.sentences)
         return self.alpha * information + self.beta * correlation + self.gamma * dimensions
 

@@ -136,7 +136,11 @@ def try_step(config: Config, build: Callable[[Config], Parts]) -> Exception | No
 def make_steps(model: SequenceVAE, objective: Objective, rule: Update, config: Config) -> None:
     """Make a step of tiny parts where the divergence weighs most, and one in each stage of an update with stages."""
     weight, first = objective.weight, rule.schedule_delay
-    pair = Pair(series=config.model.observation["name"] == "frames", labels=model.condition is not None)
+    pair = Pair(
+        series=config.model.observation["name"] == "frames",
+        labels=model.condition is not None,
+        weights=config.data.weight_column is not None,
+    )
     trainer = DryTrainer(model, objective, cast(Batches, pair), config.training, cast("Accelerator", Alone()), rule)
     heaviest = first + max((0, weight.annealing_steps), key=lambda step: abs(weight(step)))
     for term in (objective.divergence, objective.auxiliary):
@@ -171,15 +175,18 @@ class Pair:
     Args:
         series: two series in place of sentences.
         labels: with a label each.
+        weights: with a weight each.
     """
 
     steps = 1
 
-    def __init__(self, *, series: bool, labels: bool) -> None:
+    def __init__(self, *, series: bool, labels: bool, weights: bool = False) -> None:
         words = list(range(UNKNOWN, VOCABULARY))
         frames = np.linspace(-1, 1, 3 * CHANNELS, dtype=np.float32).reshape(3, CHANNELS)
         batch = Batch.of_frames([frames, frames[:1]]) if series else Batch.of([[*words, END], [words[-1], END]])
-        self.batch = replace(batch, labels=torch.arange(LABELS)) if labels else batch
+        self.batch = replace(
+            batch, labels=torch.arange(LABELS) if labels else None, weights=torch.ones(2) if weights else None
+        )
 
     def extra(self, start: int = 0) -> Iterator[Batch]:
         """Yield the batch again and again."""

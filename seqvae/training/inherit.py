@@ -17,6 +17,7 @@ SIZES = ("latent", "embedding", "share_embedding", "label_size")
 READING = (
     "column",
     "label_column",
+    "weight_column",
     "max_length",
     "split_seed",
     "embeddings",

@@ -36,6 +36,7 @@ from seqvae.training.own_parts import get_own_parts
 from seqvae.training.runs import truncate_metrics
 from seqvae.training.trainer import HALVINGS, Step, Trainer
 from seqvae.training.vectors import freeze_rows, place_vectors
+from seqvae.training.weighting import drop_weightless, identify
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -242,7 +243,7 @@ class Run:
         adapted = describe_adaptation(self.config, steps, self.corpus.observation)
         self.config = adapt_to_corpus(self.config, steps)
         self.valid = self.corpus.valid
-        self.trainer = self._build_trainer(self.corpus.train)
+        self.trainer = self._build_trainer(drop_weightless(self.corpus.train))
         self.notes += [adapted] if adapted else []
         self.model, self.objective = self.trainer.model, self.trainer.objective
         self.interval = self.config.training.validate_every or set_interval(self.trainer.batches.steps)
@@ -318,7 +319,7 @@ class Run:
         if self.config.kind != "vae" or part["name"] != "mixture" or not part.get("refit") or frozen:
             return
         assert self.corpus.train is not None
-        prior = refit_prior(self.model, self.corpus.train, self.valid, components=part["refit"])
+        prior = refit_prior(self.model, drop_weightless(self.corpus.train), self.valid, components=part["refit"])
         if prior is None:
             return
         self.model.prior = prior
@@ -383,7 +384,7 @@ class Run:
     def save_state(self) -> None:
         """Write what `resume` needs, in the main process."""
         if self.folder is not None and self.accelerator.is_main_process:
-            save_state(self.folder, self.trainer.state() | {"best": vars(self.best), "corpus": self.corpus.fingerprint})
+            save_state(self.folder, self.trainer.state() | {"best": vars(self.best), "corpus": identify(self.corpus)})
 
     def _load_state(self) -> None:
         """Continue from the state in the folder.
@@ -396,7 +397,7 @@ class Run:
             raise ConfigError("resume = True without a folder: name the folder of the run to go on with")
         state = load_state(self.folder)
         try:
-            if state["corpus"] != self.corpus.fingerprint:
+            if state["corpus"] != identify(self.corpus):
                 raise CheckpointError(
                     f"{self.corpus.name} has changed since the run in {self.folder} began: start a new run"
                 )

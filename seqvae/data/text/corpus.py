@@ -26,6 +26,7 @@ from seqvae.data.text.labels import LabelColumn, read_labels
 from seqvae.data.text.splits import Rows, Texts, hash_texts, read_splits
 from seqvae.data.text.tokenizer import PIECES, Tokenizer
 from seqvae.data.text.unknown import advise
+from seqvae.data.text.weights import read_weights, scale_weights
 from seqvae.errors import CheckpointError, ConfigError, CorpusError, write_atomically
 
 if TYPE_CHECKING:
@@ -48,11 +49,13 @@ class TextSplit(base.Split):
         rows: which rows of the data set they come from, in the order of the split.
         encoded: `ids`, `words`, `characters` and `bytes` of each row of that data set.
         label_column: the labels of these rows; None where no column holds any.
+        row_weights: (rows of the data set,) float64, how much each counts in training; None where all count alike.
     """
 
     rows: Rows
     encoded: "Dataset"
     label_column: LabelColumn | None = None
+    row_weights: np.ndarray | None = None
 
     unit: ClassVar[str] = "sentence"
     units: ClassVar[str] = "sentences"
@@ -80,11 +83,11 @@ class TextSplit(base.Split):
         return self.rows.keys[self.rows.numbers]
 
     def batch(self, indices: Indices) -> Batch:
-        """Return some sentences as a batch, with their labels where they have any."""
-        batch = Batch.of(self.sequences(indices))
-        if self.labels is None:
-            return batch
-        return replace(batch, labels=torch.from_numpy(self.labels[np.asarray(indices, np.int64)]))
+        """Return some sentences as a batch, with their labels and weights where they have any."""
+        columns = {"labels": self.labels, "weights": self.relative_weights}
+        places = np.asarray(indices, np.int64)
+        some = {name: torch.from_numpy(column[places]) for name, column in columns.items() if column is not None}
+        return replace(Batch.of(self.sequences(indices)), **some)
 
     def select(self, indices: Indices) -> Self:
         """Return a split of some of the sentences, in the given order."""
@@ -120,6 +123,16 @@ class TextSplit(base.Split):
     def labels(self) -> np.ndarray | None:
         """(N,) int64, the number of each sentence's label; None without a label column."""
         return None if self.label_column is None else self.label_column.numbers[self.rows.numbers]
+
+    @cached_property
+    def weights(self) -> np.ndarray | None:
+        """(N,) float64, how much each sentence counts in training; None where all count alike."""
+        return None if self.row_weights is None else self.row_weights[self.rows.numbers]
+
+    @cached_property
+    def relative_weights(self) -> np.ndarray | None:
+        """(N,) float32, the weights divided by their mean; None where all count alike."""
+        return None if self.weights is None else scale_weights(self.weights)
 
     @cached_property
     def unknown_rate(self) -> float:
@@ -232,6 +245,7 @@ def load(
     column: str | None = None,
     label_column: str | None = None,
     labels: Sequence[str] | None = None,
+    weight_column: str | None = None,
     tokenizer: str | Tokenizer = "word",
     pattern: str | None = None,
     vocabulary_size: int = Data.vocabulary_size,
@@ -249,6 +263,7 @@ def load(
         column: the column that holds the text, for files and data sets that have several.
         label_column: the column that holds the labels; a sentence is kept once under each of its labels.
         labels: those of a model, where there is one already; None takes those of the training sentences.
+        weight_column: the column that says how much each training sentence counts; None lets all count alike.
         tokenizer: `word`, `bpe`, `char`, `regex`; the path, folder or name of another; or a tokenizer, whose own are
             the options after it.
         pattern: the regular expression of `regex`.
@@ -279,12 +294,13 @@ def load(
     same: dict[str, Any] = {"lowercase": lowercase, "normalization": normalization}
     texts = read_splits(source, column=column, label_column=label_column, seed=seed, whole=whole, **same)
     counts, columns = ({}, {}) if label_column is None else read_labels(texts, label_column, labels)
+    weights = None if weight_column is None else read_weights(texts, weight_column)
     if not isinstance(tokenizer, Tokenizer):
         sentences = texts.splits["train" if "train" in texts.splits else "test"]
         train = train_tokenizer if texts.on_disk else Tokenizer.train
         options = {"split_punctuation": split_punctuation, "pattern": pattern, **same}
         tokenizer = train(sentences, tokenizer, vocabulary_size, **options)
-    corpus = replace(encode_splits(texts, tokenizer, max_length, columns), labels=counts)
+    corpus = replace(encode_splits(texts, tokenizer, max_length, columns, weights), labels=counts)
     if training:
         corpus.notes.extend(filter(None, [corpus.describe_given(), corpus.unknown_words]))
     return corpus
@@ -317,10 +333,12 @@ def encode_splits(
     tokenizer: Tokenizer,
     max_length: int = 128,
     label_columns: Mapping[int, LabelColumn] = MappingProxyType({}),
+    weights: np.ndarray | None = None,
 ) -> TextCorpus:
     """Encode the splits of `texts`, each data set once, and from the cache when it was encoded before.
 
-    `label_columns` are the labels of each data set, by its `id`, if there are any.
+    `label_columns` are the labels of each data set, by its `id`, if there are any; `weights` those of all rows of the
+    data set that train is of.
     """
     encoded: dict[int, Dataset] = {}
     splits: dict[str, TextSplit] = {}
@@ -328,7 +346,8 @@ def encode_splits(
     for name, rows in texts.splits.items():
         if id(rows.dataset) not in encoded:
             encoded[id(rows.dataset)] = encode(rows.dataset, rows.column, tokenizer, max_length, texts.on_disk)
-        splits[name] = TextSplit(rows, encoded[id(rows.dataset)], label_columns.get(id(rows.dataset)))
+        own = weights if name == "train" else None
+        splits[name] = TextSplit(rows, encoded[id(rows.dataset)], label_columns.get(id(rows.dataset)), own)
         notes += base.describe_truncated(name, splits[name], max_length, "tokens")
     train, valid, test = (splits.get(name) for name in ("train", "valid", "test"))
     return TextCorpus(train=train, valid=valid, test=test, tokenizer=tokenizer, name=texts.name, notes=notes)

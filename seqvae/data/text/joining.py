@@ -11,26 +11,35 @@ from seqvae.data.corpus import SPLITS
 from seqvae.data.text.files import set_fingerprint
 from seqvae.data.text.labels import format_label
 from seqvae.data.text.sources import Source, open_source
+from seqvae.data.text.weights import add_weights
 from seqvae.errors import ConfigError, CorpusError
 
 LABEL = "label"  # the column that labels in a list become
 
 
 def join_splits(
-    train: Any, *, valid: Any = None, test: Any = None, labels: Any = None, column: str | None = None
+    train: Any,
+    *,
+    valid: Any = None,
+    test: Any = None,
+    labels: Any = None,
+    weights: Any = None,
+    column: str | None = None,
 ) -> Source:
-    """Open sentences, held-out ones beside them, and give each its label.
+    """Open sentences, held-out ones beside them, and give each its label, and those of training their weights.
 
     Args:
         train: anything that `open_source` takes.
         valid: the same, with one split, in place of sentences that are drawn from `train`; None draws them.
         test: likewise.
         labels: a list with the label of each training sentence, or a dict of such lists by split.
+        weights: a list with the weight of each training sentence.
         column: the column of a table that holds the sentences.
 
     Raises:
         CorpusError: for a split that is given twice, and what cannot be read.
-        ConfigError: for labels that are too few or too many, or of a split that is not there.
+        ConfigError: for labels that are too few or too many, or of a split that is not there, and for weights that are
+            too few or too many, or no numbers of 0 or more.
     """
     source = open_source(train, column)
     datasets, columns, on_disk = dict(source.datasets), dict(source.columns), source.on_disk
@@ -45,7 +54,8 @@ def join_splits(
         datasets[split], columns[split] = part.datasets["train"], part.columns["train"]
         on_disk = on_disk and part.on_disk
     joined = replace(source, name="sentences", datasets=datasets, columns=columns, on_disk=on_disk)
-    return joined if labels is None else _add_labels(joined, labels)
+    joined = joined if labels is None else _add_labels(joined, labels)
+    return joined if weights is None else add_weights(joined, weights)
 
 
 def _add_labels(source: Source, labels: Any) -> Source:

@@ -12,7 +12,7 @@ from seqvae.errors import ConfigError, check_size
 from seqvae.model.vae import Trace
 from seqvae.objective.kl import KL, Controlled
 from seqvae.objective.objective import Report
-from seqvae.objective.term import Term, Zero
+from seqvae.objective.term import Term, Zero, weigh
 from seqvae.training.trainer import Trainer, Update
 
 
@@ -99,7 +99,8 @@ def importance_loss(
     log_q = trace.q.log_prob(trace.z)
     log_p = trace.p.log_prob(trace.z)
     logs = (log_likelihood + weight * (log_p - log_q)).view(-1, samples)  # (B, K)
-    value = (math.log(samples) - logs.logsumexp(1)).mean()
+    weights = None if trace.weights is None else trace.weights.view(-1, samples)[:, 0]
+    value = weigh(math.log(samples) - logs.logsumexp(1), weights).mean()
     if gradient == "plain":
         return value, value
     normalized = logs.detach().softmax(1)
@@ -107,7 +108,7 @@ def importance_loss(
     logs = (log_likelihood + weight * (log_p - log_q)).view(-1, samples)
     factor = (1 - weight * (1 - normalized)).view(-1, 1)
     trace.z.register_hook(lambda gradient: gradient * factor.to(gradient.dtype))  # of series it is double
-    return value, -(normalized * logs).sum(1).mean()
+    return value, -weigh((normalized * logs).sum(1), weights).mean()
 
 
 def compute_score(trace: Trace) -> Tensor:

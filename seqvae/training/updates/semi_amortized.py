@@ -15,6 +15,7 @@ from seqvae.evaluation.inference_gap import follow_natural_gradient
 from seqvae.model.distributions import build_diagonal_gaussian, get_gaussian_parameters
 from seqvae.model.vae import Trace
 from seqvae.objective.objective import Report
+from seqvae.objective.term import refuse_weights
 from seqvae.training.trainer import Trainer, Update
 
 
@@ -59,8 +60,9 @@ class SemiAmortized(Update):
         """Compute trace and loss with the refined q, and make a step.
 
         Raises:
-            ConfigError: if the posterior is not a diagonal Gaussian.
+            ConfigError: if the posterior is not a diagonal Gaussian, or sentences have weights.
         """
+        refuse_weights(batch.weights, "update", "semi-amortized", "joint")
         refinement = Refinement(self, trainer, batch)
         loss, report = trainer.objective(trainer.trace(batch, refine=refinement), trainer.schedule_step)
         return report, trainer.descend(loss + refinement.encoder_loss, report)

@@ -96,7 +96,7 @@ def read_weights(texts: Texts, column: str) -> np.ndarray | None:
         what = "missing" if value in (None, "") else shorten(value)
         raise CorpusError(f"the weight of {shorten(text)} is {what}, in column {column!r} of {texts.name}: {EXPECTED}")
     if not (used := weights[rows.numbers]).any():
-        raise CorpusError(f"all {len(used):,} training sentences have the weight 0, in column {column!r} of {texts.name}")
+        raise CorpusError(f"all {len(used):,} training sentences of {texts.name} have weight 0 in column {column!r}")
     texts.notes.extend(describe_weights(column, used, count_other_duplicates(rows, texts, weights)))
     return weights
 

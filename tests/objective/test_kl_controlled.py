@@ -23,7 +23,7 @@ class Rate(Trace):
     """A trace of which only the KL is known."""
 
     def __init__(self, kl):
-        self.__dict__ |= {"kl": torch.as_tensor(kl, dtype=torch.float64), "z": torch.zeros(len(kl), 2)}
+        self.__dict__ |= {"kl": torch.as_tensor(kl, dtype=torch.float64), "z": torch.zeros(len(kl), 2), "batch": None}
 
 
 def test_the_weight_grows_by_the_relative_distance_above_the_target_and_shrinks_below_it():

@@ -58,6 +58,7 @@ def exported(request, tmp_path_factory):
     with torch.no_grad():
         for parameter in model.model.parameters():
             parameter.normal_(std=0.7, generator=torch.Generator().manual_seed(1))
+        model.model.observation.output.bias[END] += 4
     folder = tmp_path_factory.mktemp("onnx")
     export_onnx(model, folder)
     return model, folder
@@ -94,21 +95,58 @@ def test_the_decoder_graphs_give_log_p_of_each_step(exported):
         token = following
 
 
+def test_one_graph_decodes_a_batch_greedily_as_the_model_does(exported):
+    model, folder = exported
+    z = 2 * torch.randn(60, 4, generator=torch.Generator().manual_seed(3))
+    graph = open_graph(folder, "greedy")
+    for longest in (1, 5, 40):
+        expected = decode(model.model, z, temperature=0, max_length=longest).tokens
+        (ids,) = graph.run(None, {"z": z.numpy(), "max_length": np.array(longest)})
+        assert ids.shape == (60, max(map(len, expected)))
+        assert [row[: len(one)] for row, one in zip(ids.tolist(), expected, strict=True)] == expected
+        assert all(not any(row[len(one) :]) for row, one in zip(ids.tolist(), expected, strict=True))
+    assert len({len(one) for one in expected}) > 1  # some end before others
+
+
+def run_example(folder, *arguments):
+    code = f"import sys, runpy; sys.argv = ['greedy.py', {str(folder)!r}, *{list(arguments)!r}]; "
+    code += f"runpy.run_path({str(folder / 'greedy.py')!r}); assert not {{'torch', 'seqvae'}} & set(sys.modules)"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
 def test_the_example_decodes_greedily_as_the_model_does_without_torch(exported):
     model, folder = exported
-    for text in (SENTENCES[0], SENTENCES[20]):
-        code = f"import sys, runpy; sys.argv = ['greedy.py', {str(folder)!r}, {text!r}]; "
-        code += f"runpy.run_path({str(folder / 'greedy.py')!r}); assert not {{'torch', 'seqvae'}} & set(sys.modules)"
-        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        (ids,) = decode(model.model, model.encode([text]).mode, temperature=0, max_length=12).tokens
-        assert run.stdout.split() == [model.tokenizer.get_token(id) for id in ids if id != END]
+    texts = [SENTENCES[0], SENTENCES[20]]
+    assert run_example(folder, *texts).splitlines() == model.reconstruct(texts)
+
+
+@pytest.mark.parametrize("options", [{"tokenizer": "char"}, {"encoder": {"name": "transformer", "width": 8}}], ids=str)
+def test_other_tokenizers_and_encoders_are_exported_too(options, tmp_path):
+    pytest.importorskip("onnxruntime")
+    model = fit(**options)
+    export_onnx(model, tmp_path)
+    texts = ["a cat", SENTENCES[20]]
+    mean = open_graph(tmp_path, "encoder").run(["mean"], {"ids": np.array(model.tokenize(texts[:1]))})[0]
+    np.testing.assert_allclose(mean, model.encode(texts[:1]).mode, atol=1e-5)
+    assert run_example(tmp_path, *texts).splitlines() == model.reconstruct(texts)
+
+
+def test_a_model_of_labels_is_exported_with_them(tmp_path):
+    pytest.importorskip("onnxruntime")
+    rows = [{"text": text, "kind": text.split()[1]} for text in SENTENCES]
+    model = TextVAE.fit(rows, column="text", label_column="kind", **SMALL)
+    export_onnx(model, tmp_path)
+    for label in ("cat", "horse"):
+        expected = model.reconstruct(SENTENCES[:1], labels=label)
+        assert run_example(tmp_path, label, SENTENCES[0]).splitlines() == expected
 
 
 def test_the_command_exports_and_refuses_what_cannot_be(folder, refused, tmp_path):
     pytest.importorskip("onnx")
     main(["export", folder, str(tmp_path / "out")])
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "encoder.onnx", "decoder_start.onnx", "decoder_step.onnx", "tokenizer.json", "greedy.py"
+        "encoder.onnx", "decoder_start.onnx", "decoder_step.onnx", "greedy.onnx",
+        "tokenizer.json", "labels.json", "greedy.py"
     }  # fmt: skip
     fit(kind="lm").save_pretrained(tmp_path / "lm")
     assert "kind lm" in refused("export", tmp_path / "lm", tmp_path / "none")

@@ -118,7 +118,7 @@ class RecurrentEncoder(Encoder):
                 return torch.where(mask, outputs, 0).sum(1) / lengths[:, None]
             case "max":
                 return outputs.masked_fill(~mask, -torch.inf).amax(1)
-        rows = torch.arange(len(outputs), device=outputs.device)
+        rows = torch.arange(outputs.shape[0], device=outputs.device)  # not len(): an export to ONNX would fix it
         last = outputs[rows, lengths - 1]
         if not self.rnn.bidirectional:
             return last
@@ -173,7 +173,7 @@ class TransformerEncoder(Encoder):
         """Map embedded tokens (B, T, E) and lengths (B,) to (B, H)."""
         x = self.enter(self.dropout(embedded))
         if self.front is not None:
-            x = torch.cat([self.front.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
+            x = torch.cat([self.front.to(x.dtype).expand(x.shape[0], 1, -1), x], dim=1)
             lengths = lengths + 1
         mask = torch.arange(x.shape[1], device=x.device) < lengths[:, None]  # (B, T)
         for block in self.blocks:

@@ -47,7 +47,7 @@ class Block(nn.Module):
         `mask` broadcasts to (B, heads, T, S + T); it has to be true somewhere in each row, or the output is NaN.
         """
         start = past[0].shape[2] if past else 0
-        projected = self.queries_keys_values(self.norm_attention(x)).unflatten(-1, (3, self.heads, -1))
+        projected = self.queries_keys_values(self.norm_attention(x)).view(x.shape[0], x.shape[1], 3, self.heads, -1)
         queries, keys, values = projected.permute(2, 0, 3, 1, 4)  # (B, heads, T, W / heads) each
         queries, keys = apply_rotary(queries, start), apply_rotary(keys, start)
         if past:
@@ -64,7 +64,7 @@ def apply_rotary(x: Tensor, start: int = 0) -> Tensor:
     limit. Source: Su et al., RoFormer: Enhanced Transformer with Rotary Position Embedding, 2021,
     https://arxiv.org/abs/2104.09864, section 3.2.2, where pairs are adjacent features; here they are i and F/2 + i.
     """
-    steps, size = x.shape[-2:]
+    steps, size = x.shape[-2], x.shape[-1]
     exact = torch.float64 if x.dtype == torch.float64 else torch.float32
     frequencies = 10_000.0 ** (-torch.arange(0, size, 2, device=x.device, dtype=exact) / size)
     angles = torch.arange(start, start + steps, device=x.device, dtype=exact)[:, None] * frequencies  # (T, F / 2)

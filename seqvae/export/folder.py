@@ -130,7 +130,7 @@ def _trace_graph(
             torch.onnx.export(
                 graph.eval(),
                 inputs,
-                written,
+                written,  # type: ignore[arg-type]  # a file is as good as a path
                 input_names=names,
                 output_names=results,
                 dynamic_axes=axes,

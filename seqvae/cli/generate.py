@@ -220,11 +220,13 @@ def reconstruct(
 ) -> None:
     """Decode each sentence of a file from its posterior mean, one a line.
 
+    Sentences are written as they are decoded, so that a large file needs little memory.
+
     Args:
         source: a file with a sentence a line, or `-` for standard input; for a model of series, a file of series.
     """
-    from seqvae.cli.inputs import read_items
     from seqvae.cli.interfaces import open_interface
+    from seqvae.cli.streaming import read_parts, silence_repeats
     from seqvae.model.decoding import check_options
 
     writing, options = writing or Writing(), list_given(search or Search())
@@ -232,11 +234,13 @@ def reconstruct(
     interface = open_interface(model, part)
     interface.refuse(**options)
     interface.check(writing)
-    items, labels = read_items(interface, source, column=column, label=label, label_column=label_column)
-    z = interface.model.encode(items, labels=labels).mode
-    generated = interface.model.generate(z, labels=labels, **options)
-    originals = [item for item in items for _ in range(options.get("n_best", 1))]
-    interface.write(generated, writing, "series", originals=originals)
+    parts = read_parts(interface, source, column=column, label=label, label_column=label_column)
+    for number, (items, labels) in enumerate(parts):
+        with silence_repeats(number):
+            z = interface.model.encode(items, labels=labels).mode
+        generated = interface.model.generate(z, labels=labels, **options)
+        originals = [item for item in items for _ in range(options.get("n_best", 1))]
+        interface.write(generated, writing, "series", originals=originals)
 
 
 @app.command(sort_key=4)
@@ -298,6 +302,7 @@ def encode(
     """Write the posterior means of a file's sentences as an array or a table, or for TensorBoard's projector.
 
     A large file is encoded a block at a time, within constant memory; if it is interrupted, the same command continues.
+    Several processes share its blocks: `torchrun --nproc-per-node 2 -m seqvae encode MODEL FILE --output z.npy`.
 
     Args:
         source: a file with a sentence a line, or `-` for standard input; for a model of series, a file of series.
@@ -308,7 +313,7 @@ def encode(
     """
     from seqvae.cli.inputs import read_items
     from seqvae.cli.interfaces import open_interface
-    from seqvae.cli.streaming import encode_blocks, open_large
+    from seqvae.cli.streaming import Process, encode_blocks, open_large
     from seqvae.reports.latents import check_format, write_projector, write_table
 
     if output is None and projector is None:
@@ -321,6 +326,8 @@ def encode(
         opened = open_large(interface, source, column, label, label_column)
         if opened is not None:
             return encode_blocks(interface.model, *opened, output, label=label, scale=scale)
+    if Process().rank:
+        return  # what is not encoded in blocks is the work of the first process
     items, labels = read_items(interface, source, column=column, label=label, label_column=label_column)
     q = interface.model.encode(items, labels=labels)
     z = (q.stddev if scale else q.mode).numpy()
@@ -347,12 +354,18 @@ def decode(
 ) -> None:
     """Decode each row of a NumPy array into a sentence, one a line.
 
+    Sentences are written as they are decoded, so that a large array needs little memory.
+
     Args:
         latents: a .npy file of shape (sentences, latent), as `seqvae encode` writes it.
         temperature: 0 takes the likeliest word each time, 1 samples from the model.
     """
-    from seqvae.cli.interfaces import open_interface
+    import numpy as np
+
+    from seqvae.cli.interfaces import TextInterface, open_interface
+    from seqvae.cli.streaming import ROWS
     from seqvae.model.decoding import check_options
+    from seqvae.rng import shift_seed
 
     writing, options = writing or Writing(), list_given(search or Search())
     check_options(temperature=temperature or float("beam" in options), **options)
@@ -360,21 +373,28 @@ def decode(
     interface.refuse(label=label, **options)
     interface.check(writing)
     z = read_latents(latents, interface.model.config.model.latent)
-    generated = interface.model.generate(z, labels=label, temperature=temperature, seed=seed, **options)
-    interface.write(generated, writing, "row")
+    interface.model.number_labels(label, 1)  # an unknown one is refused before any work
+    size = ROWS if isinstance(interface, TextInterface) else max(1, len(z))  # series are written to one file
+    for number, start in enumerate(range(0, max(1, len(z)), size)):
+        own = seed if number == 0 else shift_seed(seed, number)
+        rows = np.array(z[start : start + size])
+        generated = interface.model.generate(rows, labels=label, temperature=temperature, seed=own, **options)
+        interface.write(generated, writing, "row")
 
 
 def read_latents(path: Path, latent: int) -> np.ndarray:
-    """Read points (N, D) of the latent space from a .npy file.
+    """Open points (N, D) of the latent space in a .npy file, which stay on the disk until they are used.
 
     Raises:
         ConfigError: for a file that holds anything else.
     """
     import numpy as np
 
+    from seqvae.cli.streaming import MANY
+
     expected = "expected a .npy file as `seqvae encode` writes it"
     try:
-        z = np.load(path, allow_pickle=False)
+        z = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise ConfigError(f"there is no file {path}: {expected}") from None
     except (OSError, ValueError, EOFError):
@@ -383,6 +403,6 @@ def read_latents(path: Path, latent: int) -> np.ndarray:
         raise ConfigError(f"{path} is an archive of arrays: {expected}")
     if z.dtype.kind not in "fiu" or z.ndim != 2 or z.shape[1] != latent:
         raise ConfigError(f"{path} holds {z.dtype} of shape {z.shape}: expected numbers (sentences, {latent})")
-    if not np.isfinite(z).all():
+    if not all(np.isfinite(z[start : start + MANY]).all() for start in range(0, len(z), MANY)):
         raise ConfigError(f"{path} holds values that are not finite")
     return z

@@ -1,20 +1,103 @@
-"""Encoding a file that is larger than memory: a block of sentences at a time, continued where it was interrupted."""
+"""Files that are larger than memory: read a part at a time, what is found written before the next part is read.
+
+An encoding of a large file is continued where it was interrupted, and several processes may share its blocks, as
+`torchrun` starts them: each writes its rows into the same file.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqvae.errors import ConfigError, CorpusError, write_atomically
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from seqvae.text_vae import TextVAE
 
 BLOCK = 20_000  # rows of the file that are read and encoded at a time
 MANY = 100_000  # rows from which on a file is encoded in blocks
+ROWS = 1_000  # sentences that are read, scored or decoded, and written at a time
+
+
+# -- a part at a time -------------------------------------------------------------------------------------------------
+
+
+def read_parts(
+    interface: Any, source: str, *, column: str | None, label: str | None, label_column: str | None
+) -> Iterator[tuple[list[Any], Any]]:
+    """Yield some sentences at a time, and their labels; sentences alone are never all in memory. Series come at once.
+
+    Words that the model does not know are reported of the first part alone: one warning is enough.
+
+    Raises:
+        ConfigError: as `read_items`.
+        CorpusError: for a file that cannot be read, or that holds only blank lines.
+    """
+    from seqvae.cli.inputs import check_labels, read_items
+    from seqvae.cli.interfaces import TextInterface, open_file
+    from seqvae.cli.output import log
+
+    check_labels(interface, label, label_column)
+    if not isinstance(interface, TextInterface) or label_column is not None:
+        items, labels = read_items(interface, source, column=column, label=label, label_column=label_column)
+        size = ROWS if isinstance(interface, TextInterface) else len(items)
+        for start in range(0, len(items), size):
+            rows = slice(start, start + size)
+            yield items[rows], labels[rows] if isinstance(labels, list) else labels
+        return
+    interface.model.number_labels(label, 1)  # an unknown one is refused before any work
+    dataset, name = open_file(source, column)
+    count = 0
+    for number in range(-(-len(dataset) // ROWS)):
+        texts = read_block(dataset, name, number, ROWS)
+        count += len(texts)
+        if texts:
+            yield texts, label
+    if not count:
+        raise CorpusError(f"{'standard input' if source == '-' else source} holds only blank lines")
+    if blank := len(dataset) - count:
+        log(f"{blank:,} blank lines skipped")
+
+
+def read_block(source: Any, column: str, number: int, size: int) -> list[str]:
+    """Read the sentences of a block of `size` rows that are not blank."""
+    rows = source.data.column(column).slice(number * size, size)
+    return [text for text in rows.to_pylist() if text and text.strip()]
+
+
+def silence_repeats(number: int) -> Any:
+    """Silence warnings of unknown words in all parts but the first."""
+    from seqvae.data.text.unknown import silence_unknown
+
+    return silence_unknown() if number else nullcontext()
+
+
+# -- encoding in blocks -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Process:
+    """One of the processes that `torchrun` started, or the only one."""
+
+    rank: int = field(default_factory=lambda: int(os.environ.get("RANK", 0)))
+    world: int = field(default_factory=lambda: int(os.environ.get("WORLD_SIZE", 1)))
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self.world == 1:
+            return
+        from torch import distributed
+
+        if not distributed.is_initialized():
+            distributed.init_process_group("gloo", timeout=timedelta(days=7))
+        distributed.barrier()
 
 
 def open_large(
@@ -29,15 +112,30 @@ def open_large(
         return None
     if bool(model.labels) != (label is not None) or not model.model.has_latent:
         return None  # refused in other words, where all are read
+    process = Process()
+    if process.rank:
+        process.wait()  # the first one converts the file, if it has not been read before
     opened = open_source(source, column)
+    if not process.rank:
+        process.wait()
     ((split, dataset), *others) = opened.datasets.items()
     return None if others or len(dataset) < MANY else (dataset, opened.columns[split])
 
 
-def encode_blocks(model: TextVAE, source: Any, column: str, output: Path, *, label: str | None, scale: bool) -> None:
+def encode_blocks(
+    model: TextVAE,
+    source: Any,
+    column: str,
+    output: Path,
+    *,
+    label: str | None,
+    scale: bool,
+    process: Process | None = None,
+) -> None:
     """Write the posterior means of the sentences of a data set to a .npy file, blank ones left out.
 
-    What is done is kept beside it in `NAME.npy.part`; the same call continues there.
+    What is done is kept beside it: the rows in `NAME.npy.part`, the numbers of the blocks in `NAME.npy.state`. The same
+    call continues there, in as many processes as it may be: each encodes every `world`-th of the blocks that are left.
 
     Args:
         model: encodes.
@@ -46,52 +144,67 @@ def encode_blocks(model: TextVAE, source: Any, column: str, output: Path, *, lab
         output: the .npy file.
         label: of all sentences, for a model of labels.
         scale: write standard deviations instead.
+        process: this one; None is the one that `torchrun` started, if it did.
 
     Raises:
         CorpusError: if there are only blank lines.
         ConfigError: if the file cannot be written.
     """
-    import numpy as np
-
     from seqvae.training.init import hash_weights
 
-    count = sum(len(texts) for texts in read_blocks(source, column))
-    if not count:
+    process, size = process or Process(), BLOCK
+    counts = [len(read_block(source, column, number, size)) for number in range(-(-len(source) // size))]
+    if not sum(counts):
         raise CorpusError("the file holds only blank lines")
     part, state = (output.with_name(f"{output.name}.{ending}") for ending in ("part", "state"))
-    key = f"{source._fingerprint}|{column}|{count}|{label}|{scale}|{hash_weights(model.model)}"
-    blocks, row = _read_state(part, state, key)
+    key = f"{source._fingerprint}|{column}|{size}|{sum(counts)}|{label}|{scale}|{hash_weights(model.model)}"
     try:
-        shape = (count, model.config.model.latent)
-        mode = "r+" if blocks else "w+"
-        for number, texts in enumerate(read_blocks(source, column, blocks), blocks + 1):
-            if not texts:
-                continue
-            q = model.encode(texts, labels=label)
-            found = np.lib.format.open_memmap(part, mode=mode, dtype=np.float32, shape=shape)  # type: ignore[call-overload]
-            found[row : row + len(texts)] = (q.stddev if scale else q.mode).numpy()
-            found.flush()
-            del found  # a map that stays open keeps all rows in memory
-            mode, row = "r+", row + len(texts)
-            done = json.dumps({"key": key, "blocks": number, "row": row})
-            write_atomically(state, lambda path, done=done: path.write_text(done, encoding="utf-8"))  # type: ignore[misc]
-        os.replace(part, output)
-        state.unlink()
+        if process.rank == 0:
+            _prepare(part, state, key, (sum(counts), model.config.model.latent))
+        process.wait()
+        done = _read_state(state, key) or set()
+        left = [number for number, count in enumerate(counts) if count and number not in done]
+        process.wait()  # all have read what is left before any adds to it
+        for place, number in enumerate(left[process.rank :: process.world]):
+            with silence_repeats(place):
+                q = model.encode(read_block(source, column, number, size), labels=label)
+            _write_rows(part, sum(counts[:number]), (q.stddev if scale else q.mode).numpy())
+            with open(state, "a", encoding="utf-8") as file:
+                file.write(f"{number}\n")
+        process.wait()
+        if process.rank == 0:
+            os.replace(part, output)
+            state.unlink()
     except OSError as error:
         raise ConfigError(f"--output {output} cannot be written: {error.strerror}") from None
 
 
-def read_blocks(source: Any, column: str, start: int = 0, size: int | None = None) -> Iterator[list[str]]:
-    """Yield the sentences of each block of `size` rows (None: `BLOCK`) that are not blank, from block `start` on."""
-    texts, size = source.data.column(column), size or BLOCK
-    for begin in range(start * size, len(source), size):
-        yield [text for text in texts.slice(begin, size).to_pylist() if text and text.strip()]
+def _prepare(part: Path, state: Path, key: str, shape: tuple[int, int]) -> None:
+    """Begin an array and the list of its blocks that are done, unless a call of the same key was interrupted."""
+    import numpy as np
+
+    done = _read_state(state, key)
+    if done is None or not part.is_file():
+        state.unlink(missing_ok=True)  # before the rows that it speaks of are gone
+        np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)  # type: ignore[no-untyped-call]
+        done = set()
+    lines = "".join(f"{line}\n" for line in (key, *sorted(done)))
+    write_atomically(state, lambda path: path.write_text(lines, encoding="utf-8"))
 
 
-def _read_state(part: Path, state: Path, key: str) -> tuple[int, int]:
-    """Return the blocks and the rows that an interrupted call has done; none where it was another one."""
+def _read_state(state: Path, key: str) -> set[int] | None:
+    """Return the numbers of the blocks that are done; None where there are none of this key."""
     try:
-        done = json.loads(state.read_text(encoding="utf-8"))
-        return (done["blocks"], done["row"]) if done["key"] == key and part.is_file() else (0, 0)
-    except (OSError, ValueError, LookupError, TypeError):
-        return 0, 0
+        first, *lines = state.read_text(encoding="utf-8").splitlines(keepends=True)
+        return {int(line) for line in lines if line.endswith("\n")} if first == f"{key}\n" else None
+    except (OSError, ValueError):
+        return None
+
+
+def _write_rows(part: Path, row: int, found: np.ndarray) -> None:
+    """Write rows into the array, and onto the disk before they count as done."""
+    import numpy as np
+
+    rows = np.load(part, mmap_mode="r+")
+    rows[row : row + len(found)] = found
+    rows.flush()  # and the map is closed: one that stays open keeps all rows in memory

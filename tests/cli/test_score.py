@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from seqvae import SeriesVAE, TextVAE
-from seqvae.cli import main
-from seqvae.cli import score as module
+from seqvae.cli import main, streaming
 
 LINES = [f"a {animal} {verb} ." for animal in ("cat", "dog", "bird") for verb in ("sat", "ran", "ate", "slept")]
 SIZES = {"latent": 2, "embedding": 8, "encoder": {"hidden": 8}, "decoder": {"hidden": 8}, "max_epochs": 1}
@@ -51,7 +50,7 @@ def test_each_line_has_log_p_and_its_sentence(model, score):
 @pytest.mark.usefixtures("place")
 def test_blocks_give_what_all_at_once_gives_and_are_written_as_they_are_found(score, capsys, monkeypatch):
     whole, _ = score("model", "lines.txt", "--samples", "5")
-    monkeypatch.setattr(module, "ROWS", 4)
+    monkeypatch.setattr(streaming, "ROWS", 4)
     assert score("model", "lines.txt", "--samples", "5")[0] == whole
     sizes, usual = [], TextVAE.score
 
@@ -81,7 +80,7 @@ def test_standard_input_and_json(model, score, monkeypatch):
 
 @pytest.mark.usefixtures("place")
 def test_an_unknown_word_is_reported_once(score, monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "ROWS", 2)
+    monkeypatch.setattr(streaming, "ROWS", 2)
     (tmp_path / "new.txt").write_text("a zebra sat .\n" * 3 + "a yak sat .\n" * 3)
     lines, notes = score("model", "new.txt", "--samples", "2")
     assert len(lines) == 6 and len(notes) == 1 and "zebra" in notes[0]
@@ -89,7 +88,7 @@ def test_an_unknown_word_is_reported_once(score, monkeypatch, tmp_path):
 
 def test_labels_and_sentences_of_several_lines(score, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module, "ROWS", 4)
+    monkeypatch.setattr(streaming, "ROWS", 4)
     tenses = ["past", "future"] * 6
     model = TextVAE.fit({"text": LINES, "tense": tenses}, column="text", label_column="tense", **SIZES)
     model.save_pretrained("model")

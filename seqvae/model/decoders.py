@@ -45,6 +45,9 @@ class RecurrentDecoder(Decoder):
         every_layer: z is concatenated to the input of each layer at each step, that of the first one too.
         skip: z is concatenated to the output features (Dieng et al., Avoiding Latent Variable Collapse with Generative
             Skip Models, 2019, https://arxiv.org/abs/1807.04863).
+        scale: z scales each feature of embeddings and outputs, x * (1 + W z), W = 0 at first (the multiplicative half
+            of Perez et al., FiLM: Visual Reasoning with a General Conditioning Layer, 2018,
+            https://arxiv.org/abs/1709.07871; the other half is what `every_step` and `skip` add).
         dropout: probability of dropping features of embeddings and outputs, and of what passes between layers; never
             of z.
         output_dropout: probability of dropping features of the outputs; none = `dropout`.
@@ -66,14 +69,15 @@ class RecurrentDecoder(Decoder):
         every_step: bool = True,
         every_layer: bool = False,
         skip: bool = True,
+        scale: bool = False,
         dropout: float = 0.3,
         output_dropout: float | None = None,
         weight_dropout: float = 0.0,
         locked: bool = True,
     ) -> None:
         super().__init__()
-        if not (initial_state or every_step or every_layer or skip):
-            options = "initial_state, every_step and skip, or every_layer"
+        if not (initial_state or every_step or every_layer or skip or scale):
+            options = "initial_state, every_step and skip, or every_layer or scale"
             raise ConfigError(f"decoder without z: set at least one of {options} to true")
         check_size(hidden=hidden)
         check_size(MAX_LAYERS, layers=layers)
@@ -91,6 +95,10 @@ class RecurrentDecoder(Decoder):
             self.rnn = rnn(width, hidden, num_layers=layers, batch_first=True, dropout=between)
         self.cells, self.layers, self.hidden = 2 if cell == "lstm" else 1, layers, hidden
         self.initial = nn.Linear(latent, self.cells * layers * hidden) if initial_state else None
+        self.scale = nn.Linear(latent, embedding + hidden) if scale else None
+        if self.scale is not None:
+            nn.init.zeros_(self.scale.weight)
+            nn.init.zeros_(self.scale.bias)
         self.dropout = SequenceDropout(dropout, locked=locked)
         self.output_dropout = SequenceDropout(output_dropout, locked=locked)
         self.weight_dropout = weight_dropout
@@ -100,6 +108,9 @@ class RecurrentDecoder(Decoder):
         """Map inputs (B, T, E), z (B, D) and state to features (B, T, features) and new state."""
         x = self.dropout(inputs)
         z_steps = z[:, None].expand(-1, x.shape[1], -1).to(x.dtype)  # (B, T, D)
+        scales = None if self.scale is None else (1 + self.scale(z)[:, None]).split([x.shape[2], self.hidden], dim=-1)
+        if scales is not None:
+            x = x * scales[0].to(x.dtype)
         if self.every_step:
             x = torch.cat([x, z_steps], dim=-1)
         # torch wants layers first: (L, B, H)
@@ -108,6 +119,8 @@ class RecurrentDecoder(Decoder):
         weights = self._drop_weights()
         outputs, last = torch.func.functional_call(self.rnn, weights, arguments) if weights else self.rnn(*arguments)
         features = self.output_dropout(outputs)
+        if scales is not None:
+            features = features * scales[1].to(features.dtype)
         if self.skip:
             features = torch.cat([features, z_steps.to(features.dtype)], dim=-1)
         return features, tuple(s.transpose(0, 1) for s in (last if self.cells == 2 else (last,)))

@@ -1,10 +1,14 @@
-"""Encoding in blocks gives what encoding at once gives, and continues after an interruption."""
+"""Files read in parts give what they give at once; an encoding continues, and several processes share it."""
+
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
 
 from seqvae import TextVAE
-from seqvae.cli import main, streaming
+from seqvae.cli import interfaces, main, streaming
 
 LINES = [f"a {animal} {verb} ." for animal in ("cat", "dog", "bird", "cow") for verb in ("sat", "ran", "ate")]
 
@@ -49,3 +53,59 @@ def test_an_interrupted_command_continues(place, monkeypatch):
     assert not (place / "z.npy").exists()
     np.testing.assert_allclose(encode(place, "z.npy"), whole, atol=1e-5)
     assert len(calls) == 5, "of four blocks two were done before the third was interrupted, and two were left"
+
+
+def test_processes_share_the_blocks(place, monkeypatch):
+    whole = encode(place, "whole.npy")
+    monkeypatch.setattr(streaming, "MANY", 1)
+    meeting, encoded, usual = threading.Barrier(3), [], TextVAE.encode
+
+    class Rank(streaming.Process):
+        def wait(self):
+            meeting.wait(timeout=60)
+
+    def note(self, texts, **options):
+        encoded.append((threading.current_thread().name, len(texts)))
+        return usual(self, texts, **options)
+
+    monkeypatch.setattr(TextVAE, "encode", note)
+    model = TextVAE.from_pretrained(place / "model")
+    dataset, column = interfaces.open_file(str(place / "lines.txt"), None)
+
+    def work(rank):
+        options = {"label": None, "scale": False, "process": Rank(rank, 3)}
+        streaming.encode_blocks(model, dataset, column, place / "z.npy", **options)
+
+    threads = [threading.Thread(target=work, args=(rank,), name=str(rank)) for rank in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_allclose(np.load(place / "z.npy"), whole, atol=1e-5)
+    assert sorted(encoded) == [("0", 1), ("0", 4), ("1", 3), ("2", 4)]
+    assert sorted(path.name for path in place.glob("z.*")) == ["z.npy"]
+
+
+@pytest.mark.slow
+def test_torchrun_starts_processes_that_share_a_file(place, monkeypatch):
+    whole = encode(place, "whole.npy")
+    (place / "run.py").write_text(
+        "import sys\n\nfrom seqvae.cli import main, streaming\n\n"
+        "streaming.MANY, streaming.BLOCK = 1, 4\nmain(sys.argv[1:])\n"
+    )
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(place / "run.py")]
+    command += ["encode", str(place / "model"), str(place / "lines.txt"), "--output", str(place / "z.npy")]
+    subprocess.run([sys.executable, *command], check=True, timeout=120)
+    np.testing.assert_allclose(np.load(place / "z.npy"), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "decode"])
+def test_parts_give_what_all_at_once_gives(command, place, monkeypatch, capsys):
+    encode(place, "z.npy")
+    source = str(place / ("z.npy" if command == "decode" else "lines.txt"))
+    printed = []
+    for size in (1000, 5):
+        monkeypatch.setattr(streaming, "ROWS", size)
+        main([command, str(place / "model"), source, *(["--temperature", "0"] if command == "decode" else [])])
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] and printed[0].count("\n") >= 12

@@ -20,7 +20,8 @@ VARIANTS = {
     + [
         {"cell": cell, "layers": layers, "every_layer": True, "initial_state": False, "every_step": False, "skip": skip}
         for cell, layers, skip in (("lstm", 1, True), ("lstm", 3, False), ("gru", 2, False))
-    ],
+    ]
+    + [{"cell": cell, "layers": layers, "scale": True} for cell, layers in (("lstm", 1), ("gru", 2))],
     "transformer": [
         {"layers": layers, "width": 8, "heads": heads, "hidden": 10, "prefix": s["initial_state"]}
         | {name: s[name] for name in ("every_step", "skip")}
@@ -250,6 +251,18 @@ def test_z_stands_beside_the_input_of_every_layer_exactly_if_asked(small_model):
         x, z = fed()
         state = decoder(x, z)[1]
         assert torch.equal(decoder(x, z, state)[0], decoder(x, -z, state)[0]) is not every_layer
+
+
+def test_z_scales_inputs_and_outputs_once_that_is_learnt(small_model):
+    plain, scaled = (small_model(decoder={"scale": on}, seed=1).decoder for on in (False, True))
+    x, z = fed()
+    assert torch.equal(scaled(x, z)[0], plain(x, z)[0])
+    with torch.no_grad():
+        scaled.scale.weight[EMBEDDING:, 0] = 1.0
+        scaled.scale.bias[:EMBEDDING] = -1.0  # inputs times 0
+    expected = plain(0 * x, z)[0]
+    expected[..., : plain.hidden] *= 1 + z[:, None, :1]
+    close(scaled(x, z)[0], expected)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

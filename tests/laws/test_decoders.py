@@ -255,6 +255,8 @@ def test_z_stands_beside_the_input_of_every_layer_exactly_if_asked(small_model):
 
 def test_z_scales_inputs_and_outputs_once_that_is_learnt(small_model):
     plain, scaled = (small_model(decoder={"scale": on}, seed=1).decoder for on in (False, True))
+    assert not any(part.any() for part in RecurrentDecoder(embedding=2, latent=3, scale=True).scale.parameters())
+    scaled.load_state_dict(plain.state_dict() | {k: 0 * v for k, v in scaled.scale.state_dict(prefix="scale.").items()})
     x, z = fed()
     assert torch.equal(scaled(x, z)[0], plain(x, z)[0])
     with torch.no_grad():

@@ -113,7 +113,10 @@ def export_onnx(model: TextVAE, folder: str | Path) -> list[Path]:
         files = [_write_graph(folder / f"{name}.onnx", *graph) for name, *graph in graphs]  # type: ignore[arg-type]
     example = EXAMPLE.format(max_length=model.config.data.max_length)
     for name, text in (("tokenizer.json", model.tokenizer.to_json()), ("greedy.py", example)):
-        write_atomically(folder / name, _make_writer(text))
+        try:
+            write_atomically(folder / name, _make_writer(text))
+        except OSError as error:
+            raise ConfigError(f"{folder / name} cannot be written: {error.strerror}") from None
         files.append(folder / name)
     return files
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from seqvae.errors import ConfigError, CorpusError, write_atomically
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from seqvae.text_vae import TextVAE
 
 BLOCK = 20_000  # rows of the file that are read and encoded at a time
@@ -62,23 +64,34 @@ def encode_blocks(model: TextVAE, source: Any, column: str, output: Path, *, lab
     key = f"{source._fingerprint}|{column}|{count}|{label}|{scale}|{hash_weights(model.model)}"
     blocks, row = _read_state(part, state, key)
     try:
-        shape = (count, model.config.model.latent)
-        mode = "r+" if blocks else "w+"
         for number, texts in enumerate(read_blocks(source, column, blocks), blocks + 1):
             if not texts:
                 continue
             q = model.encode(texts, labels=label)
-            found = np.lib.format.open_memmap(part, mode=mode, dtype=np.float32, shape=shape)  # type: ignore[call-overload]
-            found[row : row + len(texts)] = (q.stddev if scale else q.mode).numpy()
-            found.flush()
-            del found  # a map that stays open keeps all rows in memory
-            mode, row = "r+", row + len(texts)
+            _write_rows(part, (q.stddev if scale else q.mode).numpy().astype(np.float32), row, count)
+            row += len(texts)
             done = json.dumps({"key": key, "blocks": number, "row": row})
             write_atomically(state, lambda path, done=done: path.write_text(done, encoding="utf-8"))  # type: ignore[misc]
         os.replace(part, output)
         state.unlink()
     except OSError as error:
         raise ConfigError(f"--output {output} cannot be written: {error.strerror}") from None
+
+
+def _write_rows(part: Path, rows: np.ndarray, row: int, count: int) -> None:
+    """Write rows to an array of `count` in a .npy file, from `row` on, and flush them to the disk; row 0 begins it.
+
+    They are not written through a memory map, since that ends the process where the disk is full.
+    """
+    import numpy as np
+
+    header = {"descr": "<f4", "fortran_order": False, "shape": (count, rows.shape[1])}
+    with open(part, "r+b" if row else "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.seek(row * rows.shape[1] * 4, os.SEEK_CUR)
+        file.write(rows.astype("<f4").tobytes())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_blocks(source: Any, column: str, start: int = 0, size: int | None = None) -> Iterator[list[str]]:

@@ -95,8 +95,9 @@ def run_training(config: Config, folder: Path, *, resume: bool) -> Run:
     from seqvae.training.runtime import use_cpu
 
     PartialState(cpu=use_cpu())
-    begins = PartialState().is_main_process and not resume
-    with runs.claim(folder, config) if begins else nullcontext():
+    main = PartialState().is_main_process
+    begins = main and not resume
+    with runs.claim(folder, config) if begins else runs.lock(folder) if main else nullcontext():
         run = prepare(config, folder, resume)
         if begins:
             runs.write_options(folder, run.config)

@@ -296,7 +296,7 @@ def find_strays(folder: Path, before: set[str], command: Command) -> list[str]:
     for path in folder.rglob("*"):
         name = str(path.relative_to(folder))
         ours = any(name == result or name.startswith(f"{result}/") for result in command.results)
-        if path.is_dir() or name in before or name in command.kept or name.startswith("cache/") and is_whole(path):
+        if path.is_dir() or name in before or name in command.kept or (name.startswith("cache/") and is_whole(path)):
             continue
         if not ours or ".part" in name:
             strays.append(name)

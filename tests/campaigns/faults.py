@@ -18,7 +18,6 @@ fault (for a training `--resume`) gives what it gives undisturbed, weights bit f
 import argparse
 import errno
 import importlib
-import io
 import json
 import os
 import pkgutil
@@ -221,8 +220,8 @@ def enter(folder: Path, errors: int) -> None:
     signal.alarm(TIMEOUT)
     os.chdir(folder)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    sys.stdout = io.TextIOWrapper(open(os.devnull, "wb"))
-    sys.stderr = open(errors, "w", buffering=1, encoding="utf-8")
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  to the end of the child
+    sys.stderr = open(errors, "w", buffering=1, encoding="utf-8")  # noqa: SIM115
     datasets.config.HF_DATASETS_CACHE = folder / "cache"
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "temporary")
     (folder / "temporary").mkdir(exist_ok=True)
@@ -308,7 +307,9 @@ def is_whole(path: Path) -> bool:
     return ".part" not in path.name and not path.name.startswith(("stream.", "texts.", "tmp"))
 
 
-def check(tally: Tally, where: str, place: tuple[Path, Path], command: Command, ended: tuple[int, str], whole: Any) -> None:  # fmt: skip
+def check(
+    tally: Tally, where: str, place: tuple[Path, Path], command: Command, ended: tuple[int, str], whole: Any
+) -> None:
     """Check what a command that met a fault has left, and that it comes to its end once the fault is gone."""
     folder, template = place
     code, err = ended
@@ -322,10 +323,10 @@ def check(tally: Tally, where: str, place: tuple[Path, Path], command: Command, 
     before = {str(path.relative_to(template)) for path in template.rglob("*")} | {"ballast"}
     tally.halves += [f"{where}: {name} is left" for name in find_strays(folder, before, command)]
     found, old = read_results(folder, command), read_results(template, command)
-    for name in found:
-        if name.endswith((".npy", ".csv", ".parquet", ".npz", ".svg", ".onnx", ".tsv", ".safetensors")):
-            if found[name] not in (old.get(name), whole.get(name)) and "new/" not in name and "model/" not in name:
-                tally.halves.append(f"{where}: {name} is neither the old one nor the new one")
+    for name, value in found.items():
+        training = name.startswith(("new/", "model/"))  # whose weights change with each validation
+        if not training and value not in (old.get(name), whole.get(name)):
+            tally.halves.append(f"{where}: {name} is neither the old one nor the new one")
     (folder / "ballast").unlink(missing_ok=True)
     again, _, err = fork(folder, command.again or command.run)
     found = read_results(folder, command)

@@ -124,7 +124,9 @@ def list_commands() -> dict[str, Command]:
         "encode .csv": Command(partial(call, "encode model lines.txt --output z.csv"), None, ("z.csv",)),
         "encode, in blocks": Command(encode_blocks, None, ("z.npy",), ("z.npy.part", "z.npy.state")),
         "encode --projector": Command(partial(call, "encode model lines.txt --projector p"), None, ("p",)),
-        "evaluate": Command(partial(call, "evaluate model --samples 2 --output scores.json"), None, ("scores.json",)),
+        "evaluate": Command(
+            partial(call, "evaluate model --split train --samples 2 --output scores.json"), None, ("scores.json",)
+        ),
         "sample series": Command(partial(call, "sample series --seed 1 --output s.npz"), None, ("s.npz",)),
         "sample --plot": Command(partial(call, "sample series --seed 1 --plot s.svg"), None, ("s.svg",)),
         "explore --export": Command(partial(call, "explore model --export map.html"), None, ("map.html",)),

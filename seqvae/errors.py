@@ -150,6 +150,14 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, shared: boo
         raise
 
 
+def write_output(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` write a file that a user names: as `write_atomically`, but into a pipe or a device itself."""
+    if path.exists() and not path.is_file():
+        write(path)
+    else:
+        write_atomically(path, write)
+
+
 def check_number(**values: Any) -> None:
     """Raise a `ConfigError` unless each value is a number; its range is the caller's to check.
 

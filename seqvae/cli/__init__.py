@@ -79,14 +79,22 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:  # `seqvae sample ... | head`
         drop_streams()
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno is None:  # none of the system's
             raise
         drop_streams()
-        print("seqvae: no space left on the disk for the output", file=sys.stderr)
+        print(f"seqvae: {_describe_fault(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _describe_fault(error: OSError) -> str:
+    """Describe an error of the system, such as that of a full disk, in one line."""
+    if error.errno == errno.ENOSPC and error.filename is None:
+        return "no space left on the disk for the output"
+    place = f" for {error.filename}" if error.filename is not None else ""
+    return f"the system reports: {error.strerror}{place}: is the disk full, the place writable?"
 
 
 def _describe(error: cyclopts.CycloptsError) -> str:

@@ -17,7 +17,7 @@ from seqvae.data.series.corpus import SeriesSplit
 from seqvae.data.text.corpus import TextSplit
 from seqvae.data.text.labels import format_label
 from seqvae.data.text.sources import open_source
-from seqvae.errors import ConfigError, CorpusError, check_folder
+from seqvae.errors import ConfigError, CorpusError, check_folder, write_output
 from seqvae.evaluation import probes
 from seqvae.evaluation.evaluate import find_factors
 from seqvae.evaluation.probes import SeriesScores, linear_r2
@@ -316,8 +316,14 @@ def _save(path: Path, generated: Sequence[Series]) -> None:
     """Write series as a .npz file: `values` (all frames), `lengths` and `ended`."""
     lengths = np.array([len(series.frames) for series in generated])
     values = np.concatenate([series.frames for series in generated])
+    ended = np.array([series.ended for series in generated])
+
+    def write(beside: Path) -> None:
+        with open(beside, "wb") as file:  # np.savez would add an ending to the name
+            np.savez(file, values=values, lengths=lengths, ended=ended)
+
     try:
-        np.savez(path, values=values, lengths=lengths, ended=np.array([series.ended for series in generated]))
+        write_output(path, write)
     except OSError as error:
         raise ConfigError(f"--output {path} cannot be written: {error.strerror}") from None
 

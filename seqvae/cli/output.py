@@ -16,7 +16,7 @@ from typing import Any
 
 from seqvae import pretrained
 from seqvae.auto import AnyVAE, find_class
-from seqvae.errors import ConfigError
+from seqvae.errors import ConfigError, write_output
 from seqvae.evaluation.probes import SeriesScores
 from seqvae.evaluation.scores import Scores, TextScores, format_rows, read_scores
 from seqvae.latent.steering import SteeringReport
@@ -55,7 +55,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
         ConfigError: if it cannot be written.
     """
     try:
-        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        write_output(path, lambda beside: beside.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"--output {path} cannot be written: {error.strerror}") from None
 

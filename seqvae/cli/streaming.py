@@ -168,7 +168,7 @@ def encode_blocks(
         for place, number in enumerate(left[process.rank :: process.world]):
             with silence_repeats(place):
                 q = model.encode(read_block(source, column, number, size), labels=label)
-            _write_rows(part, sum(counts[:number]), (q.stddev if scale else q.mode).numpy())
+            _write_rows(part, sum(counts[:number]) - sum(counts), (q.stddev if scale else q.mode).numpy())
             with open(state, "a", encoding="utf-8") as file:
                 file.write(f"{number}\n")
         process.wait()
@@ -186,7 +186,10 @@ def _prepare(part: Path, state: Path, key: str, shape: tuple[int, int]) -> None:
     done = _read_state(state, key)
     if done is None or not part.is_file():
         state.unlink(missing_ok=True)  # before the rows that it speaks of are gone
-        np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)  # type: ignore[no-untyped-call]
+        with open(part, "wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
+            file.truncate(file.tell() + 4 * shape[0] * shape[1])
         done = set()
     lines = "".join(f"{line}\n" for line in (key, *sorted(done)))
     write_atomically(state, lambda path: path.write_text(lines, encoding="utf-8"))
@@ -202,9 +205,12 @@ def _read_state(state: Path, key: str) -> set[int] | None:
 
 
 def _write_rows(part: Path, row: int, found: np.ndarray) -> None:
-    """Write rows into the array, and onto the disk before they count as done."""
-    import numpy as np
+    """Write rows into the array, from `row` on, counted from the end (-1: the last), and flush them to the disk.
 
-    rows = np.load(part, mmap_mode="r+")
-    rows[row : row + len(found)] = found
-    rows.flush()  # and the map is closed: one that stays open keeps all rows in memory
+    They are not written through a memory map, since that ends the process where the disk is full.
+    """
+    with open(part, "r+b") as file:
+        file.seek(4 * row * found.shape[1], os.SEEK_END)
+        file.write(found.astype("<f4").tobytes())
+        file.flush()
+        os.fsync(file.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 SCORED = 1000  # held-out sentences scored at the end of a training, at most; `seqvae evaluate` takes all
 SAMPLES, REFINED = 20, 50  # of z for each of these sentences, and how many of them are refined
+TERMINATED = 128 + 15  # the exit code of a process that SIGTERM has ended
 CHANGEABLE = ("max_epochs", "max_minutes", "patience", "trackers", "precision")  # options that a resumed run may change
 
 
@@ -58,6 +60,7 @@ def train(
     from accelerate import PartialState
 
     from seqvae.auto import choose_class
+    from seqvae.cli.output import log
     from seqvae.data.text.sources import locate
     from seqvae.training import runs
     from seqvae.training.runtime import use_cpu
@@ -81,6 +84,10 @@ def train(
         asked = {name: getattr(given.training, name) for name in ("init", "own_vocabulary", "freeze")}
         resolved = resume_config(folder, replace(resolved, training=replace(resolved.training, **asked)), corpus)
     run = run_training(resolved, folder, resume=resume)
+    if run.terminated:
+        if run.accelerator.is_main_process:
+            log(f"seqvae: terminated; to go on, write: seqvae train --resume --output {folder}")
+        sys.exit(TERMINATED)
     if run.accelerator.is_main_process:
         report(run, folder)
 
@@ -95,8 +102,9 @@ def run_training(config: Config, folder: Path, *, resume: bool) -> Run:
     from seqvae.training.runtime import use_cpu
 
     PartialState(cpu=use_cpu())
-    begins = PartialState().is_main_process and not resume
-    with runs.claim(folder, config) if begins else nullcontext():
+    main = PartialState().is_main_process
+    begins = main and not resume
+    with runs.claim(folder, config) if begins else runs.lock(folder) if main else nullcontext():
         run = prepare(config, folder, resume)
         if begins:
             runs.write_options(folder, run.config)

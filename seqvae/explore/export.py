@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from seqvae.auto import AnyVAE
+from seqvae.errors import ConfigError, write_output
 from seqvae.explore.answers import Column, Values
 from seqvae.explore.items import list_values, write
 from seqvae.explore.space import Space
@@ -27,7 +28,11 @@ FILES = Path(__file__).parent / "page"
 def export_page(space: Space, path: str | Path) -> Path:
     """Write the page of a space to `path`, and return that."""
     path = Path(path)
-    path.write_text(render_page(space), encoding="utf-8")
+    page = render_page(space)
+    try:
+        write_output(path, lambda beside: beside.write_text(page, encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--export {path} cannot be written: {error.strerror}") from None
     return path
 
 

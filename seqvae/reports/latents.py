@@ -1,11 +1,12 @@
 """Points of the latent space as tables for other tools, and as files of TensorBoard's projector."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from seqvae.errors import ConfigError, write_atomically
+from seqvae.errors import ConfigError, write_atomically, write_output
 
 FORMATS = (".npy", ".csv", ".tsv", ".parquet")
 CONFIG = """embeddings {
@@ -32,9 +33,7 @@ def write_table(
     """
     check_format(path)
     try:
-        if path.exists() and not path.is_file():  # a pipe or a device, which must not be replaced by a file
-            return _write(path.suffix, path, z, texts, labels)
-        write_atomically(path, lambda beside: _write(path.suffix, beside, z, texts, labels))
+        write_output(path, lambda beside: _write(path.suffix, beside, z, texts, labels))
     except OSError as error:
         raise ConfigError(f"--output {path} cannot be written: {error.strerror or error}") from None
 
@@ -70,11 +69,11 @@ def write_projector(
         pairs = zip(rows, labels, strict=True)
         rows = ["text\tlabel", *(f"{text}\t{' '.join(str(label).split())}" for text, label in pairs)]
     vectors = ["\t".join(f"{value:.6g}" for value in row) for row in z.tolist()]
-    files = {"vectors.tsv": vectors, "metadata.tsv": rows}
+    files = {name: "\n".join(lines) + "\n" for name, lines in (("vectors.tsv", vectors), ("metadata.tsv", rows))}
+    files["projector_config.pbtxt"] = CONFIG
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, lines in files.items():
-            (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
-        (folder / "projector_config.pbtxt").write_text(CONFIG, encoding="utf-8")
+        for name, text in files.items():
+            write_atomically(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"--projector {folder} cannot be written: {error.strerror}") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from seqvae.data.series.corpus import SeriesSplit
-from seqvae.errors import ConfigError, check_folder
+from seqvae.errors import ConfigError, check_folder, write_output
 from seqvae.latent.paths import sample_prior
 from seqvae.reports.figure_style import COLOURS, DOTS_PER_INCH, LIGHT, use_style
 from seqvae.series_vae import SeriesVAE
@@ -73,7 +73,10 @@ def draw_panels(path: Path, panels: Sequence[Panel]) -> None:
                 marker = "." if len(line) == 1 else None  # a line through one point cannot be seen
                 axes.plot(line, color=COLOURS[channel % len(COLOURS)], linewidth=1.1, marker=marker)
         try:
-            figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Date": None} if path.suffix == ".svg" else None)
+            ending, metadata = path.suffix[1:], {"Date": None} if path.suffix == ".svg" else None
+            write_output(
+                path, lambda beside: figure.savefig(beside, format=ending, dpi=DOTS_PER_INCH, metadata=metadata)
+            )
         except OSError as error:
             raise ConfigError(f"--plot {path} cannot be written: {error.strerror}") from None
 

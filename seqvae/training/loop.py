@@ -71,7 +71,7 @@ def fit(run: Run) -> Iterator[Step | Validation]:
                 if run.out_of_patience:
                     break
             if any_process(run.accelerator, interrupt.is_set()):
-                run.interrupted = True
+                run.interrupted, run.terminated = True, interrupt.terminated
                 run.save_state()
                 break
         if validated != trainer.step and not (run.interrupted and run.best.step):
@@ -219,7 +219,8 @@ class Run:
         init: the model that the training begins with.
         notes: log lines about that, and about the options that the size of the corpus decided.
         best: the best validation so far.
-        interrupted: whether Ctrl-C ended the training.
+        interrupted: whether Ctrl-C or SIGTERM ended the training.
+        terminated: whether that was SIGTERM, as of a cluster that takes the machine back: there is no time for reports.
         history: the lines of metrics.jsonl since the training began or was resumed.
     """
 
@@ -231,6 +232,7 @@ class Run:
     init: Init | None = None
     best: Best = field(default_factory=Best)
     interrupted: bool = False
+    terminated: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """Folders of runs: `runs/NAME-1`, `runs/NAME-2`, ... None is ever overwritten."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -66,13 +67,45 @@ def claim(folder: Path, config: Config) -> Iterator[None]:
         raise ConfigError(
             f"--output {folder} cannot be created ({error.strerror}): name a folder in a place that is writable"
         ) from None
+    with lock(folder):
+        check_output(folder)  # another training may have begun in it meanwhile
+        try:
+            write_options(folder, config)
+            yield
+        except BaseException:
+            if not any((folder / name).exists() for name in (CONFIG, STATE, METRICS)):
+                remove(folder, created)
+            raise
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of a folder: the system's lock on it, which ends with the process, however that ends.
+
+    There is none on Windows, and on file systems that have no locks.
+
+    Raises:
+        ConfigError: if another process trains in the folder.
+    """
     try:
-        write_options(folder, config)
+        import fcntl
+    except ImportError:
         yield
-    except BaseException:
-        if not any((folder / name).exists() for name in (CONFIG, STATE, METRICS)):
-            remove(folder, created)
-        raise
+        return
+    try:
+        held = os.open(folder, os.O_RDONLY)
+    except OSError:  # not there: whoever needs it says so
+        yield
+        return
+    try:
+        with suppress(OSError):
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(f"another process trains in {folder}: wait for it, or name another folder") from None
+        yield
+    finally:
+        os.close(held)
 
 
 def remove(folder: Path, created: Iterable[Path]) -> None:

@@ -100,10 +100,19 @@ def decide_precision(config: Config) -> tuple[Config, str]:
     return replace(config, training=replace(config.training, precision=chosen)), f"precision {chosen}: {reason}"
 
 
+class Interrupt(threading.Event):
+    """Whether a signal has asked the training to end; `terminated` where that was SIGTERM and not Ctrl-C."""
+
+    terminated = False
+
+
 @contextmanager
-def catch_interrupt() -> Iterator[threading.Event]:
-    """Yield an event that the first Ctrl-C sets instead of raising; a second one raises `KeyboardInterrupt`."""
-    interrupt = threading.Event()
+def catch_interrupt() -> Iterator[Interrupt]:
+    """Yield an event that the first Ctrl-C or SIGTERM sets instead of ending the process.
+
+    A second one raises `KeyboardInterrupt`.
+    """
+    interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
@@ -111,10 +120,12 @@ def catch_interrupt() -> Iterator[threading.Event]:
     def handle(number: int, frame: Any) -> None:
         if interrupt.is_set():
             raise KeyboardInterrupt
+        interrupt.terminated = number == signal.SIGTERM
         interrupt.set()
 
-    before = signal.signal(signal.SIGINT, handle)
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield interrupt
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -139,6 +139,20 @@ def test_ctrl_c_ends_cleanly_and_the_best_model_can_be_used(corpus, tmp_path, se
     assert len(seqvae("sample", folder, "-n", 2)) == 2
 
 
+def test_sigterm_saves_the_state_and_the_training_goes_on_from_it(corpus, model, tmp_path):
+    folder = tmp_path / "terminated"
+    stopped = start(TRAIN, corpus, *SMALL, "--output", folder)
+    wait_for(stopped, (folder / "resume" / "state.pt").exists)
+    stopped.send_signal(signal.SIGTERM)
+    out, err = stopped.communicate()
+    assert stopped.returncode == 143, err
+    assert "Scores" not in out and err.splitlines()[-1].startswith("seqvae: terminated") and "Traceback" not in err
+    resumed = start(SEQVAE, "train", "--resume", "--output", folder)
+    _, err = resumed.communicate()
+    assert resumed.returncode == 0, err
+    assert weights(folder) == weights(model) and lines(folder) == lines(model)
+
+
 def test_a_training_ends_with_what_the_model_can_do_and_a_second_one_does_not_overwrite_it(
     corpus, tmp_path, capsys, monkeypatch
 ):

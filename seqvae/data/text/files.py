@@ -126,12 +126,15 @@ def copy_to_cache(stream: BinaryIO) -> Path:
     digest = xxhash.xxh3_128()
     try:
         part = get_cache_folder() / f"stream.{os.getpid()}"
-        with open(part, "wb") as file:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-                file.write(block)
-        path = get_cache_folder() / f"stream-{digest.hexdigest()}.txt"
-        os.replace(part, path)
+        try:
+            with open(part, "wb") as file:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+                    file.write(block)
+            path = get_cache_folder() / f"stream-{digest.hexdigest()}.txt"
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise CorpusError(explain("standard input", "text", error)) from None
     return path

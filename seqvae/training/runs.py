@@ -108,7 +108,9 @@ def read_options(folder: Path) -> Config:
     try:
         return Config.from_dict(json.loads((folder / RESOLVED).read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise CheckpointError(f"nothing to resume in {folder}: no run was started there; name the corpus to begin one") from None
+        raise CheckpointError(
+            f"nothing to resume in {folder}: no run was started there; name the corpus to begin one"
+        ) from None
     except ConfigError as error:
         raise CheckpointError(f"{folder / RESOLVED} is damaged or of another version: {error}") from None
     except (OSError, ValueError, LookupError, TypeError, AttributeError):

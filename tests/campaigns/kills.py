@@ -207,7 +207,7 @@ def train_whole(within: Path, recipe: str, processes: int, steps: int = 0) -> Wh
     for module in found[0][2]:  # what is imported here need not be in each training
         try:
             importlib.import_module(module)
-        except Exception:  # noqa: S112  a module of another name than its file's
+        except Exception:
             continue
     return Whole(folder, seconds, [passed for passed, *_ in found], found[0][1])
 
@@ -343,8 +343,9 @@ def main() -> int:
                 traceback.print_exc()
             finally:
                 os._exit(code)
-    failed = any([os.waitpid(pid, 0)[1] for pid in pids])
-    found = [json.loads(line) for lane in range(lanes) for line in open(within / f"lane-{lane}.jsonl")]
+    failed = any(status for _, status in [os.waitpid(pid, 0) for pid in pids])
+    texts = [(within / f"lane-{lane}.jsonl").read_text() for lane in range(lanes)]
+    found = [json.loads(line) for text in texts for line in text.splitlines()]
     print(*format_table(found), sep="\n")
     print(f"\n{len(found)} drawn, seed {arguments.seed}, {(time.monotonic() - begin) / 60:.1f} minutes")
     wrong = any(row.get("wrong") for row in found)

@@ -125,7 +125,9 @@ class Watch:
         label = self.find_label(path)
         if label is not None:
             torn = event == "os.chmod" and path.suffix == ".part" and self.written < 1
-            self.step_over(label, (lambda: os.truncate(path, int(self.written * path.stat().st_size))) if torn else None)
+            self.step_over(
+                label, (lambda: os.truncate(path, int(self.written * path.stat().st_size))) if torn else None
+            )
 
     def find_label(self, path: Path) -> str | None:
         """Return the label of a file; None for one that is not of this training."""

@@ -4,6 +4,7 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -37,7 +38,9 @@ def start_torchrun(folder, output):
         "--max-restarts",
         "3",
     ]  # see docs/reliability.md
-    meet = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meet = ["--master-addr", "127.0.0.1", "--master-port", str(free.getsockname()[1])]
     options = [*TEXT, *MIXTURE, "--max-epochs", "9", "--output", output, "--resume"]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}

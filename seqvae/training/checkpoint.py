@@ -6,6 +6,7 @@ one.
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -87,9 +88,8 @@ class Checkpoint:
         """
         old.save(folder / ASIDE)
         self.save(folder)
-        for name in (CONFIG, WEIGHTS, TOKENIZER):
-            (folder / ASIDE / name).unlink(missing_ok=True)
-        (folder / ASIDE).rmdir()
+        (folder / ASIDE / CONFIG).unlink()
+        shutil.rmtree(folder / ASIDE, ignore_errors=True)
 
     @classmethod
     def load(cls, folder: Path, parts: Handed = ()) -> "Checkpoint":
@@ -250,11 +250,11 @@ def load_state(folder: Path) -> dict[str, Any]:
 
 def recover(folder: Path) -> None:
     """Put back the model that was kept aside when `Checkpoint.save_over` was killed; nothing where there is none."""
-    if not (folder / ASIDE / CONFIG).is_file():  # it is written last and removed first: the others are whole
-        return
-    for name in (TOKENIZER, WEIGHTS, CONFIG):
-        if (folder / ASIDE / name).is_file():  # else a kill while this was done before
-            os.replace(folder / ASIDE / name, folder / name)
+    if (folder / ASIDE / CONFIG).is_file():  # it is written last and removed first: the others are whole
+        for name in (TOKENIZER, WEIGHTS, CONFIG):
+            if (folder / ASIDE / name).is_file():  # else a kill while this was done before
+                os.replace(folder / ASIDE / name, folder / name)
+    shutil.rmtree(folder / ASIDE, ignore_errors=True)
 
 
 def write(path: Path, how: Callable[[Path], object]) -> None:

@@ -405,6 +405,7 @@ def test_a_kill_while_a_model_of_another_size_is_written_leaves_one_that_can_be_
     for _ in range(2):  # the second finds nothing to do
         recover(folder)
         assert Checkpoint.load(folder).config == checkpoint.config
+        assert not (folder / "resume" / "before").exists()
 
 
 def test_a_place_that_cannot_be_written_is_named_in_one_line(checkpoint, tmp_path):

@@ -51,7 +51,8 @@ def train(
         config: a recipe by its name (`seqvae recipes` lists them), or a TOML file with options, named as here; the
             command line wins.
         output: the model folder; by default a new one below `runs`.
-        resume: continue the run in --output (by default the newest one below `runs`) after it was killed or stopped.
+        resume: continue the run in --output (by default the newest one below `runs`) after it was killed or stopped;
+            where a corpus is named and --output is missing or empty, begin it.
         data: what is read.
         training: how long and how fast.
         model: sizes and parts.
@@ -75,11 +76,13 @@ def train(
         model=model or Model(),
         objective=objective or Objective(),
     )
+    PartialState(cpu=use_cpu())
+    if resume and output is not None and corpus is not None:  # the same command begins a run and goes on with it
+        resume = not share_choice(runs.has_nothing(output))
     named = replace(given, training=replace(given.training, init=None, own_vocabulary=False, freeze=()))
     chosen = choose_class(given.corpus, given.data.column)
     resolved = chosen.resolve(named if resume else given)  # a resumed run needs no model to begin with
-    PartialState(cpu=use_cpu())
-    folder = share_choice(output or (runs.find_newest() if resume else runs.name_folder(resolved.corpus)))
+    folder = Path(share_choice(str(output or (runs.find_newest() if resume else runs.name_folder(resolved.corpus)))))
     if resume:
         asked = {name: getattr(given.training, name) for name in ("init", "own_vocabulary", "freeze")}
         resolved = resume_config(folder, replace(resolved, training=replace(resolved.training, **asked)), corpus)
@@ -127,10 +130,13 @@ def prepare(config: Config, folder: Path, resume: bool) -> Run:
     from seqvae.cli.output import log
     from seqvae.pretrained import open_init
     from seqvae.training import loop, runs
+    from seqvae.training.checkpoint import recover
     from seqvae.training.runtime import check_machine, decide_precision, make_accelerator
 
     check_machine(config.training)
     with PartialState().main_process_first():  # the others find the tokenized corpus in the cache
+        if resume and PartialState().is_main_process:
+            recover(folder)
         resumed = resume and runs.has_state(folder)
         init = open_init(config, folder if resumed else None)
         corpus = find_class(config).read_corpus(config, init)
@@ -144,13 +150,13 @@ def prepare(config: Config, folder: Path, resume: bool) -> Run:
     return run
 
 
-def share_choice(folder: Path) -> Path:
-    """Share the main process's choice of a folder with all processes."""
+def share_choice(own: Any) -> Any:
+    """Return what the main process has chosen, in all processes."""
     from accelerate.utils import broadcast_object_list
 
-    choice = [str(folder)]
+    choice = [own]
     broadcast_object_list(choice)
-    return Path(choice[0])
+    return choice[0]
 
 
 def resume_config(folder: Path, given: Config, corpus: str | None) -> Config:

@@ -5,6 +5,8 @@ one.
 """
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,6 +32,7 @@ FORMAT, OLDEST = 4, 3  # of the folders that are written, and that are read
 CONFIG, WEIGHTS, TOKENIZER, CARD = "config.json", "model.safetensors", "tokenizer.json", "README.md"
 METRICS = "metrics.jsonl"
 STATE = Path("resume") / "state.pt"
+ASIDE = Path("resume") / "before"
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,16 @@ class Checkpoint:
             write(folder / TOKENIZER, lambda path: tokenizer.save(path))
         write(folder / WEIGHTS, lambda path: save_file(weights, str(path)))
         write(folder / CONFIG, lambda path: path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8"))
+
+    def save_over(self, folder: Path, old: "Checkpoint") -> None:
+        """Write this model over one of other sizes, which is kept aside meanwhile.
+
+        A kill between two of the files leaves a folder that is neither model; `recover` puts the old one back.
+        """
+        old.save(folder / ASIDE)
+        self.save(folder)
+        (folder / ASIDE / CONFIG).unlink()
+        shutil.rmtree(folder / ASIDE, ignore_errors=True)
 
     @classmethod
     def load(cls, folder: Path, parts: Handed = ()) -> "Checkpoint":
@@ -233,6 +246,15 @@ def load_state(folder: Path) -> dict[str, Any]:
         return torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # torch raises a dozen kinds for damaged files
         raise CheckpointError(f"{path} is damaged ({_first_line(error)}): it cannot be resumed") from None
+
+
+def recover(folder: Path) -> None:
+    """Put back the model that was kept aside when `Checkpoint.save_over` was killed; nothing where there is none."""
+    if (folder / ASIDE / CONFIG).is_file():  # it is written last and removed first: the others are whole
+        for name in (TOKENIZER, WEIGHTS, CONFIG):
+            if (folder / ASIDE / name).is_file():  # else a kill while this was done before
+                os.replace(folder / ASIDE / name, folder / name)
+    shutil.rmtree(folder / ASIDE, ignore_errors=True)
 
 
 def write(path: Path, how: Callable[[Path], object]) -> None:

@@ -57,7 +57,7 @@ def fit(run: Run) -> Iterator[Step | Validation]:
 
     trainer, speed, validated = run.trainer, Speed(run.trainer), run.trainer.step
     with catch_interrupt() as interrupt:
-        for step in _save_if_diverged(run):
+        for step in () if run.out_of_patience else _save_if_diverged(run):  # a resumed run may have ended before
             speed.tokens += step.report.tokens
             if step.step % LOG_INTERVAL == 0:
                 run.log("train", flatten(step))
@@ -329,7 +329,7 @@ class Run:
         self.config = replace(self.config, model=replace(self.config.model, prior=part))
         if self.folder is not None and self.accelerator.is_main_process:
             best = Checkpoint.load(self.folder, get_own_parts(self.config))
-            replace(best, model=self.model, config=self.config).save(self.folder)
+            replace(best, model=self.model, config=self.config).save_over(self.folder, best)
 
     @property
     def checkpoint(self) -> Checkpoint:

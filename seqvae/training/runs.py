@@ -27,9 +27,18 @@ def check_output(folder: Path) -> Path:
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--output {folder} is a file: name a folder that does not exist yet")
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and not has_nothing(folder):
         raise ConfigError(f"{folder} is not empty: name another folder, or write --resume to go on with the run in it")
     return folder
+
+
+def has_nothing(folder: Path) -> bool:
+    """Return whether a folder is missing, empty, or has only what a kill leaves before the options are written."""
+    if not folder.is_dir():
+        return not folder.exists()
+    part = RESOLVED.with_name(f".{RESOLVED.name}.part")
+    left = {Path(RECIPE), Path(f".{RECIPE}.part"), RESOLVED.parent, part}
+    return {path.relative_to(folder) for path in folder.rglob("*")} <= left
 
 
 def name_folder(corpus: str, within: Path = RUNS) -> Path:
@@ -132,7 +141,9 @@ def read_options(folder: Path) -> Config:
     try:
         return Config.from_dict(json.loads((folder / RESOLVED).read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise CheckpointError(f"nothing to resume in {folder}: no run was started there") from None
+        raise CheckpointError(
+            f"nothing to resume in {folder}: no run was started there; name the corpus to begin one"
+        ) from None
     except ConfigError as error:
         raise CheckpointError(f"{folder / RESOLVED} is damaged or of another version: {error}") from None
     except (OSError, ValueError, LookupError, TypeError, AttributeError):

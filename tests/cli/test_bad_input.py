@@ -240,6 +240,22 @@ def test_there_must_be_a_run_to_resume(refused, place):
     assert "corpus.txt" in refused("train", "--resume", "--output", "corpus.txt")
 
 
+def test_a_run_that_was_killed_before_its_options_were_written_is_begun_by_resume(place):
+    Path("killed/resume").mkdir(parents=True)
+    Path("killed/.recipe.toml.part").write_text("# half")
+    command = ["train", "corpus.txt", *SIZE, "--output", "killed", "--resume"]
+    for _ in range(2):  # the second goes on with what the first has begun
+        main(command)
+        assert Path("killed/model.safetensors").is_file()
+    assert not Path("killed/.recipe.toml.part").exists()
+
+
+def test_a_folder_of_something_else_is_not_begun_by_resume(refused, place):
+    Path("other").mkdir()
+    Path("other/letter.txt").write_text("mine")
+    assert "nothing to resume" in refused("train", "corpus.txt", "--output", "other", "--resume")
+
+
 @pytest.mark.parametrize(
     ("option", "value", "was"),
     [

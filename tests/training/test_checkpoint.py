@@ -16,7 +16,7 @@ from seqvae.config import Config
 from seqvae.data.text.tokenizer import Tokenizer
 from seqvae.errors import CheckpointError
 from seqvae.training.build import build_model
-from seqvae.training.checkpoint import FORMAT, OLDEST, Checkpoint, load_state, save_state, write
+from seqvae.training.checkpoint import FORMAT, OLDEST, Checkpoint, load_state, recover, save_state, write
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
@@ -382,6 +382,30 @@ def test_at_no_moment_of_a_save_is_a_file_missing_or_half_written(folder, checkp
     monkeypatch.setattr("seqvae.errors.os.replace", watched)
     checkpoint.save(folder)
     assert len(moves) == 3
+
+
+def test_a_kill_while_a_model_of_another_size_is_written_leaves_one_that_can_be_recovered(
+    folder, checkpoint, small_config, tokenizer, monkeypatch
+):
+    import os
+
+    moves, move = [], os.replace
+
+    def killed(source, target):
+        move(source, target)
+        moves.append(target)
+        if target == folder / "model.safetensors":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("seqvae.errors.os.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint_of(small_config(latent=2), tokenizer).save_over(folder, checkpoint)
+    refused(folder, "does not fit")
+    monkeypatch.undo()
+    for _ in range(2):  # the second finds nothing to do
+        recover(folder)
+        assert Checkpoint.load(folder).config == checkpoint.config
+        assert not (folder / "resume" / "before").exists()
 
 
 def test_a_place_that_cannot_be_written_is_named_in_one_line(checkpoint, tmp_path):

@@ -123,6 +123,13 @@ def test_patience_goes_on_counting_in_a_resumed_run(run, tmp_path):
     assert again.trainer.step == 16
 
 
+def test_a_run_that_was_out_of_patience_when_it_was_killed_makes_no_step_more(run, tmp_path):
+    finish(run(tmp_path, patience=1, **SHORT), spoil=True)
+    before = lines(tmp_path)
+    assert not [e for e in finish(run(tmp_path, resume=True, patience=1, **SHORT)) if isinstance(e, Step)]
+    assert lines(tmp_path) == before
+
+
 def test_an_incomplete_line_of_a_killed_run_is_dropped(uninterrupted, run, tmp_path):
     _, _, folder = uninterrupted
     options = {**LONG, "weight": {"name": "linear", "end": 0.5, "steps": 20}}

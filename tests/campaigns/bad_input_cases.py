@@ -23,10 +23,43 @@ SIZE = "--model.latent 3 --model.embedding 4 --model.decoder.hidden 4 --model.en
 SIZE += ["--model.prior.name", "normal", "--precision", "fp32"]
 CANARY = "canary"  # a file that is there if a payload was run
 HUGE = [10**12, 2**31, 2**63, 2**64, 10**30, -1, 0, -(2**63), 1.5, 1e308, 1e-300, float("nan"), float("inf")]
-STRANGE = ["", " ", "\0", "None", "true", "{{ 7 * 7 }}", "%s%n", "{0.__class__}", "../../etc/passwd", "é" * 300, "a" * 9_000]
-STRANGE += ["[]", "{}", "1e999", "-", "--", "word", "/", ".", "\ud800".encode("utf-8", "surrogatepass").decode("latin-1")]
+STRANGE = [
+    "",
+    " ",
+    "\0",
+    "None",
+    "true",
+    "{{ 7 * 7 }}",
+    "%s%n",
+    "{0.__class__}",
+    "../../etc/passwd",
+    "é" * 300,
+    "a" * 9_000,
+]
+STRANGE += [
+    "[]",
+    "{}",
+    "1e999",
+    "-",
+    "--",
+    "word",
+    "/",
+    ".",
+    "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"),
+]
 # Options whose large values ask for long or large work, and those that name code to import.
-WORK = {"number", "max_epochs", "max-epochs", "max-minutes", "samples", "seeds", "refine", "steps", "sentences", "limit"}
+WORK = {
+    "number",
+    "max_epochs",
+    "max-epochs",
+    "max-minutes",
+    "samples",
+    "seeds",
+    "refine",
+    "steps",
+    "sentences",
+    "limit",
+}
 COMMANDS = "train sample reconstruct interpolate encode decode score evaluate diagnose compare steer describe recipes"
 COMMANDS += " complete fill paraphrase blend nearest export"
 
@@ -44,10 +77,16 @@ def build_originals(folder: Path, run: Callable[[list[str]], None]) -> None:
     series = [np.sin(np.arange(6 + i % 4)[:, None] / (1 + i)).astype("f4") for i in range(32)]
     words = ["the", "sat", "here", "home", "near", "a"]
     numbers = np.arange(24, dtype="<f4").reshape(6, 4) / 24
-    glove = "".join(f"{w} {' '.join(f'{x:.3f}' for x in row)}\n" for w, row in zip(words, numbers, strict=True)).encode()
+    glove = "".join(
+        f"{w} {' '.join(f'{x:.3f}' for x in row)}\n" for w, row in zip(words, numbers, strict=True)
+    ).encode()
     binary = b"".join(w.encode() + b" " + row.tobytes() + b"\n" for w, row in zip(words, numbers, strict=True))
     contents = {"corpus.txt": text, "text.txt.gz": gzip.compress(text), "text.txt.bz2": bz2.compress(text)}
-    contents |= {"text.txt.xz": lzma.compress(text), "table.csv": table.encode(), "list.json": json.dumps(records).encode()}
+    contents |= {
+        "text.txt.xz": lzma.compress(text),
+        "table.csv": table.encode(),
+        "list.json": json.dumps(records).encode(),
+    }
     contents |= {"table.tsv": table.replace(",", "\t").encode(), "table.csv.gz": gzip.compress(table.encode())}
     contents |= {"records.jsonl": "".join(json.dumps(record) + "\n" for record in records).encode()}
     contents |= {"glove.txt": glove, "words.vec": b"6 4\n" + glove, "words.bin": b"6 4\n" + binary}
@@ -89,7 +128,10 @@ def _truncate(rng: random.Random, content: bytes) -> bytes:
 
 
 def _insert(rng: random.Random, content: bytes) -> bytes:
-    at, some = rng.randrange(len(content) + 1), [rng.randbytes(rng.choice([1, 4, 100])), b"\0" * 8, b'"', b"\n", b"[" * 9]
+    at, some = (
+        rng.randrange(len(content) + 1),
+        [rng.randbytes(rng.choice([1, 4, 100])), b"\0" * 8, b'"', b"\n", b"[" * 9],
+    )
     return content[:at] + rng.choice(some) + content[at:]
 
 
@@ -163,7 +205,9 @@ def hostile(rng: random.Random, place: Path) -> bytes:
     array = {"descr": "<f8", "fortran_order": False, "shape": (10**9, rng.choice([3, 10**9]))}
     head = f"{array}".encode().ljust(117) + b"\n"
     pickled = pickle.dumps(Payload(place / CANARY), protocol=rng.choice([0, 2, 4]))
-    objects = rng.choice([pickled, b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,)}"])
+    objects = rng.choice(
+        [pickled, b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,)}"]
+    )
     return rng.choice(
         [
             pickled,
@@ -227,7 +271,9 @@ def make_config(rng: random.Random, place: Path, originals: Path) -> list[str]:
     for at in rng.sample(places, min(len(places), rng.randint(1, 3))):
         name = lines[at].partition("=")[0]
         value = rng.choice([*HUGE, *HUGE, *STRANGE, [1, 2], [], ["x"], [[["x"]]], True])
-        toml = "{ a = 1 }" if rng.random() < 0.05 else json.dumps(value).replace("NaN", "nan").replace("Infinity", "inf")
+        toml = (
+            "{ a = 1 }" if rng.random() < 0.05 else json.dumps(value).replace("NaN", "nan").replace("Infinity", "inf")
+        )
         unknown = [f"{name.strip()}x = 1", lines[at] + "\n" + lines[at], "[model.priors]\n" + lines[at]]
         lines[at] = rng.choice(unknown) if rng.random() < 0.15 else f"{name}= {toml}"
     content = "\n".join(lines).encode("utf-8", "replace")
@@ -270,7 +316,9 @@ def _harm(rng: random.Random, place: Path, path: Path, files: list[Path]) -> Non
     if not path.is_file() or path.is_symlink():
         return
     content = path.read_bytes()
-    how = rng.choice(["damage", "damage", "empty", "swap", "hostile", "json", "json", "header", "link", "gone", "folder"])
+    how = rng.choice(
+        ["damage", "damage", "empty", "swap", "hostile", "json", "json", "header", "link", "gone", "folder"]
+    )
     if how == "json" and path.suffix == ".json":
         path.write_text(json.dumps(change_json(rng, json.loads(content))))
     elif how == "header" and path.suffix == ".safetensors":
@@ -282,7 +330,9 @@ def _harm(rng: random.Random, place: Path, path: Path, files: list[Path]) -> Non
         if how == "folder":
             path.mkdir()
         elif how == "link":
-            path.symlink_to(rng.choice([path.name, "/dev/zero", "/proc/self/mem", "/nowhere", "..", str(place), "/dev/null"]))
+            path.symlink_to(
+                rng.choice([path.name, "/dev/zero", "/proc/self/mem", "/nowhere", "..", str(place), "/dev/null"])
+            )
     elif how == "empty":
         path.write_bytes(b"")
     else:
@@ -310,7 +360,9 @@ def _change_header(rng: random.Random, content: bytes) -> bytes:
 
 def make_array(rng: random.Random, place: Path, originals: Path) -> list[str]:
     """Make an array that is no point of the latent space, or no series."""
-    shape = rng.choice([(), (0,), (3,), (0, 3), (2, 3), (2, 3), (2, 3), (2, 5), (2, 0), (4, 6, 1), (4, 6, 2), (1, 2, 3, 4)])
+    shape = rng.choice(
+        [(), (0,), (3,), (0, 3), (2, 3), (2, 3), (2, 3), (2, 5), (2, 0), (4, 6, 1), (4, 6, 2), (1, 2, 3, 4)]
+    )
     values = np.random.default_rng(rng.randrange(2**32)).normal(size=shape) * rng.choice([1, 1e10, 1e38, 1e300])
     kind = rng.choice("f8 f4 f2 >f8 c16 i8 u1 ? U5 S5 O M8[s] m8[s] V8 record".split())
     with np.errstate(all="ignore"):

@@ -167,7 +167,9 @@ def format_table(results: Counter[tuple[str, str]]) -> str:
     """Return the table of how many cases of each kind had each outcome."""
     lines = ["| kind | cases | " + " | ".join(OUTCOMES) + " |", "|---|" + "---:|" * (1 + len(OUTCOMES))]
     for kind in [*KINDS, "all"]:
-        counts = [sum(n for (k, o), n in results.items() if o == outcome and kind in (k, "all")) for outcome in OUTCOMES]
+        counts = [
+            sum(n for (k, o), n in results.items() if o == outcome and kind in (k, "all")) for outcome in OUTCOMES
+        ]
         if sum(counts):
             lines.append("| " + " | ".join([kind, f"{sum(counts):,}", *(f"{count:,}" for count in counts)]) + " |")
     return "\n".join(lines)

@@ -142,7 +142,7 @@ def _read_config(path: Path) -> _Stored:
         raise
     except SeqVAEError as error:
         raise CheckpointError(f"{path} describes a model that this version cannot build: {error}") from None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
         raise CheckpointError(f"{path} is damaged or was not written by seqvae") from None
 
 

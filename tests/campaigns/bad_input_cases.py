@@ -14,6 +14,7 @@ import shutil
 import string
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -320,7 +321,8 @@ def _harm(rng: random.Random, place: Path, path: Path, files: list[Path]) -> Non
         ["damage", "damage", "empty", "swap", "hostile", "json", "json", "header", "link", "gone", "folder"]
     )
     if how == "json" and path.suffix == ".json":
-        path.write_text(json.dumps(change_json(rng, json.loads(content))))
+        with suppress(ValueError, RecursionError):  # damaged before
+            path.write_text(json.dumps(change_json(rng, json.loads(content))))
     elif how == "header" and path.suffix == ".safetensors":
         path.write_bytes(_change_header(rng, content))
     elif how == "swap" and (other := rng.choice(files)).is_file():
@@ -344,11 +346,13 @@ def _change_header(rng: random.Random, content: bytes) -> bytes:
     try:
         (length,) = struct.unpack("<Q", content[:8])
         header = json.loads(content[8 : 8 + length])
-    except (struct.error, ValueError):
+    except (struct.error, ValueError, RecursionError):
         return damage(rng, content)
     if rng.random() < 0.3:
         return struct.pack("<Q", rng.choice([0, 1, length - 1, length + 1, 10**8, 10**10, 2**63])) + content[8:]
-    names = [name for name in header if name != "__metadata__"]
+    names = [name for name, value in dict(header).items() if isinstance(value, dict) and name != "__metadata__"]
+    if not names:
+        return damage(rng, content)
     one = header[rng.choice(names)]
     if rng.random() < 0.4:
         one["dtype"] = rng.choice(["F64", "F16", "BF16", "I8", "I64", "BOOL", "F8_E4M3", "PICKLE", ""])

@@ -269,7 +269,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         return []
     found = []
     for line in lines:
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             found.append(json.loads(line))
     return [entry for entry in found if isinstance(entry, dict)]
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).parents[2]
-SIZE = "--model.latent 3 --model.embedding 4 --model.decoder.hidden 4 --model.encoder.hidden 4 --max-epochs 1".split()
-SIZE += ["--model.prior.name", "normal", "--precision", "fp32"]
+SMALL = ("latent 3", "embedding 4", "decoder.hidden 4", "encoder.hidden 4", "prior.name normal")
+SIZE = [word for option in SMALL for word in f"--model.{option}".split()] + ["--max-epochs", "1", "--precision", "fp32"]
 CANARY = "canary"  # a file that is there if a payload was run
 HUGE = [10**12, 2**31, 2**63, 2**64, 10**30, -1, 0, -(2**63), 1.5, 1e308, 1e-300, float("nan"), float("inf")]
 STRANGE = [
@@ -227,6 +227,8 @@ def hostile(rng: random.Random, place: Path) -> bytes:
     )
 
 
+DTYPES = ["f8", "f4", "f2", ">f8", "c16", "i8", "u1", "?", "U5", "S5", "O", "M8[s]", "m8[s]", "V8", "record"]
+
 # -- the kinds --------------------------------------------------------------------------------------------------------
 
 TEXTS = "corpus.txt text.txt.gz text.txt.bz2 text.txt.xz table.csv table.tsv table.csv.gz list.json records.jsonl"
@@ -368,7 +370,7 @@ def make_array(rng: random.Random, place: Path, originals: Path) -> list[str]:
         [(), (0,), (3,), (0, 3), (2, 3), (2, 3), (2, 3), (2, 5), (2, 0), (4, 6, 1), (4, 6, 2), (1, 2, 3, 4)]
     )
     values = np.random.default_rng(rng.randrange(2**32)).normal(size=shape) * rng.choice([1, 1e10, 1e38, 1e300])
-    kind = rng.choice("f8 f4 f2 >f8 c16 i8 u1 ? U5 S5 O M8[s] m8[s] V8 record".split())
+    kind = rng.choice(DTYPES)
     with np.errstate(all="ignore"):
         if kind == "record":
             array = np.zeros(shape, dtype=[("z", "f4"), ("w", "U3")])
@@ -411,7 +413,7 @@ def make_options(rng: random.Random, place: Path, originals: Path) -> list[str]:
         name = argument.names[0]
         if name in ("--part", "--help", "--version") or "PICKLE" in name:
             continue
-        if name.startswith("--model.") or name.startswith("--objective."):
+        if name.startswith(("--model.", "--objective.")):
             name += rng.choice(["", ".name", ".hidden", ".rate", ".steps", ".end", ".nothing"])
         numbers = HUGE[4:] if name.removeprefix("--") in WORK else HUGE
         value = str(rng.choice([*numbers, *numbers, *STRANGE, corpus, model]))

@@ -3,9 +3,9 @@
     python -m tests.campaigns.bad_inputs --count 10000 --seed 0 [--kind folders] [--replay 17]
 
 A server imports everything once and forks a child for each case. The child may take 10 s of processor time and 2 GB of
-memory more than the server; what is scored at the end of a training is left out, for its time. Outcomes: `refused` (exit
-code 2 and a line that begins with `seqvae: `), `accepted` (exit code 0), and four that are faults: `traceback` (any
-other exit, a crash too), `hang`, `memory`, and `code` (a payload in a file was run). Where the numbers of a
+memory more than the server; what is scored at the end of a training is left out, for its time. Outcomes: `refused`
+(exit code 2 and a line that begins with `seqvae: `), `accepted` (exit code 0), and four that are faults: `traceback`
+(any other exit, a crash too), `hang`, `memory`, and `code` (a payload in a file was run). Where the numbers of a
 configuration or an option ask for more memory than there is, the line that says so counts as refused; elsewhere as
 `memory`.
 """
@@ -81,7 +81,7 @@ class Server:
         begin = time.monotonic()
         status = self._wait(self._fork(lambda: _run_limited(arguments), folder))
         error = (folder / "stderr").read_text(errors="replace")
-        outcome = _judge(status, error, time.monotonic() - begin, kind, (folder / CANARY).exists())
+        outcome = judge(status, error, time.monotonic() - begin, kind, (folder / CANARY).exists())
         shutil.rmtree(folder, ignore_errors=True)
         return Result(number, kind, arguments, outcome, error)
 
@@ -137,7 +137,7 @@ def _run_limited(arguments: list[str]) -> None:
     _run_briefly(arguments)
 
 
-def _judge(status: int, error: str, seconds: float, kind: str, code_run: bool) -> str:
+def judge(status: int, error: str, seconds: float, kind: str, code_run: bool) -> str:
     if code_run:
         return "code"
     if status in (-signal.SIGXCPU, -signal.SIGALRM) or (status == -signal.SIGKILL and seconds >= SECONDS):

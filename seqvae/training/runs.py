@@ -96,10 +96,10 @@ def read_options(folder: Path) -> Config:
     Raises:
         CheckpointError: if no run was started there, or the file is damaged.
     """
+    if not (folder / RESOLVED).is_file():
+        raise CheckpointError(f"nothing to resume in {folder}: no run was started there")
     try:
         return Config.from_dict(json.loads((folder / RESOLVED).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise CheckpointError(f"nothing to resume in {folder}: no run was started there") from None
     except ConfigError as error:
         raise CheckpointError(f"{folder / RESOLVED} is damaged or of another version: {error}") from None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):

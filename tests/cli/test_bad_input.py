@@ -91,6 +91,11 @@ def test_a_missing_corpus_is_named_with_the_nearest_file(refused):
     assert "'grammar'" in refused("train", "gramar")
 
 
+@pytest.mark.parametrize("command", ["train", "describe", "train corpus.txt --tokenizer", "train --init"])
+def test_a_name_that_no_file_can_have_is_refused(refused, command):
+    assert "too long for the name" in refused(*command.split(), "a" * 300 + ".txt")
+
+
 def test_a_folder_without_a_train_file_is_named(refused, place):
     (place / "folder").mkdir()
     line = refused("train", "folder")
@@ -305,6 +310,11 @@ def infinite(path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"vocabulary": float("inf")}))
 
 
+def endless(path):
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
 def newer(path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
 
@@ -321,6 +331,9 @@ DAMAGES = [
     ("model.safetensors", of_another),
     ("tokenizer.json", Path.unlink),
     ("tokenizer.json", truncated),
+    ("tokenizer.json", endless),
+    ("config.json", endless),
+    ("model.safetensors", endless),
     ("tokenizer.json", of_another),
 ]
 

@@ -131,7 +131,7 @@ def _read_config(path: Path) -> _Stored:
             )
         config = Config.from_dict(values["config"])
         others = {
-            "facts": dict(values["facts"]),
+            "facts": _check_facts(path, values["facts"]),
             "labels": _labels(path, config, values.get("labels", {})),
             "generation_config": dict(values.get("generation_config", {})),
             "dtype": values.get("dtype", DTYPES[0]),
@@ -144,6 +144,19 @@ def _read_config(path: Path) -> _Stored:
         raise CheckpointError(f"{path} describes a model that this version cannot build: {error}") from None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
         raise CheckpointError(f"{path} is damaged or was not written by seqvae") from None
+
+
+# Those that are read again; other facts are kept as they are.
+FACTS = {"corpus": str, "notes": list, "fingerprint": str, "content": str, "step": int, "init": dict, "scores": dict}
+
+
+def _check_facts(path: Path, given: Any) -> dict[str, Any]:
+    """Return the facts of a config.json, if each is of its type or none."""
+    facts = dict(given)
+    for name, kind in FACTS.items():
+        if not isinstance(facts.get(name), kind | None):
+            raise CheckpointError(f"{path} is damaged: facts.{name} is {truncate(repr(facts[name]))}")
+    return facts
 
 
 def _labels(path: Path, config: Config, labels: Any) -> dict[str, int]:

@@ -310,6 +310,11 @@ def infinite(path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"vocabulary": float("inf")}))
 
 
+def of_a_strange_step(path):
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"facts": values["facts"] | {"step": [1]}}))
+
+
 def endless(path):
     path.unlink()
     path.symlink_to("/dev/zero")
@@ -326,6 +331,7 @@ DAMAGES = [
     ("config.json", larger),
     ("config.json", newer),
     ("config.json", infinite),
+    ("config.json", of_a_strange_step),
     ("model.safetensors", Path.unlink),
     ("model.safetensors", truncated),
     ("model.safetensors", of_another),

@@ -14,6 +14,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+LONGEST_NAME = 255  # bytes; file systems have no longer ones
+
 
 class SeqVAEError(Exception):
     """Base of all errors that another input or option avoids."""
@@ -114,9 +116,14 @@ def check_folder(option: str, path: Path) -> None:
 def expand(path: str | os.PathLike) -> Path:
     """Return the path with a leading `~` or `~name` expanded to the home folder, as a shell does, where there is one.
 
+    Raises:
+        ConfigError: for a name that is too long to be one of a file.
+
     >>> expand("models/~").as_posix()
     'models/~'
     """
+    if max((len(part.encode(errors="replace")) for part in Path(path).parts), default=0) > LONGEST_NAME:
+        raise ConfigError(f"{shorten(str(path))} is too long for the name of a file or a folder")
     try:
         return Path(path).expanduser()
     except RuntimeError:

@@ -25,8 +25,10 @@ from seqvae.cli import (  # noqa: F401  their commands join the application
 )
 from seqvae.cli.shared import app, move_stream_last, read_recipe, spell_out_parts
 from seqvae.cli.streams import drop_streams, open_streams, report_escapes
-from seqvae.errors import SeqVAEError, UnknownWordsWarning
+from seqvae.errors import SeqVAEError, UnknownWordsWarning, shorten, truncate
 from seqvae.training.machine import share_cores
+
+LONGEST = 500  # characters of an error about arguments, which quotes them
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -100,8 +102,8 @@ def _describe_fault(error: OSError) -> str:
 def _describe(error: cyclopts.CycloptsError) -> str:
     """Describe what is wrong with the arguments, in one line."""
     if isinstance(error, cyclopts.UnusedCliTokensError) and error.unused_tokens:
-        return f"unexpected argument {error.unused_tokens[0]!r}: write text that has spaces between quotes"
-    return " ".join(str(error).split())
+        return f"unexpected argument {shorten(error.unused_tokens[0])}: write text that has spaces between quotes"
+    return truncate(error, LONGEST)
 
 
 def _parse_and_run(arguments: list[str]) -> None:

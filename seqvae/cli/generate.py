@@ -397,7 +397,7 @@ def read_latents(path: Path, latent: int) -> np.ndarray:
         z = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise ConfigError(f"there is no file {path}: {expected}") from None
-    except (OSError, ValueError, EOFError):
+    except Exception:  # of a damaged header or archive, of half a dozen types
         raise ConfigError(f"{path} is not a NumPy array: {expected}") from None
     if not isinstance(z, np.ndarray):
         raise ConfigError(f"{path} is an archive of arrays: {expected}")

@@ -78,7 +78,7 @@ def read_options(name: str | Path) -> dict[str, Any]:
     path = find_recipe(name)
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"--config {path} cannot be read as TOML: {error}") from None
 
 

@@ -144,7 +144,7 @@ def _read_config(path: Path) -> _Stored:
             )
         config = Config.from_dict(values["config"])
         others = {
-            "facts": dict(values["facts"]),
+            "facts": _check_facts(path, values["facts"]),
             "labels": _labels(path, config, values.get("labels", {})),
             "generation_config": dict(values.get("generation_config", {})),
             "dtype": values.get("dtype", DTYPES[0]),
@@ -155,8 +155,21 @@ def _read_config(path: Path) -> _Stored:
         raise
     except SeqVAEError as error:
         raise CheckpointError(f"{path} describes a model that this version cannot build: {error}") from None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
         raise CheckpointError(f"{path} is damaged or was not written by seqvae") from None
+
+
+# Those that are read again; other facts are kept as they are.
+FACTS = {"corpus": str, "notes": list, "fingerprint": str, "content": str, "step": int, "init": dict, "scores": dict}
+
+
+def _check_facts(path: Path, given: Any) -> dict[str, Any]:
+    """Return the facts of a config.json, if each is of its type or none."""
+    facts = dict(given)
+    for name, kind in FACTS.items():
+        if not isinstance(facts.get(name), kind | None):
+            raise CheckpointError(f"{path} is damaged: facts.{name} is {truncate(repr(facts[name]))}")
+    return facts
 
 
 def _labels(path: Path, config: Config, labels: Any) -> dict[str, int]:
@@ -286,12 +299,12 @@ def append(path: Path, text: str) -> None:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read the lines of a metrics.jsonl, without those that a kill cut short; none if there is no such file."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     except (OSError, ValueError):
         return []
     found = []
     for line in lines:
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             found.append(json.loads(line))
     return [entry for entry in found if isinstance(entry, dict)]
 

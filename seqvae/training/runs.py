@@ -138,15 +138,13 @@ def read_options(folder: Path) -> Config:
     Raises:
         CheckpointError: if no run was started there, or the file is damaged.
     """
+    if not (folder / RESOLVED).is_file():
+        raise CheckpointError(f"nothing to resume in {folder}: no run was started there; name the corpus to begin one")
     try:
         return Config.from_dict(json.loads((folder / RESOLVED).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"nothing to resume in {folder}: no run was started there; name the corpus to begin one"
-        ) from None
     except ConfigError as error:
         raise CheckpointError(f"{folder / RESOLVED} is damaged or of another version: {error}") from None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
         raise CheckpointError(f"{folder / RESOLVED} is damaged: the run cannot be resumed") from None
 
 
@@ -160,10 +158,10 @@ def truncate_metrics(path: Path, step: int) -> None:
     if not path.is_file():
         return
     lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             if json.loads(line)["step"] <= step:
                 lines.append(line)
-        except ValueError:  # an incomplete line, of the moment of the kill
+        except (ValueError, LookupError, TypeError, RecursionError):  # half a line, of the moment of the kill; damage
             break
     write(path, lambda beside: beside.write_text("".join(line + "\n" for line in lines), encoding="utf-8"))

@@ -91,6 +91,11 @@ def test_a_missing_corpus_is_named_with_the_nearest_file(refused):
     assert "'grammar'" in refused("train", "gramar")
 
 
+@pytest.mark.parametrize("command", ["train", "describe", "train corpus.txt --tokenizer", "train --init"])
+def test_a_name_that_no_file_can_have_is_refused(refused, command):
+    assert "too long for the name" in refused(*command.split(), "a" * 300 + ".txt")
+
+
 def test_a_folder_without_a_train_file_is_named(refused, place):
     (place / "folder").mkdir()
     line = refused("train", "folder")
@@ -150,7 +155,7 @@ def test_a_corpus_too_small_for_scores_still_gives_a_model(place, capsys):
 # -- options and places -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("toml", ["[model", "seed 3", "[model]\nlatent = ", "\0"])
+@pytest.mark.parametrize("toml", ["[model", "seed 3", "[model]\nlatent = ", "\0", "a = " + "[" * 9_999])
 def test_a_malformed_recipe_is_named(refused, place, toml):
     (place / "recipe.toml").write_text(toml)
     line = refused("train", "--config", "recipe.toml")
@@ -273,7 +278,7 @@ def test_a_run_is_resumed_with_its_own_corpus_alone(refused, model):
     assert "grammar" in line and "corpus.txt" in line
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"corpus": "x", "modle": {}}'])
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"corpus": "x", "modle": {}}', b"[" * 99_999])
 def test_damaged_notes_of_a_run_are_named(refused, model, damage):
     (model / "resume" / "config.json").write_bytes(damage)
     assert "config.json" in refused("train", "--resume", "--output", model)
@@ -283,6 +288,14 @@ def test_damaged_notes_of_a_run_are_named(refused, model, damage):
 def test_a_damaged_state_of_a_run_is_named(refused, model, damage):
     (model / "resume" / "state.pt").write_bytes(damage)
     assert "state.pt" in refused("train", "--resume", "--output", model)
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe\n", b"[1]\n", b"{}\n", b"[" * 99_999])
+def test_a_run_is_resumed_whatever_became_of_its_metrics(model, capsys, damage):
+    (model / "metrics.jsonl").write_bytes(damage)
+    main(["train", "--resume", "--output", str(model), "--max-epochs", "2"])
+    assert "step" in capsys.readouterr().err
+    assert all("step" in json.loads(line) for line in (model / "metrics.jsonl").read_text().splitlines())
 
 
 # -- a model folder ---------------------------------------------------------------------------------------------------
@@ -309,6 +322,20 @@ def larger(path):
     path.write_text(json.dumps(values))
 
 
+def infinite(path):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"vocabulary": float("inf")}))
+
+
+def of_a_strange_step(path):
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"facts": values["facts"] | {"step": [1]}}))
+
+
+def endless(path):
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
 def newer(path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
 
@@ -319,11 +346,16 @@ DAMAGES = [
     ("config.json", of_another),
     ("config.json", larger),
     ("config.json", newer),
+    ("config.json", infinite),
+    ("config.json", of_a_strange_step),
     ("model.safetensors", Path.unlink),
     ("model.safetensors", truncated),
     ("model.safetensors", of_another),
     ("tokenizer.json", Path.unlink),
     ("tokenizer.json", truncated),
+    ("tokenizer.json", endless),
+    ("config.json", endless),
+    ("model.safetensors", endless),
     ("tokenizer.json", of_another),
 ]
 
@@ -397,6 +429,11 @@ def test_an_argument_that_cannot_be_used_is_named(refused, model, place, argumen
     assert all(word in line for word in words), line
 
 
+@pytest.mark.parametrize("arguments", [["--number", "a" * 9_000], ["--json", "a" * 9_000]])
+def test_a_long_wrong_value_is_quoted_in_part(refused, arguments):
+    assert "aaaa" in (line := refused("sample", "model", *arguments)) and len(line) < 600
+
+
 def test_a_split_that_a_corpus_has_not_is_named_with_those_it_has(refused, model, place):
     (place / "mine.txt").write_text("a sentence\nanother sentence\n")
     line = refused("evaluate", model, "mine.txt", "--split", "valid")
@@ -414,6 +451,13 @@ def pickled(path):
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
 
 
+FALSE = {"descr": "<f8", "fortran_order": False, "shape": (10**15, 3)}
+
+
+def headed(header):
+    return b"\x93NUMPY\x01\x00v\x00" + str(header).encode().ljust(118)
+
+
 ARRAYS = {
     "text": lambda path: path.write_text("no array"),
     "empty": lambda path: path.write_bytes(b""),
@@ -425,6 +469,9 @@ ARRAYS = {
     "wide": lambda path: np.save(path, np.zeros((2, 5))),
     "nan": lambda path: np.save(path, np.full((2, 3), np.nan)),
     "truncated": lambda path: (np.save(path, np.zeros((20, 3))), truncated(path)),
+    "of an open header": lambda path: path.write_bytes(headed("{'descr': '<f8', (")),
+    "half a zip": lambda path: path.write_bytes(b"PK\x03\x04 and no more"),
+    "of a false size": lambda path: path.write_bytes(headed(FALSE)),
 }
 
 

@@ -135,6 +135,14 @@ def test_arrays_in_memory_are_checked_too():
             load_series(given)
 
 
+@pytest.mark.parametrize("damage", [slice(0, -9), slice(0, 4), slice(9, None)])
+def test_a_damaged_parquet_file_is_refused(tmp_path, damage):
+    pq.write_table(pa.table({"curve": [[1.0], [2.0]]}), tmp_path / "s.parquet")
+    (tmp_path / "s.parquet").write_bytes((tmp_path / "s.parquet").read_bytes()[damage])
+    with pytest.raises(CorpusError, match="parquet"):
+        open_series(tmp_path / "s.parquet")
+
+
 def test_ragged_lists_are_refused(tmp_path):
     pq.write_table(pa.table({"c": [[[1.0, 2.0], [3.0]]]}), tmp_path / "r.parquet")
     with pytest.raises(CorpusError, match="frames of 1, 2 channels"):

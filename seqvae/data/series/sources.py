@@ -15,7 +15,7 @@ import numpy as np
 from seqvae.data import containers
 from seqvae.data.corpus import BUILT_IN_SERIES, SPLITS
 from seqvae.data.series import curves
-from seqvae.errors import CorpusError, expand
+from seqvae.errors import CorpusError, expand, truncate
 
 if TYPE_CHECKING:
     import pyarrow
@@ -258,9 +258,14 @@ def _choose_column(schema: "pyarrow.Schema", column: str | None) -> str | None:
 
 
 def _read_parquet(path: Path, column: str | None) -> Table:
+    import pyarrow
     import pyarrow.parquet
 
-    return _read_column(str(path), pyarrow.parquet.read_table(path), column)
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise CorpusError(f"{path} cannot be read as parquet: {truncate(error, 200)}") from None
+    return _read_column(str(path), table, column)
 
 
 def _read_column(shown: str, table: "pyarrow.Table", column: str | None) -> Table:

@@ -367,10 +367,11 @@ class Tokenizer:
         Raises:
             CheckpointError: for a missing or damaged file, or one that is not of these tokenizers.
         """
+        path = expand(path)
+        if not path.is_file():  # a link to a device would be read for ever
+            raise CheckpointError(f"no tokenizer at {path}")
         try:
-            text = expand(path).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise CheckpointError(f"no tokenizer at {path}") from None
+            text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise CheckpointError(f"the tokenizer {path} cannot be read: {to_line(error)}") from None
         try:

@@ -74,7 +74,7 @@ def _read_tables(path: Path) -> dict[str, dict[str, Any]]:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"there is no file {path}: expected a TOML file with a table for each recipe") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read as TOML: {error}") from None
     tables = {name: value for name, value in values.items() if isinstance(value, dict) and name not in SECTIONS}
     shared = {name: value for name, value in values.items() if name not in tables}

@@ -12,6 +12,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
@@ -221,6 +222,16 @@ def test_sentences_are_features_of_a_pipeline(model, folder):
     encoder = pipeline[0]
     np.testing.assert_array_equal(encoder.transform(SENTENCES), model.encode(SENTENCES).mode)
     assert encoder.get_feature_names_out().tolist() == ["z0", "z1", "z2", "z3"]
+
+
+def test_the_estimator_is_searched_over_and_gives_tables(folder):
+    labels = [text.split()[1] == "cat" for text in SENTENCES]
+    pipeline = make_pipeline(SentenceEncoder(folder), LogisticRegression())
+    search = GridSearchCV(pipeline, {"logisticregression__C": [0.1, 1.0]}, cv=2).fit(SENTENCES, labels)
+    again = pickle.loads(pickle.dumps(search.best_estimator_))
+    np.testing.assert_array_equal(again.predict(SENTENCES), search.predict(SENTENCES))
+    table = SentenceEncoder(folder).set_output(transform="pandas").fit_transform(SENTENCES[:3])
+    assert list(table.columns) == ["z0", "z1", "z2", "z3"] and len(table) == 3
 
 
 def test_the_estimator_is_cloned_and_pickled_by_the_name_of_its_model_or_with_it(model, folder):

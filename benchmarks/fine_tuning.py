@@ -17,8 +17,6 @@ from pathlib import Path
 
 import torch
 
-from seqvae.data.text.corpus import load
-from seqvae.pretrained import build_config, load_checkpoint
 from seqvae.text_vae import TextVAE
 
 HELD_OUT = {"valid": 500, "test": 1000}
@@ -36,11 +34,8 @@ def divide(folder: Path, place: Path, size: int) -> None:
 
 def train(corpus: Path, output: Path, init: str | None, **options: object) -> TextVAE:
     """Train with `init`, or else from new weights with the default options and the same words."""
-    if init is not None:
-        return TextVAE.fit(str(corpus), init=init, output=output, **options)
-    tokenizer = load_checkpoint("chitchat").tokenizer
-    config = TextVAE.resolve(build_config(options | {"max_length": 24}))
-    return TextVAE._train(config, load(str(corpus), tokenizer=tokenizer, max_length=24), str(corpus), output)
+    begin = {"tokenizer": "chitchat", "max_length": 24} if init is None else {"init": init}
+    return TextVAE.fit(str(corpus), output=output, **begin | options)
 
 
 def measure(model: TextVAE, folder: Path, corpus: Path) -> dict[str, object]:

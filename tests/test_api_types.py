@@ -249,7 +249,7 @@ def test_text_and_series_have_one_protocol():
     text, series = protocol(TextVAE), protocol(SeriesVAE)
     own = {"aggregate", "tokenize", "training"}, {"check_channels", "score_reconstructions"}
     assert (text.keys() - series.keys(), series.keys() - text.keys()) == own
-    data = ("valid", "test", "labels")  # a corpus of series brings its splits
+    data = ("valid", "test", "labels", "weights")  # a corpus of series brings its splits
     text["fit"] = [name for name in text["fit"] if name not in data]
     for name in text.keys() & series.keys():
         one, other = ([word for word in names if word not in DECODING] for names in (text[name], series[name]))

@@ -30,7 +30,7 @@ from seqvae.reports.comparison.recipes import Budget, plan
 from seqvae.training.build import CATALOGUES, find_options, resolve_all
 
 ROOT = Path(__file__).parents[1]
-RECORDS = ("log.md", "performance.md", "architecture.md", "results/")  # what was done, not what to do
+RECORDS = ("log.md", "performance.md", "reliability.md", "architecture.md", "results/")  # what was done, not what to do
 FOUND = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
 DOCUMENTS = ("README.md", *(page for page in FOUND if not page.removeprefix("docs/").startswith(RECORDS)))
 PAGES = (*DOCUMENTS, "docs/results/README.md", "CONTRIBUTING.md")

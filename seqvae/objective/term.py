@@ -37,6 +37,7 @@ def weigh(values: Tensor, weights: Tensor | None) -> Tensor:
 def average(values: Tensor, weights: Tensor | None) -> Tensor:
     """Return the mean (...) over a batch of values (B, ...), in which a sentence of weight 2 counts as two.
 
+    >>> import torch
     >>> average(torch.tensor([4.0, 1.0]), torch.tensor([2.0, 1.0]))
     tensor(3.)
     """

@@ -111,8 +111,13 @@ class Writer(Pretrained):
             temperature: of q: its standard deviations are multiplied by this; more gives freer paraphrases.
             label: for a model conditioned on labels.
             seed: None takes new random numbers each time.
+
+        Raises:
+            ConfigError: for an empty text.
         """
         check_text("text", text)
+        if not text.strip():
+            raise ConfigError("the text is empty: expected a sentence; without any, write sample")
         check_whole(1, n=n)
         check_temperature(temperature)
         q = self.encode([text], labels=label)

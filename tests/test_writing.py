@@ -194,6 +194,7 @@ def test_the_nearest_of_a_corpus_is_the_sentence_itself_and_duplicates_come_once
         (lambda m: m.generate(torch.zeros(1, 4), n_best=2), "beam"),
         (lambda m: m.generate(torch.zeros(1, 4), beam=2, n_best=3), "n_best"),
         (lambda m: m.paraphrase("the cat", temperature=0), "temperature"),
+        (lambda m: m.paraphrase(" "), "text is empty"),
         (lambda m: m.blend(["the cat"]), "two"),
         (lambda m: m.blend(["the cat", "a dog"], [1]), "weights"),
         (lambda m: m.blend(["the cat", "a dog"], [1, -1]), "sum"),
@@ -224,6 +225,7 @@ def test_commands_write_what_the_methods_return(model, folder, capsys, tmp_path)
 
 def test_commands_refuse_bad_input(folder, refused):
     assert "empty" in refused("complete", folder, " ")
+    assert "empty" in refused("paraphrase", folder, " ")
     assert "no blank" in refused("fill", folder, "the cat")
     assert "zebra" in refused("fill", folder, "the _ zebra")
     assert "beam" in refused("decode", folder, "none.npy", "--n-best", "2")

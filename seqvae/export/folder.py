@@ -31,6 +31,8 @@ import numpy as np
 import onnxruntime
 import tokenizers
 
+if len(sys.argv) < 3:
+    sys.exit("expected: python greedy.py FOLDER SENTENCE ...")
 max_length = {max_length}
 folder, *texts = sys.argv[1:]  # a model conditioned on labels: folder, label, texts
 encoder, greedy = (onnxruntime.InferenceSession(f"{{folder}}/{{name}}.onnx") for name in ("encoder", "greedy"))

@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu [--quick] [--output FILE]
 
-It needs about four minutes. A rate is the median over the rounds; in each round this package and the plain reference of
+It needs about two minutes. A rate is the median over the rounds; in each round this package and the plain reference of
 benchmarks/reference.py run one after the other. "of limit" is the fraction of what a plain product of large matrices
 reaches in the same precision in the same run, the operations of matrix products counted alone. MiB is the most that was
 held on the GPU beyond what was there before. With --quick all sizes are tiny: a dry run, for any machine.
@@ -11,6 +11,7 @@ held on the GPU beyond what was there before. With --quick all sizes are tiny: a
 import argparse
 import gc
 import itertools
+import math
 import statistics
 import sys
 import warnings
@@ -47,7 +48,7 @@ class Sizes:
     batches: tuple[int, ...] = (64, 512)
     matrix: int = 8192
     rounds: int = 3
-    seconds: float = 0.8  # of each side in each round
+    seconds: float = 0.5  # of each side in each round
     steps: int = 150  # of the model that processor and GPU are compared with
     compared: int = 256  # sentences
     scored: int = 64  # sentences
@@ -135,16 +136,17 @@ def measure_training(sizes: Sizes, limits: dict[str, float]) -> Iterator[str]:
 def measure_use(sizes: Sizes) -> Iterator[str]:
     """Measure scores and samples of a new model of the first size, in fp32; lines of a table."""
     yield "| work | unit | rate | MiB | reference | MiB | ratio |\n| --- | --- | ---: | ---: | ---: | ---: | ---: |"
-    corpus, layers, budget = make_corpus(*LARGE), sizes.layers[0], likelihood.MAX_TOKENS
+    corpus, layers = make_corpus(*LARGE), sizes.layers[0]
+    usual = likelihood.MAX_TOKENS, likelihood.GPU_FACTOR
     model = build_model(config(*layers), corpus.size).to(DEVICE).eval()
     with torch.device(DEVICE):
         plain = make_reference(corpus, *layers).eval()
     some = list(iterate_by_length(get_train(corpus).at_most(sizes.scored), batch_size=16))
 
     def score(steps: int) -> float:
-        likelihood.MAX_TOKENS = steps
+        likelihood.MAX_TOKENS, likelihood.GPU_FACTOR = steps, 1
         done = likelihood.measure(model, some, samples=sizes.samples).nll
-        likelihood.MAX_TOKENS = budget
+        likelihood.MAX_TOKENS, likelihood.GPU_FACTOR = usual
         return len(done) * sizes.samples
 
     def score_plainly(_: int) -> float:
@@ -160,7 +162,7 @@ def measure_use(sizes: Sizes) -> Iterator[str]:
             return len(plain.sample(torch.randn(count, model.latent), sizes.longest).tolist())
 
     scoring, sampling = ("sentences x samples/s", score, score_plainly), ("sentences/s", sample, sample_plainly)
-    rows = {f"-log p(x), {n:,} tokens a call": (n, *scoring) for n in (budget, 32 * budget)}
+    rows = {f"-log p(x), {n:,} tokens a call": (n, *scoring) for n in (usual[0], math.prod(usual))}
     rows |= {f"{n:,} samples of {sizes.longest} tokens": (n, *sampling) for n in sizes.points}
     for name, (number, unit, *works) in rows.items():
         sides = measure_rates(sizes, *(lambda work=work, n=number: partial(work, n) for work in works))

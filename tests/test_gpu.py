@@ -30,7 +30,8 @@ from seqvae.rng import Stream
 from seqvae.training.build import CATALOGUES, build_model
 from seqvae.training.checkpoint import Checkpoint
 from seqvae.training.loop import Run, fit
-from seqvae.training.runtime import choose_precision, make_accelerator
+from seqvae.training.precision import choose_precision, measure_bf16
+from seqvae.training.runtime import make_accelerator
 
 DEVICE = torch.device(os.environ.get("SEQVAE_TEST_DEVICE", "cuda"))
 ABSENT = DEVICE.type == "cuda" and not torch.cuda.is_available()
@@ -180,10 +181,13 @@ def test_training_learns(kind, corpus, request):
     assert {p.dtype for p in run.model.parameters()} == {torch.float32}
 
 
-def test_auto_takes_bf16_where_the_gpu_has_it():
+def test_auto_measures_where_the_gpu_has_bf16():
     if DEVICE.type != "cuda":
-        pytest.skip("on a processor it is measured")
-    assert choose_precision("auto", DEVICE)[0] == ("bf16" if torch.cuda.is_bf16_supported(False) else "fp32")
+        pytest.skip("on a processor tests/training/test_precision.py")
+    faster = choose_precision("auto", DEVICE, lambda: 0.5)[0]
+    assert faster == ("bf16" if torch.cuda.is_bf16_supported(False) else "fp32")
+    assert choose_precision("auto", DEVICE, lambda: 1.0)[0] == "fp32"
+    assert measure_bf16(Config(), DEVICE) > 0
 
 
 @pytest.mark.parametrize("options", [{}, {"weight_dropout": 0.5}, {"layers": 2, "every_layer": True}])

@@ -114,14 +114,21 @@ class Batch:
             return self
         return replace(self, targets=self.source, lengths=self.source_lengths, source_lengths=None)
 
-    @property
+    @cached_property
     def tokens(self) -> int:
         """The number of targets: tokens and ends of complete sentences, without start and padding."""
         return int(self.lengths.sum())
 
     def to(self, device: torch.device | str) -> "Batch":
-        """Return the batch on `device`."""
-        return Batch(**{name: tensor.to(device) for name, tensor in self._tensors().items()})
+        """Return the batch on `device`; on a GPU it arrives in the order of the work there, which is not waited for."""
+        device = torch.device(device)
+        moved: dict[int, Tensor] = {}
+        tensors = self._tensors()
+        for tensor in tensors.values():  # the targets may be the source too
+            moved[id(tensor)] = tensor.to(device, non_blocking=device.type == "cuda")
+        batch = Batch(**{name: moved[id(tensor)] for name, tensor in tensors.items()})
+        batch.__dict__["tokens"] = self.tokens
+        return batch
 
     def repeat(self, times: int) -> "Batch":
         """Return (times * B, T): each row `times` times in succession, as for several samples of z of one sentence."""

@@ -20,7 +20,8 @@ from seqvae.model.sampling import NO_FILTER, ban_tokens, filter_probabilities, i
 from seqvae.model.search import Hypothesis, search
 from seqvae.model.vae import SequenceVAE
 
-MAX_LOGITS, MAX_ROWS = 10_000_000, 1024  # of one call of the model
+MAX_LOGITS, MAX_ROWS = 10_000_000, 1024  # of one call of the model on a CPU
+GPU_FACTOR = 8  # times as many elsewhere, where a call of few rows leaves most of the device idle
 
 
 @dataclass(frozen=True)
@@ -277,7 +278,8 @@ def _get_tokens(model: SequenceVAE) -> Tokens:
 
 def _count_rows(model: SequenceVAE) -> int:
     """Return the largest batch whose logits over the vocabulary fit in memory."""
-    return max(1, min(MAX_ROWS, MAX_LOGITS // model.observation.size))
+    factor = 1 if next(model.parameters()).device.type == "cpu" else GPU_FACTOR
+    return max(1, factor * min(MAX_ROWS, MAX_LOGITS // model.observation.size))
 
 
 def _move_points(model: SequenceVAE, z: Tensor) -> Tensor:

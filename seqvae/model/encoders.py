@@ -98,14 +98,14 @@ class RecurrentEncoder(Encoder):
     def encode_embeddings(self, embedded: Tensor, lengths: Tensor) -> Tensor:
         """Map embedded tokens (B, T, E) and lengths (B,) to (B, H)."""
         x = self.dropout(embedded)
-        steps = x.shape[1]
-        if bool((lengths == steps).all()):  # nothing to pack, and unpacked sequences are faster on a CPU
+        steps, known = x.shape[1], lengths.cpu()
+        if bool((known == steps).all()):  # nothing to pack, and unpacked sequences are faster on a CPU
             outputs, _ = self.rnn(x)
         else:
             half = torch.is_autocast_enabled(x.device.type) and x.device.type != "cpu"
             with torch.autocast(x.device.type, enabled=half):  # on a CPU packed rows would give ever new shapes
                 x = x.to(next(self.rnn.parameters()).dtype)  # embedded frames are in half precision
-                packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+                packed = pack_padded_sequence(x, known, batch_first=True, enforce_sorted=False)
                 outputs = self.rnn(packed)[0]
             outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=steps)
         return self._pool(outputs, lengths)

@@ -72,7 +72,10 @@ def unnormalized_softmax(logits: Tensor, temperature: float = 1.0) -> Tensor:
 
 def ban_tokens(logits: Tensor, banned: list[int]) -> Tensor:
     """Return logits (..., V) with -inf for the banned ids."""
-    return logits.index_fill(-1, torch.tensor(banned, device=logits.device), -torch.inf)
+    logits = logits.clone()
+    for token in banned:  # a tensor of them would have to be moved to the device
+        logits[..., token] = -torch.inf
+    return logits
 
 
 BLOCK = 128  # choices whose probabilities are summed before any is compared

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from seqvae.model.vae import Trace
@@ -81,10 +82,12 @@ class Objective(nn.Module):
 
     def report(self, loss: Tensor, trace: Trace, weight: float) -> Report:
         """Return the report of a loss (), with the bound of the trace."""
+        values = [loss, trace.reconstruction.mean(), trace.kl.mean()]
+        bound, reconstruction, kl = torch.stack([x.detach().double() for x in values]).tolist()  # one wait for a GPU
         return Report(
-            loss=loss.item(),
-            reconstruction=trace.reconstruction.mean().item(),
-            kl=trace.kl.mean().item(),
+            loss=bound,
+            reconstruction=reconstruction,
+            kl=kl,
             weight=weight,
             sentences=len(trace.batch),
             tokens=trace.batch.tokens,

@@ -1,6 +1,6 @@
 """bf16 or fp32: bf16 where this machine computes in it and a measurement finds it faster.
 
-The measurement takes half a second and is kept in the cache by processor, threads, torch and sizes.
+The measurement takes half a second and is kept in the cache by processor or GPU, threads, torch and sizes.
 """
 
 import contextlib
@@ -29,6 +29,7 @@ Precision = Literal["fp32", "bf16"]
 # (docs/performance.md).
 MARGIN = 0.75
 OPERATIONS = 4e9  # of a measured step, at most
+CPU = torch.device("cpu")
 SECONDS = 0.4  # of measuring, without the first step of each precision
 
 
@@ -41,7 +42,7 @@ def choose_precision(
         choice: `fp32`, `bf16` or `auto`, which is bf16 where it is faster.
         device: that computes.
         measure: returns the time of a step in bf16 over that in fp32; called only if the choice is `auto` and the
-            processor has bf16.
+            device has bf16.
 
     Raises:
         ConfigError: for bf16 where layers do not run in it.
@@ -54,10 +55,11 @@ def choose_precision(
     if choice != "auto":
         return ("bf16" if choice == "bf16" else "fp32"), "as given"
     if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-        return ("bf16" if native else "fp32"), f"this GPU computes in bf16{'' if native else ' only by emulation'}"
-    if device.type != "cpu" or not (torch.cpu.get_capabilities().get("avx512_bf16") and supports_bf16(device)):
-        return "fp32", "this processor does not compute in bf16"
+        native, place = torch.cuda.is_bf16_supported(including_emulation=False), "GPU"
+    else:
+        native, place = bool(torch.cpu.get_capabilities().get("avx512_bf16")) and supports_bf16(device), "processor"
+    if device.type not in ("cpu", "cuda") or not native:
+        return "fp32", f"this {place} does not compute in bf16"
     relative = measure()
     chosen: Precision = "bf16" if relative <= MARGIN else "fp32"
     return chosen, f"a step in bf16 takes {relative:.2g} times as long as in fp32 here"
@@ -85,16 +87,16 @@ def _lstm_runs_in_bf16() -> bool:
 # -- the measurement --------------------------------------------------------------------------------------------------
 
 
-def measure_bf16(config: Config) -> float:
+def measure_bf16(config: Config, device: torch.device = CPU) -> float:
     """Return the seconds of a step in bf16 over those in fp32, at the sizes of the run, from the cache if possible."""
     sizes = read_sizes(config)
-    known = (identify_processor(), torch.get_num_threads(), torch.__version__, OPERATIONS, sorted(sizes.items()))
+    known = (identify(device), torch.get_num_threads(), torch.__version__, OPERATIONS, sorted(sizes.items()))
     name = f"bf16-{hashlib.sha256(repr(known).encode()).hexdigest()[:16]}.txt"
     with contextlib.suppress(OSError, ValueError, SeqVAEError):
         relative = float((get_cache_folder() / name).read_text())
         if 0 < relative < math.inf:
             return relative
-    relative = measure_ratio(**sizes)
+    relative = measure_ratio(**sizes, device=device)
     with contextlib.suppress(OSError, SeqVAEError):
         write_atomically(get_cache_folder() / name, lambda path: path.write_text(f"{relative}"), shared=True)
     return relative
@@ -112,23 +114,34 @@ def read_sizes(config: Config) -> dict[str, int]:
     }
 
 
-def measure_ratio(*, sentences: int, embedding: int, hidden: int, vocabulary: int, head_size: int) -> float:
+def measure_ratio(
+    *,
+    sentences: int,
+    embedding: int,
+    hidden: int,
+    vocabulary: int,
+    head_size: int,
+    device: torch.device = CPU,
+) -> float:
     """Measure the seconds of a step in bf16 over those in fp32, of an LSTM (for any decoder) and the output layer.
 
     The global random state stays as it is.
     """
     weights = 4 * hidden * (embedding + hidden) + embedding * min(vocabulary, (head_size or vocabulary) + 1000)
-    length = int(min(16, max(2, OPERATIONS / (6 * sentences * weights))))
+    length = int(min(16, max(2, OPERATIONS / (6 * sentences * weights)))) if device.type == "cpu" else 16
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layer = nn.LSTM(embedding, hidden, batch_first=True)
         tokens = Tokens(vocabulary=vocabulary, embedding=embedding, features=hidden, head_size=head_size)
         ids = (vocabulary ** torch.rand(sentences, length)).long().clamp(max=vocabulary - 1)  # frequency 1 / id
+    layer, tokens, ids = layer.to(device), tokens.to(device), ids.to(device)
 
     def time_step(bf16: bool) -> float:
         begin = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             tokens.log_prob(layer(tokens.embed(ids))[0], ids).sum().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         return time.perf_counter() - begin
 
     return compare_times(lambda: time_step(True), lambda: time_step(False))
@@ -144,8 +157,10 @@ def compare_times(first: Callable[[], float], second: Callable[[], float]) -> fl
     return least / other
 
 
-def identify_processor() -> str:
-    """Return the name of the processor, as far as the system gives it, and its instructions."""
+def identify(device: torch.device) -> str:
+    """Return the name of the GPU, or that of the processor, as far as the system gives it, and its instructions."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next((line for line in lines if line.startswith("model name")), "") + str(torch.cpu.get_capabilities())

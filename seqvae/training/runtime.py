@@ -91,7 +91,7 @@ def decide_precision(config: Config) -> tuple[Config, str]:
     if choice == "auto":
         found: list[tuple[Precision, str] | None] = [None]
         if state.is_main_process:
-            found = [choose_precision(choice, state.device, lambda: measure_bf16(config))]
+            found = [choose_precision(choice, state.device, lambda: measure_bf16(config, state.device))]
         broadcast_object_list(found)
         assert found[0] is not None
         chosen, reason = found[0]

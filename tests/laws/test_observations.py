@@ -7,7 +7,7 @@ import torch
 
 from seqvae.data.batch import Batch
 from seqvae.errors import ConfigError
-from seqvae.model.observations import OBSERVATIONS
+from seqvae.model.observations import OBSERVATIONS, adaptive_softmax
 
 VARIANTS = {
     "tokens": [
@@ -167,6 +167,16 @@ def test_topk_is_that_of_all_tokens_and_none_is_banned(tokens, count, scale):
     certain = found.isfinite()
     torch.testing.assert_close(log_p.gather(-1, ids)[certain], found[certain], rtol=0, atol=1e-12)
     assert all(len(set(row)) == len(row) for row in ids.tolist())
+
+
+def test_scores_of_all_tokens_give_the_words_that_clusters_give(tokens, monkeypatch):
+    """As they are computed on a GPU."""
+    f, u, banned = features(200, scale=2.0), torch.rand(200, dtype=torch.float64), [0, 2]
+    expected = [*tokens.sample(f, u, banned), *tokens.topk(f, 3, banned)]
+    monkeypatch.setattr(adaptive_softmax, "skips_clusters", lambda x: False)
+    found = [*tokens.sample(f, u, banned), *tokens.topk(f, 3, banned)]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("head_size", [VOCABULARY, VOCABULARY + 1])

@@ -43,7 +43,7 @@ def test_auto_does_not_measure_where_there_is_no_bf16(monkeypatch):
 
 @pytest.mark.parametrize("ratio", [0.5, 1.5])
 def test_the_choice_is_written_into_the_options(with_bf16, monkeypatch, ratio):
-    monkeypatch.setattr(runtime, "measure_bf16", lambda config: ratio)
+    monkeypatch.setattr(runtime, "measure_bf16", lambda *_: ratio)
     config, line = runtime.decide_precision(Config())
     assert config.training.precision == ("bf16" if ratio < 1 else "fp32")
     assert line.startswith(f"precision {config.training.precision}: ")

@@ -31,7 +31,12 @@ class AdaptiveSoftmax(nn.Linear):
 
     Attributes:
         edges: 0, the end of the head, and the end of each cluster, V the last.
+
+    On a CPU a cluster is scored only for the rows that need it. Elsewhere a wait for the number of these rows costs
+    more than the scores do, so that `log_prob` waits once for all clusters, and `sample` and `topk` score all tokens.
     """
+
+    starts: Tensor
 
     def __init__(self, features: int, vocabulary: int, *, head_size: int, largest_cluster: int = 0) -> None:
         super().__init__(features, vocabulary)
@@ -41,6 +46,7 @@ class AdaptiveSoftmax(nn.Linear):
             ends.append(min(ends[-1] * GROWTH, ends[-1] + (largest_cluster or vocabulary)))
         self.edges = [0, *ends[:-1], vocabulary]
         self.clusters = nn.Linear(features, len(ends) - 1) if len(ends) > 1 else None
+        self.register_buffer("starts", torch.tensor(self.edges[1:-1]), persistent=False)  # first ids of the clusters
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (..., E) to (..., V), unnormalized log-probabilities; with clusters they are normalized."""
@@ -55,10 +61,9 @@ class AdaptiveSoftmax(nn.Linear):
     def log_prob(self, x: Tensor, targets: Tensor) -> Tensor:
         """Return log p (N,), nats, of targets (N,) given x (N, E), in single precision at least."""
         (weight, bias), *tails = self._split_weights()
-        cluster = torch.bucketize(targets, targets.new_tensor(self.edges[1:-1]), right=True)  # 0: the head
+        cluster = torch.bucketize(targets, self.starts, right=True)  # 0: the head
         log_prob = score(x, weight, bias, torch.where(cluster == 0, targets, self.edges[1] + cluster - 1))
-        for number, (start, (weight, bias)) in enumerate(zip(self.edges[1:], tails, strict=False), start=1):
-            rows = (cluster == number).nonzero()[:, 0]
+        for start, (weight, bias), rows in zip(self.edges[1:], tails, self._group(cluster), strict=False):
             extra = count_padding(len(rows), x.device)
             within = score(x[pad_rows(rows, extra)], weight, bias, pad_rows(targets[rows] - start, extra))
             log_prob = log_prob.index_add(0, rows, within[: len(rows)])
@@ -75,6 +80,10 @@ class AdaptiveSoftmax(nn.Linear):
         Returns:
             (N,) ids, and (N,) log p of each, nats; the banned ones keep their probability in it.
         """
+        if not skips_clusters(x):
+            logits = upcast(self(x))
+            token, _ = invert_cdf(unnormalized_softmax(ban_tokens(logits, banned)), u)
+            return token, logits.gather(-1, token[:, None])[:, 0] - logits.logsumexp(-1)
         (weight, bias), *tails = self._split_weights()
         logits = upcast(F.linear(x, weight, bias))
         choice, u = invert_cdf(unnormalized_softmax(ban_tokens(logits, banned)), u)
@@ -100,7 +109,7 @@ class AdaptiveSoftmax(nn.Linear):
         Returns:
             (N, K) ids, and (N, K) log p of each, nats, in descending order; the banned ones keep their probability.
         """
-        if self.clusters is None or k > self.edges[1]:
+        if self.clusters is None or k > self.edges[1] or not skips_clusters(x):
             logits = self(x)
             values, ids = ban_tokens(logits, banned).topk(min(k, logits.shape[-1]), dim=-1)
             return ids, values - logits.logsumexp(-1, keepdim=True)
@@ -117,6 +126,14 @@ class AdaptiveSoftmax(nn.Linear):
             ids = ids.index_copy(0, rows, torch.cat([ids[rows], start + places], dim=-1).gather(-1, order))
         return ids, values
 
+    def _group(self, cluster: Tensor) -> tuple[Tensor, ...]:
+        """Return the rows of each cluster, ascending, given that of each row (N,), 0 being the head."""
+        if not len(self.starts):
+            return ()
+        ordered, rows = cluster.sort(stable=True)
+        bounds = torch.searchsorted(ordered, torch.arange(1, len(self.starts) + 1, device=cluster.device))
+        return rows.tensor_split(bounds.tolist())[1:]
+
     def _split_weights(self) -> list[tuple[Tensor, Tensor]]:
         """Return weights and biases of the first softmax, over head and clusters, then those of each cluster's ids."""
         if self.clusters is None:
@@ -125,6 +142,11 @@ class AdaptiveSoftmax(nn.Linear):
         weights, biases = self.weight.split(sizes), self.bias.split(sizes)
         first = torch.cat([weights[0], self.clusters.weight]), torch.cat([biases[0], self.clusters.bias])
         return [first, *zip(weights[1:], biases[1:], strict=True)]
+
+
+def skips_clusters(x: Tensor) -> bool:
+    """Return whether to score a cluster only for the rows (N, E) that need it."""
+    return x.device.type == "cpu"
 
 
 def score(x: Tensor, weight: Tensor, bias: Tensor, choice: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from seqvae.reports.page.examples import STEPS, Examples, format_options, make_e
 from seqvae.reports.page.figures import draw_bars, draw_curves, draw_map, read_validations
 from seqvae.reports.page.summary import Quality, TextQuality, summarize
 from seqvae.training.checkpoint import METRICS, write
-from seqvae.training.precision import identify_processor
+from seqvae.training.precision import CPU, identify
 
 REPORT = "report.html"
 
@@ -219,6 +219,6 @@ def describe_machine(device: torch.device) -> str:
     """Describe what this process computes on: an accelerator, or the processor and the threads in use."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    name = identify_processor().partition("{")[0].partition(":")[2].strip()
+    name = identify(CPU).partition("{")[0].partition(":")[2].strip()
     processor = name or platform.processor() or platform.machine()
     return f"{processor}, threads: {torch.get_num_threads()} on {os.cpu_count()} processors, {platform.system()}"

@@ -172,11 +172,19 @@ def test_topk_is_that_of_all_tokens_and_none_is_banned(tokens, count, scale):
 def test_scores_of_all_tokens_give_the_words_that_clusters_give(tokens, monkeypatch):
     """As they are computed on a GPU."""
     f, u, banned = features(200, scale=2.0), torch.rand(200, dtype=torch.float64), [0, 2]
-    expected = [*tokens.sample(f, u, banned), *tokens.topk(f, 3, banned)]
+    x = torch.arange(200).remainder(VOCABULARY).view(10, 20)
+
+    def compute():
+        log_prob = tokens.log_prob(f.view(10, 20, -1), x)
+        gradients = torch.autograd.grad(log_prob.sum(), list(tokens.output.parameters()))
+        return [log_prob, *gradients, *tokens.sample(f, u, banned), *tokens.topk(f, 3, banned)]
+
+    expected = compute()
     monkeypatch.setattr(adaptive_softmax, "skips_clusters", lambda x: False)
-    found = [*tokens.sample(f, u, banned), *tokens.topk(f, 3, banned)]
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+    for limit in (adaptive_softmax.MAX_LOGITS, 0):
+        monkeypatch.setattr(adaptive_softmax, "MAX_LOGITS", limit)
+        for one, other in zip(compute(), expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("head_size", [VOCABULARY, VOCABULARY + 1])

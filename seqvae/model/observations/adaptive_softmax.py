@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from seqvae.model.sampling import ban_tokens, invert_cdf, unnormalized_softmax
 
+MAX_LOGITS = 2**27  # rows * V that are scored at once where clusters are not skipped
 GROWTH = 4  # ratio of the last ids of two clusters in a row
 
 
@@ -32,8 +33,8 @@ class AdaptiveSoftmax(nn.Linear):
     Attributes:
         edges: 0, the end of the head, and the end of each cluster, V the last.
 
-    On a CPU a cluster is scored only for the rows that need it. Elsewhere a wait for the number of these rows costs
-    more than the scores do, so that `log_prob` waits once for all clusters, and `sample` and `topk` score all tokens.
+    On a CPU a cluster is scored only for the rows that need it. On a GPU the many small operations of that, and the
+    wait for the number of these rows, cost more than to score all tokens, which is done there as far as memory allows.
     """
 
     starts: Tensor
@@ -60,9 +61,12 @@ class AdaptiveSoftmax(nn.Linear):
 
     def log_prob(self, x: Tensor, targets: Tensor) -> Tensor:
         """Return log p (N,), nats, of targets (N,) given x (N, E), in single precision at least."""
-        (weight, bias), *tails = self._split_weights()
         cluster = torch.bucketize(targets, self.starts, right=True)  # 0: the head
-        log_prob = score(x, weight, bias, torch.where(cluster == 0, targets, self.edges[1] + cluster - 1))
+        choice = torch.where(cluster == 0, targets, self.edges[1] + cluster - 1)
+        if self.clusters is not None and not skips_clusters(x) and len(x) * self.out_features <= MAX_LOGITS:
+            return self._score_all(x, targets, cluster, choice)
+        (weight, bias), *tails = self._split_weights()
+        log_prob = score(x, weight, bias, choice)
         for start, (weight, bias), rows in zip(self.edges[1:], tails, self._group(cluster), strict=False):
             extra = count_padding(len(rows), x.device)
             within = score(x[pad_rows(rows, extra)], weight, bias, pad_rows(targets[rows] - start, extra))
@@ -125,6 +129,23 @@ class AdaptiveSoftmax(nn.Linear):
             values = values.index_copy(0, rows, best)
             ids = ids.index_copy(0, rows, torch.cat([ids[rows], start + places], dim=-1).gather(-1, order))
         return ids, values
+
+    def _score_all(self, x: Tensor, targets: Tensor, cluster: Tensor, choice: Tensor) -> Tensor:
+        """Compute what `log_prob` does with one product for all tokens, of which each row masks other clusters.
+
+        Args:
+            x: (N, E).
+            targets: (N,).
+            cluster: (N,), of each target; 0 is the head.
+            choice: (N,), the target, or its cluster, in the first softmax.
+        """
+        assert self.clusters is not None
+        logits = upcast(super().forward(x))  # (N, V)
+        first = torch.cat([logits[:, : self.edges[1]], upcast(self.clusters(x))], dim=1)
+        columns = torch.bucketize(torch.arange(self.out_features, device=x.device), self.starts, right=True)
+        own = logits.masked_fill(columns != cluster[:, None], -torch.inf)
+        within = F.cross_entropy(own, targets, reduction="none")
+        return -F.cross_entropy(first, choice, reduction="none") - torch.where(cluster == 0, 0.0, within)
 
     def _group(self, cluster: Tensor) -> tuple[Tensor, ...]:
         """Return the rows of each cluster, ascending, given that of each row (N,), 0 being the head."""

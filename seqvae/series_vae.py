@@ -295,7 +295,7 @@ class SeriesVAE(Pretrained):
             )
         check_seed(seed)
         check_whole(0, samples=samples, seeds=seeds, refined=refined)
-        options = {"samples": samples, "seed": seed, "seeds": seeds, "refined": refined}
+        options: dict[str, Any] = {"samples": samples, "seed": seed, "seeds": seeds, "refined": refined}
         return score_split(self.model, split, target_kl=self.config.kl_target, **options)[0]
 
     def score_reconstructions(self, split: SeriesSplit) -> SeriesScores:

@@ -431,7 +431,7 @@ class TextVAE(Writer):
             )
         check_seed(seed)
         check_whole(0, samples=samples, seeds=seeds, refined=refined)
-        options = {"samples": samples, "seed": seed, "seeds": seeds, "refined": refined}
+        options: dict[str, Any] = {"samples": samples, "seed": seed, "seeds": seeds, "refined": refined}
         return score_split(self.model, split, target_kl=self.config.kl_target, **options)[0]
 
     def choose_examples(self, split: TextSplit, count: int = 3) -> tuple[list[str], list[str] | None]:

@@ -23,6 +23,7 @@ from seqvae.cli import (  # noqa: F401  their commands join the application
     train,
     write,
 )
+from seqvae.cli.processes import SHARED, Process
 from seqvae.cli.shared import app, move_stream_last, read_recipe, spell_out_parts
 from seqvae.cli.streams import drop_streams, open_streams, report_escapes
 from seqvae.errors import SeqVAEError, UnknownWordsWarning, shorten, truncate
@@ -34,12 +35,15 @@ LONGEST = 500  # characters of an error about arguments, which quotes them
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; a user error is one line on standard error and exit code 2."""
     open_streams()
+    given = sys.argv[1:] if arguments is None else arguments
+    if Process().rank and given[:1] and given[0] not in SHARED:
+        return  # the first process does it
     unknown: list[str] = []
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UnknownWordsWarning)
             warnings.showwarning = partial(_collect, unknown, warnings.showwarning)
-            code = _run(sys.argv[1:] if arguments is None else arguments)
+            code = _run(given)
         for line in dict.fromkeys([] if code else unknown):  # where the command fails, only its cause is reported
             print(f"warning: {line}", file=sys.stderr)
         if line := report_escapes():

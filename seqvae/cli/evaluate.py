@@ -70,6 +70,8 @@ def evaluate(
 ) -> None:
     """Print held-out scores with their definitions and standard errors, and the diagnosis in one line.
 
+    Several processes share the likelihood: `torchrun --nproc-per-node 2 -m seqvae evaluate MODEL`.
+
     Args:
         corpus: what to score; by default the corpus of the training. A single file that is not the training corpus is
             scored whole, as `test`.
@@ -89,7 +91,9 @@ def evaluate(
     from seqvae.cli.inputs import Selection
     from seqvae.cli.interfaces import open_interface
     from seqvae.cli.output import write_json
+    from seqvae.cli.processes import Process
 
+    process = Process()
     if output is not None:
         check_folder("--output", output)
     interface = open_interface(model, part)
@@ -98,8 +102,10 @@ def evaluate(
     judge = check_extras(interface, text, language_model, plot, label_column or [])
     held_out, train, notes = Selection(corpus, split, column, limit).read(interface.model)
     columns = interface.read_factors(held_out, label_column or []) if interface.model.model.latent else {}
-    options = {"samples": samples, "seeds": seeds, "refined": refine, "seed": seed}
-    found = examine_with_notes(interface, held_out, train, notes, folder=model, **options)
+    options = {"samples": samples, "seeds": seeds, "refined": refine, "seed": seed, "measured_by": process.measure}
+    found = examine_with_notes(interface, held_out, train, [] if process.rank else notes, folder=model, **options)
+    if process.rank:
+        return
     results = Results(quiet=json)
     add_scores(results, interface, held_out, found)
     if columns:

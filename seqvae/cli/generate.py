@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -98,12 +99,17 @@ def sample(
     seed: Seed = None,
     part: OwnParts = None,
 ) -> None:
-    """Generate sentences from samples of the prior, or of a density of the aggregate posterior, one a line."""
+    """Generate sentences from samples of the prior, or of a density of the aggregate posterior, one a line.
+
+    Several processes share the sentences: `torchrun --nproc-per-node 2 -m seqvae sample MODEL -n 100000`.
+    """
     decoding, density, writing = decoding or Decoding(), density or Density(), writing or Writing()
     check_sample(number, decoding, density, validator)
-    from seqvae.cli.interfaces import open_interface
+    from seqvae.cli.interfaces import TextInterface, open_interface
+    from seqvae.cli.processes import Process
     from seqvae.latent.ranking import choose_likeliest, repeat_labels
 
+    process = Process()
     interface, options = open_interface(model, part), list_given(decoding)
     words = {name: True for name in options if name not in interface.model.sampling_options}
     aggregate = {"from": density.source == "aggregate"}
@@ -111,9 +117,20 @@ def sample(
     interface.check(writing)
     options = interface.model.choose_sampling(options)
     candidates, prior_temperature = options.pop("candidates", 1), options.pop("prior_temperature", 1.0)
+    shared = process.world > 1 and isinstance(interface, TextInterface)
+    if process.rank and not shared:
+        return
+    if shared and seed is None:
+        seed = process.gather(secrets.randbits(62))[0]
     labels = repeat_labels(choose_labels(interface, number, label, seed), candidates)
     z, facts = sample_points(interface, number * candidates, density, labels, seed, prior_temperature)
+    if shared:
+        options["rows"] = process.choose_rows(len(z))
     generated = interface.model.generate(z, labels=labels, seed=seed, **options)
+    if shared:
+        generated = [sentence for part in process.gather(generated) for sentence in part]
+    if process.rank:
+        return
     if candidates > 1:
         kept = choose_likeliest(generated, candidates, labels)
         generated, facts = [generated[row] for row in kept], [facts[row] for row in kept]
@@ -313,7 +330,8 @@ def encode(
     """
     from seqvae.cli.inputs import read_items
     from seqvae.cli.interfaces import open_interface
-    from seqvae.cli.streaming import Process, encode_blocks, open_large
+    from seqvae.cli.processes import Process
+    from seqvae.cli.streaming import encode_blocks, open_large
     from seqvae.reports.latents import check_format, write_projector, write_table
 
     if output is None and projector is None:

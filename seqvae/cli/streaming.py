@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqvae.cli.processes import Process
 from seqvae.errors import ConfigError, CorpusError, write_atomically
 
 if TYPE_CHECKING:
@@ -80,24 +79,6 @@ def silence_repeats(number: int) -> Any:
 
 
 # -- encoding in blocks -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Process:
-    """One of the processes that `torchrun` started, or the only one."""
-
-    rank: int = field(default_factory=lambda: int(os.environ.get("RANK", 0)))
-    world: int = field(default_factory=lambda: int(os.environ.get("WORLD_SIZE", 1)))
-
-    def wait(self) -> None:
-        """Wait until all processes are here."""
-        if self.world == 1:
-            return
-        from torch import distributed
-
-        if not distributed.is_initialized():
-            distributed.init_process_group("gloo", timeout=timedelta(days=7))
-        distributed.barrier()
 
 
 def open_large(

@@ -58,13 +58,11 @@ def train(
         model: sizes and parts.
         objective: what is minimized.
     """
-    from accelerate import PartialState
-
     from seqvae.auto import choose_class
     from seqvae.cli.output import log
     from seqvae.data.text.sources import locate
     from seqvae.training import runs
-    from seqvae.training.runtime import use_cpu
+    from seqvae.training.runtime import join_processes
 
     given = Config(
         corpus=locate(corpus or "chitchat"),
@@ -76,7 +74,7 @@ def train(
         model=model or Model(),
         objective=objective or Objective(),
     )
-    PartialState(cpu=use_cpu())
+    join_processes()
     if resume and output is not None and corpus is not None:  # the same command begins a run and goes on with it
         resume = not share_choice(runs.has_nothing(output))
     named = replace(given, training=replace(given.training, init=None, own_vocabulary=False, freeze=()))
@@ -102,9 +100,9 @@ def run_training(config: Config, folder: Path, *, resume: bool) -> Run:
     from seqvae.cli.output import train_with_progress
     from seqvae.training import runs
     from seqvae.training.machine import keep_freed_memory
-    from seqvae.training.runtime import use_cpu
+    from seqvae.training.runtime import join_processes
 
-    PartialState(cpu=use_cpu())
+    join_processes()
     main = PartialState().is_main_process
     begins = main and not resume
     with runs.claim(folder, config) if begins else runs.lock(folder) if main else nullcontext():

@@ -5,7 +5,7 @@ seed and of the sentence, so that its scores depend neither on its place in the 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -43,6 +43,7 @@ def score_split(
     seeds: int = 1,
     refined: int = 100,
     target_kl: float | None = None,
+    measured_by: Callable[..., Measurements] = measure,
 ) -> tuple[Scores, Measurements]:
     """Compute the scores of a split; return them and the table of its sentences.
 
@@ -54,13 +55,14 @@ def score_split(
         seeds: number of estimates of the importance-weighted likelihood.
         refined: sentences, evenly spaced, whose q is refined to measure the inference gap; 0 leaves it out.
         target_kl: the KL that the training aimed at, nats per sentence; None if there was no target.
+        measured_by: what makes the table: `measure`, or a function that shares it with other processes.
 
     Raises:
         CorpusError: if there are fewer than 2 sentences.
         TrainingError: if a result is not finite.
     """
     batches = [(torch.from_numpy(index), batch) for index, batch in iterate_by_length(split)]
-    table = measure(model, batches, samples=samples, seed=seed, seeds=seeds)
+    table = measured_by(model, batches, samples=samples, seed=seed, seeds=seeds)
     true_log_probs = find_true_log_probs(split)
     scores = compute_scores(model, batches, table, true_log_probs=true_log_probs, seed=seed, **split.counts)
     if target_kl is not None:

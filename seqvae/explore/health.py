@@ -26,7 +26,7 @@ def read_run(folder: str | Path) -> Health:
 
 def examine_space(model: Any, split: Any, folder: str | Path | None = None) -> Health:
     """Diagnose a model on at most 100 items (4 samples each; without baselines), and read its run if one is named."""
-    options = {"samples": SAMPLES, "seed": 0, "seeds": 1, "refined": 0}
+    options: dict[str, Any] = {"samples": SAMPLES, "seed": 0, "seeds": 1, "refined": 0}
     scores, _ = score_split(model.model, split.at_most(DIAGNOSED), target_kl=model.config.kl_target, **options)
     found = diagnose_scores(model, scores, folder=None if folder is None else str(folder))
     named = {f"Evidence, of {scores.sentences} {model.units}": found.evidence, "What may help": found.advice}

@@ -21,6 +21,7 @@ from seqvae.model.search import Hypothesis, search
 from seqvae.model.vae import SequenceVAE
 
 MAX_LOGITS, MAX_ROWS = 10_000_000, 1024  # of one call of the model on a CPU
+ALL = slice(None)
 GPU_FACTOR = 8  # times as many elsewhere, where a call of few rows leaves most of the device idle
 
 
@@ -95,6 +96,7 @@ def decode(
     max_length: int = 128,
     allow_unknown: bool = False,
     generator: torch.Generator | None = None,
+    rows: slice = ALL,
 ) -> GeneratedTokens:
     """Generate a sequence for each row of z, by sampling or, with `beam`, by beam search.
 
@@ -116,6 +118,7 @@ def decode(
         max_length: the longest sequence, its EOS included.
         allow_unknown: whether the unknown word can be generated.
         generator: a CPU generator; None draws from the global one.
+        rows: decode only these rows of z, each into what it would be among all.
 
     Raises:
         ConfigError: for options out of range, or of sampling and beam search together.
@@ -124,6 +127,8 @@ def decode(
     filters: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     wanted: dict[str, Any] = {"n_best": n_best, "length_penalty": length_penalty}
     check_options(**filters, **wanted, beam=beam, required=rules.required, max_length=max_length)
+    if beam:
+        z = z[rows]
     if beam and (rules != Rules() or n_best > 1 or length_penalty):
         form = begin_with([], allow_words(_get_tokens(model).size, allow_unknown))
         z = _move_points(model, z)
@@ -131,7 +136,8 @@ def decode(
     if beam:
         return beam_search(model, z, beam, max_length=max_length, allow_unknown=allow_unknown)
     z, greedy, size = _move_points(model, z), temperature == 0, _count_rows(model)
-    u = None if greedy else torch.rand(len(z), max_length, dtype=torch.float64, generator=generator)
+    u = None if greedy else torch.rand(len(z), max_length, dtype=torch.float64, generator=generator)[rows]
+    z = z[rows]
     tokens: list[list[int]] = [[] for _ in range(len(z))]
     log_prob = torch.zeros(len(z), dtype=torch.float64, device=z.device)
     with evaluating(model):

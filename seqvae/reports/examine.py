@@ -1,6 +1,6 @@
 """Examination of a trained model: its scores on held-out sequences, those of simple baselines, and its diagnosis."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import singledispatch
 from pathlib import Path
@@ -59,6 +59,7 @@ def examine(
     seeds: int = 1,
     refined: int = 100,
     folder: str | None = None,
+    measured_by: Callable[..., Measurements] = measure,
 ) -> Examination:
     """Score a model on a split, and diagnose its state.
 
@@ -71,8 +72,10 @@ def examine(
         seeds: number of estimates of the importance-weighted likelihood.
         refined: sentences whose q is refined, to see whether the encoder lags.
         folder: the model folder, for the command that the diagnosis suggests.
+        measured_by: what makes the table of the split (see `score_split`).
     """
-    options = {"samples": samples, "seed": seed, "seeds": seeds, "refined": refined}
+    options: dict[str, Any] = {"samples": samples, "seed": seed, "seeds": seeds, "refined": refined}
+    options["measured_by"] = measured_by
     scores, table = score_split(model.model, split, target_kl=model.config.kl_target, **options)
     found = score_baselines(split, train, model)
     baseline, train_baseline = next(iter(found.values()))["nll"] if found else None, None

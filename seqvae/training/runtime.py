@@ -17,6 +17,7 @@ from accelerate.utils import LoggerType, broadcast_object_list
 from seqvae.config import Config, Training
 from seqvae.errors import ConfigError, choose
 from seqvae.training import machine
+from seqvae.training.distributed import find_keys
 from seqvae.training.precision import Precision, choose_precision, measure_bf16
 
 
@@ -50,13 +51,19 @@ def place_process(device: torch.device | None) -> None:
     Raises:
         ConfigError: for a device where there are several processes.
     """
-    alone = PartialState(cpu=use_cpu()).num_processes == 1
+    alone = join_processes().num_processes == 1
     if device is not None and not alone:
         raise ConfigError(f"device = {device}: each of several processes has its own device; leave it out")
     AcceleratorState._reset_state(reset_partial_state=alone)
     state = PartialState(cpu=use_cpu() if device is None else device.type == "cpu")
     if device is not None:
         state.device = device
+
+
+def join_processes() -> PartialState:
+    """Return accelerate's state of this process, which first joins the other ones of a launcher, if there are any."""
+    joined = PartialState._shared_state or torch.distributed.is_initialized()
+    return PartialState(cpu=use_cpu(), **({} if joined else find_keys()))
 
 
 def check_machine(training: Training) -> None:
@@ -67,7 +74,7 @@ def check_machine(training: Training) -> None:
         if tracker not in installed:
             raise ConfigError(f"--trackers {tracker}: its package is not installed: pip install {tracker}")
     if training.precision != "auto":
-        choose_precision(training.precision, PartialState(cpu=use_cpu()).device)
+        choose_precision(training.precision, join_processes().device)
 
 
 def use_cpu() -> bool:
@@ -85,7 +92,7 @@ def decide_precision(config: Config) -> tuple[Config, str]:
     Raises:
         ConfigError: for bf16 where layers do not run in it.
     """
-    state, choice = PartialState(cpu=use_cpu()), config.training.precision
+    state, choice = join_processes(), config.training.precision
     bf16 = choice == "bf16" or (choice == "auto" and torch.cpu.get_capabilities().get("avx512_bf16"))
     machine.limit_primitives(128 if bf16 else 32)  # in fp32 there are none of matrix products
     if choice == "auto":

@@ -9,6 +9,7 @@ import pytest
 
 from seqvae import TextVAE
 from seqvae.cli import interfaces, main, streaming
+from seqvae.cli.processes import Process
 
 LINES = [f"a {animal} {verb} ." for animal in ("cat", "dog", "bird", "cow") for verb in ("sat", "ran", "ate")]
 
@@ -60,7 +61,7 @@ def test_processes_share_the_blocks(place, monkeypatch):
     monkeypatch.setattr(streaming, "MANY", 1)
     meeting, encoded, usual = threading.Barrier(3), [], TextVAE.encode
 
-    class Rank(streaming.Process):
+    class Rank(Process):
         def wait(self):
             meeting.wait(timeout=60)
 

@@ -195,6 +195,18 @@ def test_a_row_does_not_depend_on_the_others_nor_on_the_split_into_batches(monke
     assert torch.allclose(chunked.log_prob, together.log_prob, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.0}, {"beam": 2}, {"beam": 3, "n_best": 2}])
+def test_some_rows_become_what_they_are_among_all(options):
+    model, z = make(), points(9)
+    together = decode(model, z, generator=generator(), max_length=15, **options)
+    some, n = (
+        decode(model, z, generator=generator(), max_length=15, rows=slice(2, 6), **options),
+        options.get("n_best", 1),
+    )
+    assert some.tokens == together.tokens[2 * n : 6 * n]
+    torch.testing.assert_close(some.log_prob, together.log_prob[2 * n : 6 * n])
+
+
 @pytest.mark.parametrize(("vocabulary", "head_size", "most"), [(VOCABULARY, 0, 45), (22, 4, 82), (300, 0, 500)])
 def test_words_come_with_the_probabilities_of_the_model(vocabulary, head_size, most):
     # Chi-square with 4, 18 and 296 degrees of freedom: `most` is passed by chance in 4 of 10^9, 3 of 10^10 and 5 of

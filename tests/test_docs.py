@@ -37,7 +37,8 @@ PAGES = (*DOCUMENTS, "docs/results/README.md", "CONTRIBUTING.md")
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in PAGES}
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 # Options of torchrun, accelerate, ruff, mkdocs and pytest, and of the part in CONTRIBUTING.md.
-OTHERS = {"--nproc-per-node", "--cpu", "--num-processes", "--check", "--strict", "--randomly-seed", "--quicker"} | {
+TORCHRUN = "--nnodes --nproc-per-node --max-restarts --standalone --rdzv-backend --rdzv-endpoint --rdzv-id"
+OTHERS = {*TORCHRUN.split(), "--cpu", "--num-processes", "--check", "--strict", "--randomly-seed", "--quicker"} | {
     "--model.prior.freedom"
 }
 # Pages without a block that runs; each other one has at least one, so that none of them vanishes unseen.

@@ -74,7 +74,7 @@ class Process:
         """Join the others, where this has not been done."""
         from torch import distributed
 
-        from seqvae.training.distributed import find_keys
+        from seqvae.training.rendezvous import find_keys
 
         if not distributed.is_initialized():
             distributed.init_process_group("gloo", timeout=timedelta(days=7), **find_keys())

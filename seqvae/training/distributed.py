@@ -16,7 +16,6 @@ same distribution.
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -32,21 +31,6 @@ from seqvae.model.vae import Share, compute_locally
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-
-def find_keys() -> dict[str, Any]:
-    """Return the store and the place among the processes, for `init_process_group`, where torchrun restarted them.
-
-    Its store still holds the addresses of the processes before, and one that reads such an address waits for the dead.
-    So the keys of each restart have a prefix of their own. At the first start there is nothing to return.
-    """
-    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    if restarts == "0":
-        return {}
-    from torch.distributed import PrefixStore, rendezvous
-
-    store, rank, world = next(rendezvous("env://"))
-    return {"store": PrefixStore(f"restart-{restarts}", store), "rank": rank, "world_size": world}
 
 
 @dataclass(frozen=True)

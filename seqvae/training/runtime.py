@@ -17,8 +17,8 @@ from accelerate.utils import LoggerType, broadcast_object_list
 from seqvae.config import Config, Training
 from seqvae.errors import ConfigError, choose
 from seqvae.training import machine
-from seqvae.training.distributed import find_keys
 from seqvae.training.precision import Precision, choose_precision, measure_bf16
+from seqvae.training.rendezvous import find_keys
 
 
 def make_accelerator(config: Config, folder: Path | None, device: torch.device | None = None) -> Accelerator:

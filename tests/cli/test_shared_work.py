@@ -1,11 +1,16 @@
 """Processes that torchrun started: they share the work, one prints, and those that are started anew find each other."""
 
 import os
+import random
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,8 +21,8 @@ from seqvae.cli.processes import Process
 from seqvae.data.batching import iterate_by_length
 from seqvae.data.text.corpus import load
 from seqvae.evaluation.likelihood import measure
+from seqvae.training import rendezvous
 from seqvae.training.build import build_model
-from seqvae.training.distributed import find_keys
 
 LINES = [
     f"a {animal} {verb} {place} ."
@@ -102,9 +107,34 @@ def test_the_first_process_does_what_is_not_shared(monkeypatch, capsys):
     assert {"train", "encode", "evaluate", "sample"} == set(processes.SHARED)
 
 
-def test_the_first_start_needs_no_keys_of_its_own(monkeypatch):
-    monkeypatch.delenv("TORCHELASTIC_RESTART_COUNT", raising=False)
-    assert find_keys() == {}
+def test_without_torchrun_there_is_nothing_to_agree_on(monkeypatch):
+    monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)
+    assert rendezvous.find_keys() == {}
+
+
+def test_processes_of_each_start_agree_on_a_name_of_their_own(monkeypatch):
+    """In one store that keeps what earlier starts have left, with the processes in any order."""
+    store, names = torch.distributed.HashStore(), []
+    for world in (1, 3, 3, 2, 4):
+
+        def join(rank, world=world):
+            time.sleep(random.random() / 10)
+            return rendezvous.agree(store, rank, world, timeout=30)
+
+        with ThreadPoolExecutor(world) as pool:
+            found = set(pool.map(join, range(world)))
+        assert len(found) == 1
+        names += found
+    assert len(set(names)) == 5
+
+
+def test_a_process_does_not_wait_for_ever():
+    store = torch.distributed.HashStore()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda rank: rendezvous.agree(store, rank, 2, timeout=30), range(2)))
+    for rank in range(2):
+        with pytest.raises(TimeoutError, match=f"process {rank} of 2 waited"):
+            rendezvous.agree(store, rank, 2, timeout=0.2)
 
 
 def launch(place, *arguments, restarts=0, **options):
@@ -144,26 +174,70 @@ def list_children(parent):
     return [int(line.split()[0]) for line in lines[1:] if int(line.split()[1]) == parent]
 
 
+def launch_each(place, machines, *words):
+    """Launch two processes, on one machine or on two that are this one."""
+    if machines == 1:
+        return [launch(place, *words, restarts=3, stderr=subprocess.DEVNULL)]
+    meeting = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "7"]
+    meeting += ["--rdzv-endpoint", f"127.0.0.1:{find_port()}", "--max-restarts", "3", "-m", "seqvae"]
+    environment, quiet = os.environ | {"OMP_NUM_THREADS": "1"}, subprocess.DEVNULL
+    command = [*TORCHRUN[:3], *meeting, *words]
+    return [subprocess.Popen(command, cwd=place, env=environment, stdout=quiet, stderr=quiet) for _ in range(2)]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs ps and SIGKILL")
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_training_goes_on_when_a_worker_has_died(victim, place):
+@pytest.mark.parametrize(("machines", "victim"), [(1, 0), (2, 1)])
+def test_a_training_goes_on_when_a_worker_has_died(machines, victim, place):
     """torchrun starts both workers anew; their store still has the addresses of the dead."""
-    words = ["train", "lines.txt", "--model.prior.name", "mixture", *TRAIN]
-    whole = f"whole-{victim}"
-    assert launch(place, *words, "--output", whole).wait(timeout=120) == 0
-    process = launch(place, *words, "--output", f"killed-{victim}", "--resume", restarts=3, stderr=subprocess.DEVNULL)
+    words = ["train", "lines.txt", "--model.prior.name", "mixture", *TRAIN, "--output"]
+    if not (place / "whole").exists():
+        assert launch(place, *words, "whole").wait(timeout=120) == 0
+    launchers = launch_each(place, machines, *words, f"killed-{machines}", "--resume")
+    states, begin = place / f"killed-{machines}" / "resume", time.monotonic()
     try:
-        begin, states = time.monotonic(), place / f"killed-{victim}" / "resume"
         while not (states.is_dir() and any(states.iterdir())):
-            assert time.monotonic() - begin < 60 and process.poll() is None
+            assert time.monotonic() - begin < 60 and launchers[0].poll() is None
             time.sleep(0.02)
-        os.kill(sorted(list_children(process.pid))[victim], signal.SIGKILL)
-        process.communicate(timeout=120)
+        workers = [child for launcher in launchers for child in sorted(list_children(launcher.pid))]
+        os.kill(workers[victim], signal.SIGKILL)
+        for launcher in launchers:
+            launcher.communicate(timeout=120)
     finally:
-        for child in [*list_children(process.pid), process.pid]:
-            if process.poll() is None:
-                os.kill(child, signal.SIGKILL)
-    assert process.returncode == 0
-    found, expected = (load_file(place / name / "model.safetensors") for name in (f"killed-{victim}", whole))
+        for launcher in launchers:
+            if launcher.poll() is None:
+                for process in [*list_children(launcher.pid), launcher.pid]:
+                    os.kill(process, signal.SIGKILL)
+    assert [launcher.returncode for launcher in launchers] == [0] * machines
+    found, expected = (load_file(place / name / "model.safetensors") for name in (f"killed-{machines}", "whole"))
     assert all(torch.equal(found[name], weight) for name, weight in expected.items())
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "train-on-a-cluster.md").read_text(encoding="utf-8")
+SRUN = 'for rank in 0 1; do SLURM_PROCID=$rank "$@" & done; wait -n && wait -n'  # both on this machine
+
+
+@pytest.mark.slow
+def test_the_file_for_slurm_trains_on_two_machines(place):
+    """With stand-ins for scontrol and srun, and small sizes."""
+    [script] = re.findall(r"^```bash\n(.*?)^```$", PAGE, re.M | re.S)
+    tools = place / "tools"
+    tools.mkdir()
+    for name, text in {"scontrol": "echo 127.0.0.1; echo 127.0.0.1", "srun": SRUN}.items():
+        (tools / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tools / name).chmod(0o755)
+    script = script.replace("corpus.txt --output run", f"lines.txt --output slurm {' '.join(TRAIN)}")
+    script = script.replace("torchrun", f"{sys.executable} -m torch.distributed.run").replace("29500", str(find_port()))
+    given = {"NODELIST": "a,b", "NUM_NODES": "2", "ID": "7"}
+    environment = os.environ | {f"SLURM_JOB_{name}": value for name, value in given.items()}
+    environment |= {"SLURM_CPUS_PER_TASK": "1", "PATH": f"{tools}:{os.environ['PATH']}"}
+    subprocess.run(["bash", "-c", script], cwd=place, env=environment, check=True, timeout=120)
+    found, expected = (load_file(place / name / "model.safetensors") for name in ("slurm", "model"))
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, rtol=1e-3, atol=1e-4)
+
+
+def find_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]

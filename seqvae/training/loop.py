@@ -33,7 +33,7 @@ from seqvae.training.checkpoint import METRICS, STATE, Checkpoint, append, load_
 from seqvae.training.distributed import any_process, broadcast_state
 from seqvae.training.init import Init, apply_init
 from seqvae.training.own_parts import get_own_parts
-from seqvae.training.runs import truncate_metrics
+from seqvae.training.runs import RESOLVED, truncate_metrics, write_options
 from seqvae.training.trainer import HALVINGS, Step, Trainer
 from seqvae.training.vectors import freeze_rows, place_vectors
 from seqvae.training.weighting import drop_weightless, identify
@@ -234,6 +234,7 @@ class Run:
     interrupted: bool = False
     terminated: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
+    described: bool = False  # whether the folder had the options at a save of the state
 
     def __post_init__(self) -> None:
         if self.corpus.train is None or self.corpus.valid is None:
@@ -384,8 +385,12 @@ class Run:
         self.accelerator.log(numbers, step=values["step"])
 
     def save_state(self) -> None:
-        """Write what `resume` needs, in the main process."""
+        """Write what `resume` needs, in the main process; the options too, if somebody has removed the folder."""
         if self.folder is not None and self.accelerator.is_main_process:
+            described = (self.folder / RESOLVED).is_file()
+            if self.described and not described:
+                write_options(self.folder, self.config)
+            self.described = self.described or described
             save_state(self.folder, self.trainer.state() | {"best": vars(self.best), "corpus": identify(self.corpus)})
 
     def _load_state(self) -> None:

@@ -2,12 +2,14 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
-from benchmarks import speed
+from benchmarks import speed, uses
 from benchmarks.reference import Reference
 from benchmarks.workloads import Pair, config
+from seqvae import TextVAE
 from seqvae.data.batch import Batch
 from seqvae.model.decoding import beam_search
 from seqvae.training.build import build_model
@@ -98,3 +100,39 @@ def test_a_row_without_a_reference_leaves_its_cells_empty(monkeypatch):
     monkeypatch.setattr(speed, "rate", lambda work, seconds: 1234.0)
     row = speed.measure_row("information", Pair("sentences/s", lambda: float), 2, 1, speed.Limits(1, 1, 1))
     assert row == "| information | sentences/s | 1,234 |  |  |  |  |  |"
+
+
+SENTENCES = [
+    f"{who} {what} {place} {end}"
+    for who in ("i'm", "tom", "she", "we")
+    for what in ("don't see", "see", "hear")
+    for place in ("it", "him", "the cat", "a dog", "them", "us")
+    for end in (".", "?")
+]
+
+
+@pytest.mark.parametrize("kind", ["vae", "lm"])
+def test_vectors_are_of_their_sentence_alone(kind):
+    sizes = {"latent": 3, "embedding": 6, "encoder": {"hidden": 6}, "decoder": {"hidden": 6}}
+    embed = uses.embed_by(TextVAE.fit(SENTENCES, kind=kind, max_epochs=1, precision="fp32", **sizes))
+    np.testing.assert_allclose(embed(SENTENCES[:3]), embed(SENTENCES)[:3], atol=1e-5)
+
+
+def test_a_paraphrase_is_found_by_what_it_means():
+    def embed(sentences):
+        words = ["i am", "not", "tom", "she", "we", "see", "hear", " it", "him", "cat", "dog", "them", "us", "?"]
+        return np.array([[float(word in uses.expand(sentence)) for word in words] for sentence in sentences])
+
+    recall, reciprocal, count = uses.retrieve(embed, SENTENCES)
+    assert (recall, reciprocal) == (1.0, 1.0) and count == sum("'" in sentence for sentence in SENTENCES)
+    bare, questions = uses.label_questions(SENTENCES)
+    assert questions.sum() == len(bare) // 2 and not any("?" in sentence for sentence in bare)
+    bare, negations = uses.label_negations(SENTENCES)
+    assert negations.sum() == len(bare) // 3 and not any("not" in sentence for sentence in bare)
+
+
+def test_labels_are_learnt_from_few_vectors_and_chance_is_a_half():
+    random = np.random.default_rng(0)
+    labels, noise = np.arange(400) % 2 == 1, random.normal(size=(400, 3))
+    assert uses.classify(noise + 8 * labels[:, None], labels, 10, 0) > 0.95
+    assert abs(np.mean([uses.classify(noise, labels, 10, seed) for seed in range(9)]) - 0.5) < 0.1

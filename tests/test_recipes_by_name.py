@@ -60,7 +60,7 @@ def test_fit_takes_a_recipe_and_the_other_options_win():
 def test_the_command_finds_it_by_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     merge, _ = read_recipe(["train", "--config", "best"])
-    assert merge.values["target_kl"] == 5.3
+    assert merge.values["target_kl"] == 5.7
 
 
 @pytest.mark.parametrize(

@@ -58,14 +58,20 @@ def expand(sentence: str) -> str:
 def label_questions(sentences: Sequence[str]) -> tuple[list[str], np.ndarray]:
     """Return the sentences without their last sign, and (N,) bool, whether it was a question mark."""
     bare = [re.sub(r"[\s.?!]+$", "", sentence) for sentence in sentences]
-    return bare, np.array([sentence.rstrip().endswith("?") for sentence in sentences])
+    return drop_blank(bare, [sentence.rstrip().endswith("?") for sentence in sentences])
 
 
 def label_negations(sentences: Sequence[str]) -> tuple[list[str], np.ndarray]:
     """Return the sentences without "not", contractions written out, and (N,) bool, whether they had it."""
     written = [expand(sentence) for sentence in sentences]
     labels = [bool(re.search(r"\bnot\b", sentence)) for sentence in written]
-    return [re.sub(r"\bnot\b ?", "", sentence) for sentence in written], np.array(labels)
+    return drop_blank([re.sub(r"\bnot\b ?", "", sentence) for sentence in written], labels)
+
+
+def drop_blank(sentences: list[str], labels: list[bool]) -> tuple[list[str], np.ndarray]:
+    """Return those sentences, and their labels (N,), in which a word is left."""
+    kept = [row for row, sentence in enumerate(sentences) if sentence.strip()]
+    return [sentences[row] for row in kept], np.array([labels[row] for row in kept])
 
 
 def embed_by(model: TextVAE) -> Embed:
@@ -75,7 +81,7 @@ def embed_by(model: TextVAE) -> Embed:
 
     def embed(sentences: Sequence[str]) -> np.ndarray:
         split = model.load_corpus(list(sentences), whole=True).test
-        assert split is not None
+        assert split is not None and len(split) == len(sentences)
         found = None
         with evaluating(model.model):
             for index, batch in iterate_by_length(split):
@@ -138,7 +144,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", UnknownWordsWarning)
-    sentences = list(dict.fromkeys(given.text.read_text(encoding="utf-8").splitlines()))
+    lines = given.text.read_text(encoding="utf-8").splitlines()
+    sentences = list(dict.fromkeys(line for line in lines if line.strip()))
     sides: dict[str, Embed] = {name: embed_by(TextVAE.from_pretrained(name)) for name in given.models}
     sides["counts of words"] = embed_by_words
     tasks = {"question": label_questions(sentences), "negation": label_negations(sentences)}

@@ -23,7 +23,7 @@ from seqvae.cli import (  # noqa: F401  their commands join the application
     train,
     write,
 )
-from seqvae.cli.processes import SHARED, Process
+from seqvae.cli.processes import SHARED, Process, leave_launcher
 from seqvae.cli.shared import app, move_stream_last, read_recipe, spell_out_parts
 from seqvae.cli.streams import drop_streams, open_streams, report_escapes
 from seqvae.errors import SeqVAEError, UnknownWordsWarning, shorten, truncate
@@ -36,8 +36,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command; a user error is one line on standard error and exit code 2."""
     open_streams()
     given = sys.argv[1:] if arguments is None else arguments
-    if Process().rank and given[:1] and given[0] not in SHARED:
-        return  # the first process does it
+    if given[:1] and given[0] not in SHARED:
+        if Process().rank:
+            return  # the first process does it, alone
+        leave_launcher()
     unknown: list[str] = []
     try:
         with warnings.catch_warnings():

@@ -94,6 +94,9 @@ def evaluate(
     from seqvae.cli.processes import Process
 
     process = Process()
+    if process.world > 1 and corpus == "-":
+        raise ConfigError("several processes cannot share standard input: name a file in place of -")
+    process.wait()
     if output is not None:
         check_folder("--output", output)
     interface = open_interface(model, part)

@@ -120,8 +120,9 @@ def sample(
     shared = process.world > 1 and isinstance(interface, TextInterface)
     if process.rank and not shared:
         return
-    if shared and seed is None:
-        seed = process.gather(secrets.randbits(62))[0]
+    if shared:
+        drawn = process.gather(secrets.randbits(62))[0]
+        seed = drawn if seed is None else seed
     labels = repeat_labels(choose_labels(interface, number, label, seed), candidates)
     z, facts = sample_points(interface, number * candidates, density, labels, seed, prior_temperature)
     if shared:
@@ -339,6 +340,7 @@ def encode(
     if output is not None:
         check_format(output)
         check_folder("--output", output)
+    Process().wait()
     interface = open_interface(model, part)
     if output is not None and output.suffix == ".npy" and projector is None:
         opened = open_large(interface, source, column, label, label_column)

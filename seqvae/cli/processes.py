@@ -14,13 +14,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seqvae.evaluation.likelihood import Measurements
 
+PLACES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 SHARED = ("train", "encode", "evaluate", "sample")  # commands whose work is shared
 
 
 def read_place(name: str, alone: int) -> int:
     """Read a number that a launcher puts into the environment, together with others; `alone` without a launcher."""
-    launched = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ)
-    return int(os.environ[name]) if launched else alone
+    return int(os.environ[name]) if set(PLACES) <= set(os.environ) else alone
+
+
+def leave_launcher() -> None:
+    """Forget the other processes: what this one does from now on, it does alone."""
+    for name in (*PLACES, "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_USE_AGENT_STORE"):
+        os.environ.pop(name, None)
 
 
 @dataclass(frozen=True)

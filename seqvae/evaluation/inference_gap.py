@@ -192,7 +192,7 @@ def _log_likelihoods(model: SequenceVAE, batch: Batch, mean: Tensor, scale: Tens
     z = mean[:, None] + scale[:, None] * noise  # (B, S, D)
     log_probs = [
         log_likelihood(model, batch.repeat(chunk.shape[1]), chunk.flatten(0, 1)).view(chunk.shape[:2])
-        for chunk in z.split(max(1, limit_tokens(z.device) // batch.targets.numel()), dim=1)
+        for chunk in z.split(max(1, limit_tokens(model) // batch.targets.numel()), dim=1)
     ]
     return torch.cat(log_probs, dim=1)
 

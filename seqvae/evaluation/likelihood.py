@@ -212,6 +212,7 @@ def estimate_mixture_nll(model: SequenceVAE, batches: IndexedBatches, *, samples
 
 
 MAX_TOKENS = 2048  # rows * T that one call of the decoder computes on a CPU
+MAX_LOGITS = 2**28  # of such a call on a GPU: rows * T * the size of the vocabulary
 GPU_FACTOR = 16  # times as many elsewhere, where a call of few rows leaves most of the device idle
 MAX_NOISE = 4_000_000  # numbers (B * S * D) of latent noise held at once
 
@@ -367,7 +368,7 @@ def compute_importance_weights(
         the mean of w and its effective size, and (B, S) float64 log p(x|z).
     """
     weights, log_probs = LogMeanExp(), []
-    for chunk in z.split(max(1, limit_tokens(z.device) // batch.targets.numel()), dim=1):
+    for chunk in z.split(max(1, limit_tokens(model) // batch.targets.numel()), dim=1):
         points = chunk.transpose(0, 1)  # (S, B, D)
         log_ratio = (q.log_prob(points) - p.log_prob(points)).double().T  # (B, S), log r - log p
         if q_fraction < 1:
@@ -387,16 +388,18 @@ def log_likelihood(model: SequenceVAE, batch: Batch, z: Tensor) -> Tensor:
 def split_batch(model: SequenceVAE, index: Indices, batch: Batch, most: int) -> Iterator[tuple[Tensor, Batch]]:
     """Split a batch into slices of at most `most` rows and `limit_tokens` tokens, on the device of the model."""
     device = find_device(model)
-    width = max(1, min(most, limit_tokens(device) // batch.targets.shape[1]))
+    width = max(1, min(most, limit_tokens(model) // batch.targets.shape[1]))
     for indices, rows in zip(
         torch.as_tensor(index).long().split(width), torch.arange(len(batch)).split(width), strict=True
     ):
         yield indices, batch.select(rows).to(device)
 
 
-def limit_tokens(device: torch.device) -> int:
-    """Return the most rows * T that one call of the decoder computes on a device."""
-    return MAX_TOKENS if device.type == "cpu" else GPU_FACTOR * MAX_TOKENS
+def limit_tokens(model: SequenceVAE) -> int:
+    """Return the most rows * T that one call of the decoder computes on the device of a model."""
+    if find_device(model).type == "cpu":
+        return MAX_TOKENS
+    return max(MAX_TOKENS, min(GPU_FACTOR * MAX_TOKENS, MAX_LOGITS // model.observation.size))
 
 
 def find_device(model: SequenceVAE) -> torch.device:

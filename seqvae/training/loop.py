@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -33,7 +33,7 @@ from seqvae.training.checkpoint import METRICS, STATE, Checkpoint, append, load_
 from seqvae.training.distributed import any_process, broadcast_state
 from seqvae.training.init import Init, apply_init
 from seqvae.training.own_parts import get_own_parts
-from seqvae.training.runs import RESOLVED, truncate_metrics, write_options
+from seqvae.training.runs import RESOLVED, lock, truncate_metrics, write_options
 from seqvae.training.trainer import HALVINGS, Step, Trainer
 from seqvae.training.vectors import freeze_rows, place_vectors
 from seqvae.training.weighting import drop_weightless, identify
@@ -222,6 +222,7 @@ class Run:
         interrupted: whether Ctrl-C or SIGTERM ended the training.
         terminated: whether that was SIGTERM, as of a cluster that takes the machine back: there is no time for reports.
         history: the lines of metrics.jsonl since the training began or was resumed.
+        locks: of a folder that took the place of a removed one.
     """
 
     config: Config
@@ -234,7 +235,7 @@ class Run:
     interrupted: bool = False
     terminated: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
-    described: bool = False  # whether the folder had the options at a save of the state
+    locks: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
         if self.corpus.train is None or self.corpus.valid is None:
@@ -242,6 +243,7 @@ class Run:
         if bool(self.corpus.labels) != (self.config.data.label_column is not None):
             given = f"label_column = {self.config.data.label_column!r}"
             raise ConfigError(f"{given}, but {self.corpus.name} was read with another: expected the same in both")
+        self.described = self.folder is not None and (self.folder / RESOLVED).is_file()
         steps = int(self.corpus.train.lengths.sum())
         adapted = describe_adaptation(self.config, steps, self.corpus.observation)
         self.config = adapt_to_corpus(self.config, steps)
@@ -387,10 +389,9 @@ class Run:
     def save_state(self) -> None:
         """Write what `resume` needs, in the main process; the options too, if somebody has removed the folder."""
         if self.folder is not None and self.accelerator.is_main_process:
-            described = (self.folder / RESOLVED).is_file()
-            if self.described and not described:
+            if self.described and not (self.folder / RESOLVED).is_file():
                 write_options(self.folder, self.config)
-            self.described = self.described or described
+                self.locks.enter_context(lock(self.folder))  # that of the folder before is gone with it
             save_state(self.folder, self.trainer.state() | {"best": vars(self.best), "corpus": identify(self.corpus)})
 
     def _load_state(self) -> None:

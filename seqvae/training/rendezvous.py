@@ -12,6 +12,8 @@ import time
 import uuid
 from typing import Any
 
+from seqvae.errors import ConfigError
+
 PLACE = "seqvae"
 TIMEOUT, PAUSE = 1800.0, 0.02  # seconds
 
@@ -44,7 +46,7 @@ def agree(store: Any, rank: int, world: int, timeout: float = TIMEOUT) -> str:
         timeout: seconds until it is given up.
 
     Raises:
-        TimeoutError: if not all processes have come by then.
+        ConfigError: if not all processes have come by then.
     """
     own, end = uuid.uuid4().hex, time.monotonic() + timeout
     others = range(1, world)
@@ -62,4 +64,6 @@ def agree(store: Any, rank: int, world: int, timeout: float = TIMEOUT) -> str:
                 store.set(f"{PLACE}/{name}/{rank}", "here")
                 return f"{PLACE}/{name}"
         time.sleep(PAUSE)
-    raise TimeoutError(f"process {rank} of {world} waited {timeout:g} seconds for the others of its start")
+    raise ConfigError(
+        f"process {rank} of {world} waited {timeout:g} seconds for the others: start as many as are named"
+    )

@@ -1,7 +1,9 @@
 """What a training runs on, by way of accelerate: device, precision, trackers; and Ctrl-C."""
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -107,6 +109,9 @@ def decide_precision(config: Config) -> tuple[Config, str]:
     return replace(config, training=replace(config.training, precision=chosen)), f"precision {chosen}: {reason}"
 
 
+AGAIN = 1.0  # seconds in which a second Ctrl-C is taken for the same one
+
+
 class Interrupt(threading.Event):
     """Whether a signal has asked the training to end; `terminated` where that was SIGTERM and not Ctrl-C."""
 
@@ -117,16 +122,21 @@ class Interrupt(threading.Event):
 def catch_interrupt() -> Iterator[Interrupt]:
     """Yield an event that the first Ctrl-C or SIGTERM sets instead of ending the process.
 
-    A second one raises `KeyboardInterrupt`.
+    A Ctrl-C after that raises `KeyboardInterrupt`, but for `AGAIN` seconds: each worker of torchrun gets a signal to
+    all processes twice, once from torchrun. Further SIGTERMs change nothing.
     """
-    interrupt = Interrupt()
+    interrupt, first = Interrupt(), -math.inf
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
 
     def handle(number: int, frame: Any) -> None:
+        nonlocal first
         if interrupt.is_set():
-            raise KeyboardInterrupt
+            if number == signal.SIGINT and time.monotonic() - first > AGAIN:
+                raise KeyboardInterrupt
+            return
+        first = time.monotonic()
         interrupt.terminated = number == signal.SIGTERM
         interrupt.set()
 

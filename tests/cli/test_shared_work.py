@@ -16,10 +16,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from seqvae.cli import main, processes
+from seqvae import cli
+from seqvae.cli import main
 from seqvae.cli.processes import Process
 from seqvae.data.batching import iterate_by_length
 from seqvae.data.text.corpus import load
+from seqvae.errors import ConfigError
 from seqvae.evaluation.likelihood import measure
 from seqvae.training import rendezvous
 from seqvae.training.build import build_model
@@ -95,16 +97,24 @@ def test_a_number_in_the_environment_alone_is_no_launcher(monkeypatch):
     assert Process() == Process(0, 1)
 
 
-def test_the_first_process_does_what_is_not_shared(monkeypatch, capsys):
-    launch = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
-    for name, value in launch.items():
-        monkeypatch.setenv(name, value)
-    main(["recipes"])
-    assert capsys.readouterr().out == ""
-    monkeypatch.setenv("RANK", "0")
-    main(["recipes"])
-    assert "bowman2016" in capsys.readouterr().out
-    assert {"train", "encode", "evaluate", "sample"} == set(processes.SHARED)
+def test_the_first_process_does_what_is_not_shared_and_alone(monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(cli, "_run", lambda words: seen.append((words, Process())) or 0)
+    for rank in (1, 0):
+        for name, value in {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 1}.items():
+            monkeypatch.setenv(name, str(value))
+        for command in ("recipes", "train", "encode", "evaluate", "sample"):
+            main([command])
+    assert seen[:4] == [([command], Process(1, 2)) for command in ("train", "encode", "evaluate", "sample")]
+    assert seen[4:] == [([command], Process(0, 1)) for command in ("recipes", "train", "encode", "evaluate", "sample")]
+
+
+def test_processes_cannot_share_standard_input(monkeypatch, capsys):
+    for name, value in {"RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(SystemExit) as exit:
+        main(["evaluate", "chitchat", "-"])
+    assert exit.value.code == 2 and "standard input" in capsys.readouterr().err
 
 
 def test_without_torchrun_there_is_nothing_to_agree_on(monkeypatch):
@@ -133,7 +143,7 @@ def test_a_process_does_not_wait_for_ever():
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda rank: rendezvous.agree(store, rank, 2, timeout=30), range(2)))
     for rank in range(2):
-        with pytest.raises(TimeoutError, match=f"process {rank} of 2 waited"):
+        with pytest.raises(ConfigError, match=f"process {rank} of 2 waited"):
             rendezvous.agree(store, rank, 2, timeout=0.2)
 
 
@@ -147,6 +157,7 @@ def launch(place, *arguments, restarts=0, **options):
 def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("processes")
     (place / "lines.txt").write_text("\n".join(LINES * 3))
+    (place / "others.txt").write_text("\n".join(f"{line} {line}" for line in LINES * 3 + LINES[::2]))
     main(["train", str(place / "lines.txt"), "--output", str(place / "model"), *TRAIN])
     return place
 
@@ -155,7 +166,7 @@ def place(tmp_path_factory):
 @pytest.mark.parametrize(
     "words",
     [
-        ["evaluate", "model", "lines.txt", "--samples", "5", "--refine", "2", "--json"],
+        ["evaluate", "model", "others.txt", "--samples", "5", "--refine", "2", "--json"],
         ["sample", "model", "-n", "7", "--seed", "3"],
         ["reconstruct", "model", "lines.txt"],
     ],
@@ -196,7 +207,7 @@ def test_a_training_goes_on_when_a_worker_has_died(machines, victim, place):
     launchers = launch_each(place, machines, *words, f"killed-{machines}", "--resume")
     states, begin = place / f"killed-{machines}" / "resume", time.monotonic()
     try:
-        while not (states.is_dir() and any(states.iterdir())):
+        while not (states / "state.pt").exists():
             assert time.monotonic() - begin < 60 and launchers[0].poll() is None
             time.sleep(0.02)
         workers = [child for launcher in launchers for child in sorted(list_children(launcher.pid))]

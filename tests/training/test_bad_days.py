@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,11 @@ import torch
 from safetensors.torch import load_file
 
 from seqvae.cli import main
+from seqvae.errors import ConfigError
+from seqvae.training import runtime
 from seqvae.training.loop import Run
+from seqvae.training.runs import lock
+from seqvae.training.runtime import catch_interrupt
 
 LINES = [
     f"a {animal} {verb} {place} ."
@@ -39,15 +44,19 @@ def assert_equal(one, other):
     assert all(torch.equal(found[name], weight) for name, weight in expected.items())
 
 
-@pytest.mark.parametrize("how", ["moved", "removed"])
+@pytest.mark.parametrize("how", ["moved", "removed", "removed at once"])
 def test_a_folder_that_is_gone_is_made_again_with_all_that_a_resumed_run_needs(how, lines, monkeypatch):
     main(["train", "lines.txt", "--output", "whole", *TRAIN, "1"])
     usual, saves = Run.save_state, []
 
     def save(run):
+        if how == "removed at once" and not saves:
+            shutil.rmtree(run.folder)
         usual(run)
         saves.append(run.trainer.step)
-        if len(saves) == 2:
+        with pytest.raises(ConfigError, match="another process trains"), lock(run.folder):
+            pass
+        if len(saves) == 2 and how != "removed at once":
             shutil.move(run.folder, "elsewhere") if how == "moved" else shutil.rmtree(run.folder)
 
     monkeypatch.setattr(Run, "save_state", save)
@@ -71,6 +80,21 @@ def test_a_clock_that_is_set_back_changes_nothing(lines, monkeypatch):
     main(["train", "lines.txt", "--output", "run", *TRAIN, "1"])
     monkeypatch.undo()
     assert_equal(lines / "run", lines / "whole")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_signals_that_come_twice_end_a_training_once(monkeypatch):
+    """torchrun passes on to each worker a signal that all processes of a job have got."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with catch_interrupt() as interrupt:
+            for _ in range(3):
+                os.kill(os.getpid(), number)
+            assert interrupt.is_set() and interrupt.terminated == (number == signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+            monkeypatch.setattr(runtime, "AGAIN", 0.0)
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+        monkeypatch.undo()
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ All other commands are the work of the first process alone. `seqvae.training.dis
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -84,3 +85,4 @@ class Process:
 
         if not distributed.is_initialized():
             distributed.init_process_group("gloo", timeout=timedelta(days=7), **find_keys())
+            atexit.register(distributed.destroy_process_group)  # else its threads may abort a process that ends

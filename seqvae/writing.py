@@ -202,12 +202,16 @@ def read_rules(
     """Read rules of words as rules of ids.
 
     Raises:
-        ConfigError: for words that the tokenizer does not know.
+        ConfigError: for words that the tokenizer does not know, or that are required and banned.
     """
     for name, words in (("banned", banned), ("required", required)):
         if isinstance(words, str):
             raise ConfigError(f"{name} = {words!r}: expected a list of words: write [{words!r}]")
     ids = [[read_words(word, tokenizer) for word in read_texts(words)] for words in (banned, required)]
+    for one, word in zip(ids[1], required, strict=True):
+        for other, refused in zip(ids[0], banned, strict=True):
+            if any(one[start : start + len(other)] == other for start in range(len(one) - len(other) + 1)):
+                raise ConfigError(f"{word!r} is required and {refused!r} is banned: leave one of them out")
     return Rules(ids[0], ids[1], no_repeat)
 
 

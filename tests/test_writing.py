@@ -189,6 +189,7 @@ def test_the_nearest_of_a_corpus_is_the_sentence_itself_and_duplicates_come_once
         (lambda m: m.fill("the _ zebra ."), "'zebra'"),
         (lambda m: m.complete("the", banned="cat"), "list of words"),
         (lambda m: m.sample(1, required=["cat"]), "beam"),
+        (lambda m: m.complete("the", 2, required=["cat"], banned=["cat"]), "'cat' is required and 'cat' is banned"),
         (lambda m: m.sample(1, n_best=2), "beam"),
         (lambda m: m.sample(3, beam=4, n_best=2, candidates=2), "not of sample"),
         (lambda m: m.generate(torch.zeros(1, 4), n_best=2), "beam"),

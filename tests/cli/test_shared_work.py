@@ -25,15 +25,10 @@ from seqvae.errors import ConfigError
 from seqvae.evaluation.likelihood import measure
 from seqvae.training import rendezvous
 from seqvae.training.build import build_model
+from tests import small_training
+from tests.small_training import LINES
 
-LINES = [
-    f"a {animal} {verb} {place} ."
-    for animal in ("cat", "dog", "bird", "cow")
-    for verb in ("sat", "ran", "ate")
-    for place in ("here", "there", "in a house", "on the old mat")
-]
-SIZE = "--model.latent 2 --model.embedding 8 --model.encoder.hidden 8 --model.decoder.hidden 8"
-TRAIN = f"{SIZE} --batch-size 4 --validate-every 4 --precision fp32 --max-epochs 6".split()
+TRAIN = [*small_training.TRAIN, "6"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 

@@ -17,15 +17,7 @@ from seqvae.training import runtime
 from seqvae.training.loop import Run
 from seqvae.training.runs import lock
 from seqvae.training.runtime import catch_interrupt
-
-LINES = [
-    f"a {animal} {verb} {place} ."
-    for animal in ("cat", "dog", "bird", "cow")
-    for verb in ("sat", "ran", "ate")
-    for place in ("here", "there", "in a house", "on the old mat")
-]
-SIZE = "--model.latent 2 --model.embedding 8 --model.encoder.hidden 8 --model.decoder.hidden 8"
-TRAIN = f"{SIZE} --batch-size 4 --validate-every 4 --precision fp32 --max-epochs".split()
+from tests.small_training import LINES, TRAIN
 
 
 @pytest.fixture

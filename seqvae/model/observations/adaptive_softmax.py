@@ -67,7 +67,8 @@ class AdaptiveSoftmax(nn.Linear):
             return self._score_all(x, targets, cluster, choice)
         (weight, bias), *tails = self._split_weights()
         log_prob = score(x, weight, bias, choice)
-        for start, (weight, bias), rows in zip(self.edges[1:], tails, self._group(cluster), strict=False):
+        for number, (start, (weight, bias)) in enumerate(zip(self.edges[1:], tails, strict=False), start=1):
+            rows = (cluster == number).nonzero()[:, 0]
             extra = count_padding(len(rows), x.device)
             within = score(x[pad_rows(rows, extra)], weight, bias, pad_rows(targets[rows] - start, extra))
             log_prob = log_prob.index_add(0, rows, within[: len(rows)])
@@ -146,14 +147,6 @@ class AdaptiveSoftmax(nn.Linear):
         own = logits.masked_fill(columns != cluster[:, None], -torch.inf)
         within = F.cross_entropy(own, targets, reduction="none")
         return -F.cross_entropy(first, choice, reduction="none") - torch.where(cluster == 0, 0.0, within)
-
-    def _group(self, cluster: Tensor) -> tuple[Tensor, ...]:
-        """Return the rows of each cluster, ascending, given that of each row (N,), 0 being the head."""
-        if not len(self.starts):
-            return ()
-        ordered, rows = cluster.sort(stable=True)
-        bounds = torch.searchsorted(ordered, torch.arange(1, len(self.starts) + 1, device=cluster.device))
-        return rows.tensor_split(bounds.tolist())[1:]
 
     def _split_weights(self) -> list[tuple[Tensor, Tensor]]:
         """Return weights and biases of the first softmax, over head and clusters, then those of each cluster's ids."""

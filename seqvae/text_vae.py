@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 from seqvae.config import Config, require_tokens
 from seqvae.data import containers
 from seqvae.data.batch import END, Batch
+from seqvae.data.batching import divide_by_length
 from seqvae.data.text import splits
 from seqvae.data.text.corpus import TextCorpus, TextSplit, load
 from seqvae.data.text.given import settle_words
@@ -498,9 +499,8 @@ class TextVAE(Writer):
         if not sequences:
             raise ConfigError("no sentence was given")
         numbers = self.number_labels(labels, len(sequences))
-        order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
-        parts = [order[i : i + ROWS] for i in range(0, len(order), ROWS)]
-        return ((part, _make_batch(sequences, numbers, part)) for part in parts)
+        parts = divide_by_length(np.array([len(ids) for ids in sequences]), ROWS)
+        return ((part, _make_batch(sequences, numbers, part)) for part in map(np.ndarray.tolist, parts))
 
     def _has_training_content(self, opened: Source) -> bool:
         try:

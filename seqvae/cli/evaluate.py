@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import cyclopts
 from cyclopts import Parameter
 
-from seqvae.cli.shared import AT_LEAST_ONE, FLAT, SWITCH, Column, FixedSeed, Folder, Json, OwnParts, app, list_given
+from seqvae.cli.shared import (
+    AT_LEAST_ONE,
+    FLAT,
+    SWITCH,
+    Column,
+    FixedSeed,
+    Folder,
+    Json,
+    OwnParts,
+    Precision,
+    app,
+    list_given,
+)
 from seqvae.errors import ConfigError, check_folder
 
 if TYPE_CHECKING:
@@ -62,6 +74,7 @@ def evaluate(
     label_column: list[str] | None = None,
     language_model: str | None = None,
     limit: int | None = None,
+    precision: Precision = "fp32",
     seed: FixedSeed = 0,
     plot: Path | None = None,
     output: Path | None = None,
@@ -92,6 +105,7 @@ def evaluate(
     from seqvae.cli.interfaces import open_interface
     from seqvae.cli.output import write_json
     from seqvae.cli.processes import Process
+    from seqvae.training.precision import evaluate_in
 
     process = Process()
     if process.world > 1 and corpus == "-":
@@ -106,7 +120,8 @@ def evaluate(
     held_out, train, notes = Selection(corpus, split, column, limit).read(interface.model)
     columns = interface.read_factors(held_out, label_column or []) if interface.model.model.latent else {}
     options = {"samples": samples, "seeds": seeds, "refined": refine, "seed": seed, "measured_by": process.measure}
-    found = examine_with_notes(interface, held_out, train, [] if process.rank else notes, folder=model, **options)
+    with evaluate_in(precision, interface.model.model):
+        found = examine_with_notes(interface, held_out, train, [] if process.rank else notes, folder=model, **options)
     if process.rank:
         return
     results = Results(quiet=json)

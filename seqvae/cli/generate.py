@@ -18,6 +18,7 @@ from seqvae.cli.shared import (
     Label,
     LabelColumn,
     OwnParts,
+    Precision,
     Search,
     Seed,
     Words,
@@ -315,6 +316,7 @@ def encode(
     label: Label = None,
     label_column: LabelColumn = None,
     scale: Annotated[bool, SWITCH] = False,
+    precision: Precision = "fp32",
     part: OwnParts = None,
 ) -> None:
     """Write the posterior means of a file's sentences as an array or a table, or for TensorBoard's projector.
@@ -334,6 +336,7 @@ def encode(
     from seqvae.cli.processes import Process
     from seqvae.cli.streaming import encode_blocks, open_large
     from seqvae.reports.latents import check_format, write_projector, write_table
+    from seqvae.training.precision import evaluate_in
 
     if output is None and projector is None:
         raise ConfigError("nothing would be written: expected --output FILE.npy (or .csv ...) or --projector FOLDER")
@@ -345,11 +348,15 @@ def encode(
     if output is not None and output.suffix == ".npy" and projector is None:
         opened = open_large(interface, source, column, label, label_column)
         if opened is not None:
-            return encode_blocks(interface.model, *opened, output, label=label, scale=scale)
+            sentences, name = opened
+            return encode_blocks(
+                interface.model, sentences, name, output, label=label, scale=scale, precision=precision
+            )
     if Process().rank:
         return  # what is not encoded in blocks is the work of the first process
     items, labels = read_items(interface, source, column=column, label=label, label_column=label_column)
-    q = interface.model.encode(items, labels=labels)
+    with evaluate_in(precision, interface.model.model):
+        q = interface.model.encode(items, labels=labels)
     z = (q.stddev if scale else q.mode).numpy()
     texts = [*items] if all(isinstance(item, str) for item in items) else None
     beside = [labels] * len(z) if isinstance(labels, str) else labels

@@ -5,7 +5,18 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-from seqvae.cli.shared import AT_LEAST_ONE, Column, FixedSeed, Folder, Json, Label, LabelColumn, OwnParts, app
+from seqvae.cli.shared import (
+    AT_LEAST_ONE,
+    Column,
+    FixedSeed,
+    Folder,
+    Json,
+    Label,
+    LabelColumn,
+    OwnParts,
+    Precision,
+    app,
+)
 
 
 @app.command(sort_key=6.5)
@@ -18,6 +29,7 @@ def score(
     column: Column = None,
     label: Label = None,
     label_column: LabelColumn = None,
+    precision: Precision = "fp32",
     json: Json = False,
     seed: FixedSeed = 0,
     part: OwnParts = None,
@@ -33,11 +45,12 @@ def score(
     from seqvae.cli.interfaces import open_interface
     from seqvae.cli.output import print_json
     from seqvae.cli.streaming import read_parts, silence_repeats
+    from seqvae.training.precision import evaluate_in
 
     interface = open_interface(model, part)
     parts = read_parts(interface, source, column=column, label=label, label_column=label_column)
     for number, (items, labels) in enumerate(parts):
-        with silence_repeats(number):
+        with silence_repeats(number), evaluate_in(precision, interface.model.model):
             values = interface.model.score(items, labels=labels, samples=samples, seed=seed)
         for item, value in zip(items, values.tolist(), strict=True):
             if json:

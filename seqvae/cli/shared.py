@@ -35,6 +35,13 @@ Seed = Annotated[
     int | None,
     Parameter(validator=SEED, help="of all random numbers: the same seed gives the same result; default a new one."),
 ]
+Precision = Annotated[
+    Literal["fp32", "bf16"],
+    Parameter(
+        help="`bf16` computes matrix products in bfloat16, up to three times as fast on a processor that can; "
+        "-log p(x) changes by some 0.002 nats on average, a coordinate of z by a thousandth of its spread.",
+    ),
+]
 FixedSeed = Annotated[int, Parameter(validator=SEED, help="of all random numbers.")]
 
 app = cyclopts.App(

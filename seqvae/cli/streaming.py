@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from seqvae.text_vae import TextVAE
+    from seqvae.training.precision import Precision
 
 BLOCK = 20_000  # rows of the file that are read and encoded at a time
 MANY = 100_000  # rows from which on a file is encoded in blocks
@@ -111,6 +112,7 @@ def encode_blocks(
     *,
     label: str | None,
     scale: bool,
+    precision: Precision = "fp32",
     process: Process | None = None,
 ) -> None:
     """Write the posterior means of the sentences of a data set to a .npy file, blank ones left out.
@@ -125,20 +127,22 @@ def encode_blocks(
         output: the .npy file.
         label: of all sentences, for a model of labels.
         scale: write standard deviations instead.
+        precision: `bf16` computes matrix products in bfloat16.
         process: this one; None is the one that `torchrun` started, if it did.
 
     Raises:
         CorpusError: if there are only blank lines.
-        ConfigError: if the file cannot be written.
+        ConfigError: if the file cannot be written, and for bf16 where layers do not run in it.
     """
     from seqvae.training.init import hash_weights
+    from seqvae.training.precision import evaluate_in
 
     process, size = process or Process(), BLOCK
     counts = [len(read_block(source, column, number, size)) for number in range(-(-len(source) // size))]
     if not sum(counts):
         raise CorpusError("the file holds only blank lines")
     part, state = (output.with_name(f"{output.name}.{ending}") for ending in ("part", "state"))
-    key = f"{source._fingerprint}|{column}|{size}|{sum(counts)}|{label}|{scale}|{hash_weights(model.model)}"
+    key = f"{source._fingerprint}|{column}|{size}|{sum(counts)}|{label}|{scale}|{precision}|{hash_weights(model.model)}"
     try:
         if process.rank == 0:
             _prepare(part, state, key, (sum(counts), model.config.model.latent))
@@ -147,7 +151,7 @@ def encode_blocks(
         left = [number for number, count in enumerate(counts) if count and number not in done]
         process.wait()  # all have read what is left before any adds to it
         for place, number in enumerate(left[process.rank :: process.world]):
-            with silence_repeats(place):
+            with silence_repeats(place), evaluate_in(precision, model.model):
                 q = model.encode(read_block(source, column, number, size), labels=label)
             _write_rows(part, sum(counts[:number]) - sum(counts), (q.stddev if scale else q.mode).numpy())
             with open(state, "a", encoding="utf-8") as file:

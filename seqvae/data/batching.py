@@ -28,6 +28,7 @@ class Batchable(Protocol):
         """Return some sequences as a batch, in the given order."""
 
 
+EVEN = 16  # sequences of one length that are worth a batch of their own
 EXTRA = 2**32  # the number of the first epoch that no training reaches
 
 
@@ -132,23 +133,41 @@ def split_by_tokens(lengths: np.ndarray, start: int, stop: int, size: int, token
         start = end
 
 
+def divide_by_length(lengths: np.ndarray, batch_size: int = 64, max_tokens: int | None = None) -> Iterator[np.ndarray]:
+    """Yield the (b,) indices of batches of sequences in order of length; most batches have rows of one length.
+
+    Where at least 16 sequences have the same length, they do not share a batch with others.
+
+    Args:
+        lengths: (N,) steps of each sequence.
+        batch_size: most sequences of a batch.
+        max_tokens: most steps of a batch, padding included; a longer sequence is a batch of its own.
+
+    >>> [indices.tolist() for indices in divide_by_length(np.array([3, 1, 2]), batch_size=2)]
+    [[1, 2], [0]]
+    """
+    order = np.argsort(lengths, kind="stable")
+    ascending = lengths[order].astype(np.int64)
+    most = np.iinfo(np.int64).max if max_tokens is None else max_tokens
+    _, first, counts = np.unique(ascending, return_index=True, return_counts=True)
+    many = counts >= EVEN
+    cuts = np.unique(np.concatenate([[0, len(order)], first[many], (first + counts)[many]]))
+    for pair in pairwise(cuts.tolist()):
+        for start, end in split_by_tokens(ascending, *pair, batch_size, most):
+            yield order[start:end]
+
+
 def iterate_by_length(
     split: Batchable, batch_size: int = 64, max_tokens: int | None = None
 ) -> Iterator[tuple[np.ndarray, Batch]]:
     """Yield each sequence once, in order of length: (b,) indices, which lead back to the order of the split, and batch.
 
-    Args:
-        split: the sequences.
-        batch_size: most sequences of a batch.
-        max_tokens: most steps of a batch, padding included; a longer sequence is a batch of its own.
+    Args as in `divide_by_length`, but for the split, whose sequences these are.
 
     >>> from seqvae.data.text.corpus import load
     >>> corpus = load(["a b c", "d", "e f"], whole=True)
     >>> [(indices.tolist(), batch.tokens) for indices, batch in iterate_by_length(corpus.test, batch_size=2)]
     [([1, 2], 5), ([0], 4)]
     """
-    order = np.argsort(split.lengths, kind="stable")
-    lengths = split.lengths[order].astype(np.int64)
-    most = np.iinfo(np.int64).max if max_tokens is None else max_tokens
-    for start, end in split_by_tokens(lengths, 0, len(order), batch_size, most):
-        yield order[start:end], split.batch(order[start:end])
+    for indices in divide_by_length(split.lengths, batch_size, max_tokens):
+        yield indices, split.batch(indices)

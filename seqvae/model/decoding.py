@@ -246,19 +246,21 @@ def beam_search(
 def _search(
     model: SequenceVAE, z: Tensor, width: int, max_length: int, allow_unknown: bool
 ) -> tuple[list[list[int]], Tensor]:
-    """Search all rows of z (N, D) at once; returns N lists of ids and (N,) scores."""
-    rows = len(z)
-    z = z.repeat_interleave(width, dim=0)  # (N * W, D)
-    generated = torch.empty(rows, width, 0, dtype=torch.long, device=z.device)
-    score = torch.full((rows, width), -torch.inf, dtype=torch.float64, device=z.device)
+    """Search all rows of z (N, D) at once, which leave as they stop; returns N lists of ids and (N,) scores."""
+    rows = torch.arange(len(z), device=z.device)  # those that go on
+    found: list[list[int]] = [[] for _ in rows]
+    found_score = torch.empty(len(z), dtype=torch.float64, device=z.device)
+    generated = torch.empty(len(z), width, 0, dtype=torch.long, device=z.device)
+    score = torch.full((len(z), width), -torch.inf, dtype=torch.float64, device=z.device)
     score[:, 0] = 0.0
     ended = torch.zeros_like(score, dtype=torch.bool)
-    token, state = torch.full((rows * width,), START, device=z.device), None
-    for _ in range(max_length):
+    z = z.repeat_interleave(width, dim=0)  # (N * W, D)
+    token, state = torch.full((len(z),), START, device=z.device), None
+    for step in range(max_length):
         features, state = model.decode_step(token, z, state)
         # The `width` best continuations of all are among the `width` best of each hypothesis.
         words, gain = _get_tokens(model).topk(features, width, _list_banned(allow_unknown))
-        gain = gain.double().view(rows, width, -1)
+        gain = gain.double().view(len(rows), width, -1)
         gain = gain.masked_fill(ended[..., None], -torch.inf)
         gain[..., 0].masked_fill_(ended, 0.0)  # a finished hypothesis goes on with padding, at no cost
         words = words.view(gain.shape).masked_fill(ended[..., None], PADDING)
@@ -266,14 +268,22 @@ def _search(
         parent, word = best // gain.shape[-1], words.flatten(1).gather(1, best)
         generated = torch.cat([generated.gather(1, parent[..., None].expand_as(generated)), word[..., None]], dim=2)
         ended = ended.gather(1, parent) | (word == END)
-        if ended[:, 0].all():
-            break
-        rank = (parent + torch.arange(rows, device=z.device)[:, None] * width).flatten()
-        token, state = word.flatten(), tuple(part.index_select(0, rank) for part in state)
-    finished = score.masked_fill(~ended, -torch.inf)
-    winner = torch.where(finished.amax(1) > -torch.inf, finished.argmax(1), 0)
-    row = torch.arange(rows, device=z.device)
-    return [_truncate(ids) for ids in generated[row, winner].tolist()], score[row, winner]
+        last = step == max_length - 1
+        stopped = torch.ones_like(rows, dtype=torch.bool) if last else ended[:, 0]
+        leaving = stopped.nonzero()[:, 0]
+        if len(leaving):
+            finished = score[leaving].masked_fill(~ended[leaving], -torch.inf)
+            winner = torch.where(finished.amax(1) > -torch.inf, finished.argmax(1), 0)
+            found_score[rows[leaving]] = score[leaving, winner]
+            for row, ids in zip(rows[leaving].tolist(), generated[leaving, winner].tolist(), strict=True):
+                found[row] = _truncate(ids)
+            if len(leaving) == len(rows):
+                break
+        staying = (~stopped).nonzero()[:, 0]
+        rank = (parent[staying] + staying[:, None] * width).flatten()  # of the hypotheses, in the batch of before
+        token, z, state = word[staying].flatten(), z[rank], tuple(part.index_select(0, rank) for part in state)
+        rows, generated, score, ended = rows[staying], generated[staying], score[staying], ended[staying]
+    return found, found_score
 
 
 def _get_tokens(model: SequenceVAE) -> Tokens:

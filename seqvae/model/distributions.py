@@ -20,6 +20,7 @@ from torch.distributions import (
     Distribution,
     Independent,
     LowRankMultivariateNormal,
+    MixtureSameFamily,
     Normal,
     constraints,
     kl_divergence,
@@ -84,6 +85,27 @@ def get_gaussian_parameters(q: Distribution) -> tuple[Tensor, Tensor] | None:
     if isinstance(q, Independent) and q.reinterpreted_batch_ndims == 1 and isinstance(q.base_dist, Normal):
         return q.base_dist.loc, q.base_dist.scale
     return None
+
+
+class GaussianMixture(MixtureSameFamily):
+    """torch's mixture, whose log density of diagonal Gaussians takes two products of matrices in double precision.
+
+    With w = 1 / sigma^2, -1/2 sum_d (z_d - mu_d)^2 w_d = -1/2 z^2 w + z (mu w) - 1/2 mu^2 w: N * K numbers are stored
+    where torch stores N * K * D. The terms cancel where a component is narrow, hence the precision.
+    """
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return log p(z), nats, of z (..., D): (...)."""
+        parameters = get_gaussian_parameters(self.component_distribution)
+        if parameters is None or self.batch_shape:
+            return cast(Tensor, super().log_prob(value))
+        mean, scale = (parameter.double() for parameter in parameters)  # (K, D)
+        z, precision = value.double(), scale.square().reciprocal()
+        linear = mean * precision
+        constant = -0.5 * (mean * linear).sum(1) - scale.log().sum(1) - mean.shape[1] / 2 * math.log(2 * math.pi)
+        terms = z.square() @ (-0.5 * precision).T + z @ linear.T + constant  # (..., K)
+        total = (terms + self.mixture_distribution.logits.double()).logsumexp(-1)
+        return total.to(torch.result_type(value, parameters[0]))
 
 
 def compute_scale(log_variance: Tensor) -> Tensor:

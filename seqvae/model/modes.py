@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,11 +28,31 @@ def evaluation_mode(module: torch.nn.Module) -> Iterator[None]:
             part.training = True
 
 
+EVALUATES_IN_BF16: ContextVar[bool] = ContextVar("EVALUATES_IN_BF16", default=False)
+
+
+@contextmanager
+def evaluating_in(precision: Literal["fp32", "bf16"]) -> Iterator[None]:
+    """Let encodings and scores within compute matrix products in bfloat16, or not, which is the default.
+
+    Posteriors, sums of log-probabilities and importance weights stay in single or double precision.
+    """
+    token = EVALUATES_IN_BF16.set(precision == "bf16")
+    try:
+        yield
+    finally:
+        EVALUATES_IN_BF16.reset(token)
+
+
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Turn dropout, noise, gradients and autocast off; as `evaluation_mode`, otherwise."""
+    """Turn dropout, noise, gradients and the caller's autocast off; as `evaluation_mode`, otherwise."""
     device = next((parameter.device.type for parameter in model.parameters()), "cpu")
-    with evaluation_mode(model), torch.no_grad(), torch.autocast(device, enabled=False):
+    with (
+        evaluation_mode(model),
+        torch.no_grad(),
+        torch.autocast(device, torch.bfloat16, enabled=EVALUATES_IN_BF16.get()),
+    ):
         yield
 
 

@@ -6,12 +6,13 @@ from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution, MixtureSameFamily
+from torch.distributions import Categorical, Distribution
 
 from seqvae.errors import ConfigError, check_size, check_whole
 from seqvae.model.distributions import (
     Family,
     FlowDistribution,
+    GaussianMixture,
     SphericalUniform,
     build_diagonal_gaussian,
     build_flow,
@@ -110,7 +111,7 @@ class Mixture(Prior):
         """Build p(z), batch () and event (D,), on the module's device and in its precision."""
         weights = Categorical(logits=self.logits, validate_args=False)
         components = build_diagonal_gaussian(self.means, compute_scale(self.log_variances))
-        return MixtureSameFamily(weights, components, validate_args=False)
+        return GaussianMixture(weights, components, validate_args=False)
 
 
 class Sphere(Prior):
@@ -210,7 +211,7 @@ class Vamp(Prior):
             h = self.encoder.encode_embeddings(self.inputs, lengths)
             q = self.posterior(h if self.labels is None else torch.cat([h, self.labels.to(h)], dim=1))
         weights = Categorical(logits=self.inputs.new_zeros(count), validate_args=False)
-        return MixtureSameFamily(weights, q, validate_args=False)
+        return GaussianMixture(weights, q, validate_args=False)
 
 
 PRIORS: dict[str, type[Prior]] = {

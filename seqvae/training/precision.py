@@ -19,8 +19,10 @@ from torch import nn
 from seqvae.config import Config
 from seqvae.data.text.files import get_cache_folder
 from seqvae.errors import ConfigError, SeqVAEError, write_atomically
+from seqvae.model.modes import evaluating_in
 from seqvae.model.observations.tokens import Tokens
 from seqvae.rng import Stream
+from seqvae.training import machine
 
 Precision = Literal["fp32", "bf16"]
 
@@ -50,7 +52,7 @@ def choose_precision(
     if choice == "bf16" and not supports_bf16(device):
         raise ConfigError(
             "precision = bf16: this processor has no AVX512, without which LSTM layers do not run in it: "
-            "write --precision fp32, or auto"
+            "write --precision fp32"
         )
     if choice != "auto":
         return ("bf16" if choice == "bf16" else "fp32"), "as given"
@@ -63,6 +65,18 @@ def choose_precision(
     relative = measure()
     chosen: Precision = "bf16" if relative <= MARGIN else "fp32"
     return chosen, f"a step in bf16 takes {relative:.2g} times as long as in fp32 here"
+
+
+def evaluate_in(precision: Precision, model: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """Let encodings and scores by a model compute in bf16, or not, as `evaluating_in` does.
+
+    Raises:
+        ConfigError: for bf16 where layers do not run in it.
+    """
+    choose_precision(precision, next(model.parameters()).device)
+    if precision == "bf16":
+        machine.limit_primitives(128)
+    return evaluating_in(precision)
 
 
 def supports_bf16(device: torch.device) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqvae.data.batch import Batch
-from seqvae.data.batching import Batches, iterate_by_length
+from seqvae.data.batching import Batches, divide_by_length, iterate_by_length
 from seqvae.data.text.corpus import load
 from seqvae.errors import ConfigError
 
@@ -138,6 +138,22 @@ def test_evaluation_sees_each_sentence_once_in_order_of_length(split, max_tokens
         last = batch.lengths.max()
         seen += indices.tolist()
     assert sorted(seen) == list(range(len(split)))
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=200), st.integers(1, 40), st.none() | st.integers(1, 100))
+def test_sequences_divided_by_length_share_a_batch_with_others_only_where_few_have_their_length(lengths, size, tokens):
+    lengths = np.array(lengths)
+    parts = list(divide_by_length(lengths, size, tokens))
+    order = np.concatenate(parts)
+    assert sorted(order.tolist()) == list(range(len(lengths)))
+    assert (np.diff(lengths[order]) >= 0).all()
+    counts = Counter(lengths.tolist())
+    for part in parts:
+        found = set(lengths[part].tolist())
+        assert 0 < len(part) <= size
+        assert len(found) == 1 or all(counts[length] < 16 for length in found)
+        assert tokens is None or len(part) == 1 or max(found) * len(part) <= tokens
 
 
 def test_a_batch_size_of_zero_is_refused(split):

@@ -355,6 +355,17 @@ def test_a_wide_beam_finds_the_most_probable_sentence_of_all(seed, layers):
         assert torch.isclose(found.log_prob[row], values.max(), rtol=0, atol=1e-10)
 
 
+def test_a_row_whose_best_sentence_is_whole_leaves_the_beam():
+    model, z, seen = make(), points(50), []
+    decode_step = model.decode_step
+    model.decode_step = lambda tokens, z, state: seen.append(len(tokens)) or decode_step(tokens, z, state)
+    found = beam_search(model, z, 3, max_length=12)
+    assert seen[0] == 150 and seen == sorted(seen, reverse=True) and seen[-1] < 150
+    alone = [beam_search(model, row, 3, max_length=12) for row in z.split(1)]
+    assert [one.tokens[0] for one in alone] == found.tokens
+    assert torch.allclose(torch.cat([one.log_prob for one in alone]), found.log_prob, rtol=0, atol=1e-10)
+
+
 def test_a_wider_beam_finds_more_probable_sentences_than_greedy_does():
     model, z = make(), points(60)
     greedy, wide = (beam_search(model, z, width, max_length=30) for width in (1, 12))

@@ -69,6 +69,26 @@ def truncate(value: Any, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def cut_out(text: str, most: int = 1500) -> str:
+    """Return a message, without its middle if it has more than `most` characters: what was wrong, and what to write.
+
+    >>> cut_out("no column " + 99 * "x" + ": write another", most=40)
+    'no column xxxxxxxxxx ... : write another'
+    """
+    part = (most - 5) // 2
+    return text if len(text) <= most else f"{text[: most - part - 5]} ... {text[-part:]}"
+
+
+def list_names(names: Iterable[Any], most: int = 20) -> str:
+    """Return names in one line: at most `most` of them, each of at most 60 characters.
+
+    >>> list_names(["past", "present", "future"], most=2)
+    'past, present and 1 more'
+    """
+    shown = [truncate(name) for name in names]
+    return ", ".join(shown[:most]) + (f" and {len(shown) - most:,} more" if len(shown) > most else "")
+
+
 def shorten(value: Any) -> str:
     """Return a wrong value as an error shows it: its truncated `repr`, after the name of its type.
 

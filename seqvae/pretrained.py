@@ -16,10 +16,9 @@ from torch.distributions import Distribution
 
 from seqvae.config import Config, Data, Model, Objective, Training
 from seqvae.config.recipes import add_recipe
-from seqvae.data.containers import list_names
 from seqvae.data.corpus import Corpus
 from seqvae.data.text.sources import locate
-from seqvae.errors import CheckpointError, ConfigError, choose, expand, shorten
+from seqvae.errors import CheckpointError, ConfigError, choose, expand, list_names, shorten
 from seqvae.evaluation.likelihood import IndexedBatches, find_device
 from seqvae.evaluation.scores import Scores, format_rows
 from seqvae.latent import paths

@@ -26,7 +26,7 @@ from seqvae.cli import (  # noqa: F401  their commands join the application
 from seqvae.cli.processes import SHARED, Process, leave_launcher
 from seqvae.cli.shared import app, move_stream_last, read_recipe, spell_out_parts
 from seqvae.cli.streams import drop_streams, open_streams, report_escapes
-from seqvae.errors import SeqVAEError, UnknownWordsWarning, shorten, truncate
+from seqvae.errors import SeqVAEError, UnknownWordsWarning, cut_out, shorten, truncate
 from seqvae.training.machine import share_cores
 
 LONGEST = 500  # characters of an error about arguments, which quotes them
@@ -79,7 +79,7 @@ def _run(arguments: list[str]) -> int:
         _parse_and_run(arguments)
         sys.stdout.flush()
     except SeqVAEError as error:
-        print(f"seqvae: {error}", file=sys.stderr)
+        print(f"seqvae: {cut_out(str(error))}", file=sys.stderr)
         return 2
     except cyclopts.CycloptsError as error:
         print(f"seqvae: {_describe(error)}", file=sys.stderr)

@@ -12,9 +12,8 @@ from seqvae.cli.interfaces import Interface
 from seqvae.cli.shared import Density
 from seqvae.data.corpus import BUILT_IN_TEXTS
 from seqvae.data.text.corpus import TextSplit
-from seqvae.data.text.labels import list_names
 from seqvae.data.text.unknown import silence_unknown
-from seqvae.errors import ConfigError, CorpusError, SeqVAEError
+from seqvae.errors import ConfigError, CorpusError, SeqVAEError, list_names
 from seqvae.latent import steering
 from seqvae.latent.density import MAX_SAMPLES, AggregateDensity, check_confidence
 from seqvae.text_vae import ROWS, TextVAE
@@ -215,7 +214,7 @@ class Attribute:
             hint = "; or write --corpus FILE with labelled sentences" if self.corpus is None else ""
             raise ConfigError(
                 f"--label-column {self.label_column}: the corpus has no such column; its columns are: "
-                f"{', '.join(split.columns)}{hint}"
+                f"{list_names(split.columns)}{hint}"
             )
         return split.column(self.label_column)
 

@@ -11,7 +11,7 @@ from seqvae.config.parts import (
     convert,
     default_part,
 )
-from seqvae.errors import ConfigError, choose
+from seqvae.errors import ConfigError, choose, shorten
 
 TOLERANCE = 0.05  # relative distance from the target up to which the KL of held-out sentences meets it
 FREEZABLE = ("encoder", "posterior", "decoder", "embedding", "prior", "observation")
@@ -123,7 +123,7 @@ class Data:
             raise ConfigError(
                 "tokenizer regex without a pattern: write --pattern 'REGULAR EXPRESSION' too"
                 if self.pattern is None
-                else f"option pattern = {self.pattern}: it is of the tokenizer regex: write --tokenizer regex too"
+                else f"option pattern = {shorten(self.pattern)}: it is of the tokenizer regex: write --tokenizer regex"
             )
 
         if self.embeddings_frozen and self.embeddings is None:

@@ -103,7 +103,7 @@ class Batches:
 
     def _find_boundaries(self) -> np.ndarray:
         """Return (steps + 1,) where the batches begin among the sequences sorted by length, and the number of these."""
-        size = self.batch_size
+        size = max(1, min(self.batch_size, len(self.split)))
         groups = np.array([0, len(self.split)])
         if self.exact_length:
             groups = np.append(0, np.cumsum(np.unique(self.split.lengths, return_counts=True)[1]))

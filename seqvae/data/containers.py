@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from seqvae.data.corpus import SPLITS
-from seqvae.errors import ConfigError, CorpusError
+from seqvae.errors import ConfigError, CorpusError, list_names
 
 if TYPE_CHECKING:
     import pyarrow
@@ -173,16 +173,6 @@ def describe(given: Any) -> str:
     'the tuple'
     """
     return f"the {type(given).__name__}"
-
-
-def list_names(names: Iterable[Any], most: int = 20) -> str:
-    """Return names in one line, at most `most` of them.
-
-    >>> list_names(["past", "present", "future"], most=2)
-    'past, present and 1 more'
-    """
-    names = [str(name) for name in names]
-    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def is_text(kind: "pyarrow.DataType") -> bool:

@@ -156,6 +156,11 @@ def test_sequences_divided_by_length_share_a_batch_with_others_only_where_few_ha
         assert tokens is None or len(part) == 1 or max(found) * len(part) <= tokens
 
 
+def test_a_batch_larger_than_any_number_of_the_machine_is_the_whole_corpus(split):
+    (rows,) = Batches(split, batch_size=2**63).plan(0)
+    assert len(rows) == len(split)
+
+
 def test_a_batch_size_of_zero_is_refused(split):
     with pytest.raises(ConfigError):
         Batches(split, batch_size=0)

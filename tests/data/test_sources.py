@@ -10,6 +10,9 @@ import re
 import subprocess
 import sys
 
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from seqvae.data.text import splits
@@ -21,8 +24,6 @@ LINES = [f"sentence number {i} is here ." for i in range(100)]
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
-    import datasets
-
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
 
 
@@ -37,8 +38,6 @@ def csv_lines(separator):
 
 
 def parquet_of(path):
-    import datasets
-
     datasets.Dataset.from_dict({"text": LINES, "label": list(range(100))}).to_parquet(path)
     return str(path)
 
@@ -169,6 +168,31 @@ def test_a_column_that_is_not_there_is_refused_with_those_that_are(file):
     assert "holds int64, not text" in refusal(numbers, column="n")
 
 
+def break_utf8(words):
+    """A table of a column `text` of these words, of which one byte in each is not UTF-8."""
+    sound = pa.array([f"{word} \u00e9" for word in words])
+    bad = sound.buffers()[2].to_pybytes().replace(b"\xc3\xa9", b"\xe5 ")
+    return pa.table({"text": pa.StringArray.from_buffers(len(words), sound.buffers()[1], pa.py_buffer(bad))})
+
+
+@pytest.mark.parametrize("place", ["table.parquet", "folder/train.parquet", "saved"])
+def test_text_of_arrow_and_parquet_that_is_not_utf8_is_refused(place, tmp_path):
+    table = break_utf8(["one", "two", "three"])
+    (tmp_path / "folder").mkdir()
+    if place == "saved":
+        datasets.Dataset(datasets.table.InMemoryTable(table)).save_to_disk(tmp_path / place)
+    else:
+        pq.write_table(table, tmp_path / place)
+    assert "not UTF-8 in column 'text'" in refusal(str((tmp_path / place).parent if "/" in place else tmp_path / place))
+
+
+def test_names_of_columns_are_shown_in_one_line_of_some_length(tmp_path):
+    names = ["x" * 10_000, *(f"column {i}" for i in range(1000))]
+    pq.write_table(pa.table({name: ["a"] for name in names}), tmp_path / "wide.parquet")
+    message = refusal(str(tmp_path / "wide.parquet"), column="text")
+    assert "has no column 'text'" in message and message.endswith("and 981 more") and len(message) < 700
+
+
 def test_a_missing_file_is_refused_with_the_nearest_name(file, tmp_path):
     file("corpus.txt", "a")
     assert f"did you mean '{tmp_path}/corpus.txt'?" in refusal(str(tmp_path / "corpsu.txt"))
@@ -192,8 +216,6 @@ def test_a_list_that_holds_no_sentences_is_refused(given, message):
 
 
 def test_a_hub_name_out_of_reach_is_refused_in_one_line(monkeypatch):
-    import datasets
-
     def fail(*given, **options):
         raise ConnectionError("no\nnetwork")
 
@@ -202,8 +224,6 @@ def test_a_hub_name_out_of_reach_is_refused_in_one_line(monkeypatch):
 
 
 def test_a_hub_data_set_gives_its_splits_and_its_configuration_is_passed_on(monkeypatch):
-    import datasets
-
     def give(name, config):
         assert (name, config) == ("some/set", "plain")
         make = datasets.Dataset.from_dict

@@ -12,7 +12,7 @@ from seqvae.data import corpus as base
 from seqvae.data.batch import Batch
 from seqvae.data.corpus import Indices
 from seqvae.data.series.sources import Source, Table, open_series
-from seqvae.errors import ConfigError
+from seqvae.errors import ConfigError, list_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ class SeriesSplit(base.Split):
         """
         if name not in self.table.columns:
             raise ConfigError(
-                f"the corpus has no column {name!r}; its columns are: {', '.join(self.columns) or 'none'}"
+                f"the corpus has no column {name!r}; its columns are: {list_names(self.columns) or 'none'}"
             )
         return self.table.columns[name][self._find_rows(indices)].tolist()
 

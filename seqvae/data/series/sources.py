@@ -15,7 +15,7 @@ import numpy as np
 from seqvae.data import containers
 from seqvae.data.corpus import BUILT_IN_SERIES, SPLITS
 from seqvae.data.series import curves
-from seqvae.errors import CorpusError, expand, truncate
+from seqvae.errors import CorpusError, expand, list_names, truncate
 
 if TYPE_CHECKING:
     import pyarrow
@@ -180,7 +180,7 @@ def _read_file(path: Path, column: str | None) -> Table:
 def _read_arrays(shown: str, arrays: dict[str, np.ndarray]) -> Table:
     """Return the arrays of a .npz file as a table."""
     if not {"values", "x"} & set(arrays):
-        raise CorpusError(f"{shown} has the arrays {', '.join(arrays) or 'none'}: expected {FORMAT}")
+        raise CorpusError(f"{shown} has the arrays {list_names(arrays) or 'none'}: expected {FORMAT}")
     values, lengths = _join_frames(shown, arrays) if "values" in arrays else _drop_padding(shown, arrays)
     columns = {n: a for n, a in arrays.items() if n not in ("x", "values", "lengths") and a.shape == lengths.shape}
     return _check(shown, values, lengths, columns)
@@ -277,7 +277,7 @@ def _read_column(shown: str, table: "pyarrow.Table", column: str | None) -> Tabl
     if chosen is None:
         raise CorpusError(
             f"{shown} has no such column of lists, or several: name the one of the series with --column; its columns "
-            f"are: {', '.join(table.column_names)}"
+            f"are: {list_names(table.column_names)}"
         )
     series = table.column(chosen).combine_chunks()
     if series.null_count:

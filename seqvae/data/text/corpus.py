@@ -27,7 +27,7 @@ from seqvae.data.text.splits import Rows, Texts, hash_texts, read_splits
 from seqvae.data.text.tokenizer import PIECES, Tokenizer
 from seqvae.data.text.unknown import advise
 from seqvae.data.text.weights import read_weights, scale_weights
-from seqvae.errors import CheckpointError, ConfigError, CorpusError, write_atomically
+from seqvae.errors import CheckpointError, ConfigError, CorpusError, list_names, write_atomically
 
 if TYPE_CHECKING:
     import pyarrow
@@ -164,7 +164,7 @@ class TextSplit(base.Split):
             ConfigError: for a column that the source has not.
         """
         if name not in self.columns:
-            raise ConfigError(f"the corpus has no column {name!r}; its columns are: {', '.join(self.columns)}")
+            raise ConfigError(f"the corpus has no column {name!r}; its columns are: {list_names(self.columns)}")
         return self.rows.dataset.data.column(name).take(self._find_rows(indices)).to_pylist()
 
     def texts(self, indices: Indices | None = None) -> list[str]:

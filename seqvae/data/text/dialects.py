@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from seqvae.errors import CorpusError
+from seqvae.errors import CorpusError, list_names
 
 SHOWN = {"\t": "a tab", ",": "a comma", ";": "a semicolon", "|": "a vertical bar"}
 NO_DELIMITER = "\x1f"  # of a table of one column; no text holds it
@@ -82,14 +82,14 @@ def find_dialect(shown: str, file: io.TextIOBase, wanted: str | None = None) -> 
     first, body = rows[0], rows[1:]
     header = _has_header(first, body, wanted)
     if header is None and (wanted is None or wanted.isdecimal()):
-        numbered = ", ".join(_name_columns([""] * len(first)))
+        numbered = list_names(_name_columns([""] * len(first)))
         raise CorpusError(
             f"{shown} needs --column, for its first line may be names or a row like the others: if names, its columns "
-            f"are: {', '.join(cell.strip()[:30] for cell in first)}; if a row, they are: {numbered}"
+            f"are: {list_names(first)}; if a row, they are: {numbered}"
         )
     header = header is not False
     if header and not body:
-        raise CorpusError(f"{shown} is empty below the names of its columns, {', '.join(first)}")
+        raise CorpusError(f"{shown} is empty below the names of its columns, {list_names(first)}")
     names = _name_columns(first if header else [""] * len(first))
     columns = list(zip(*(body if header else rows), strict=True))
     texts = tuple(name for name, cells in zip(names, columns, strict=True) if not _is_numeric(cells))

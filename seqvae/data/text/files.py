@@ -25,7 +25,7 @@ import xxhash
 
 from seqvae.data.text.dialects import ROWS, BadRowError, Dialect, find_dialect, read_rows
 from seqvae.data.text.records import find_types, make_converter, read_records, refuse_mixture
-from seqvae.errors import CorpusError, write_atomically
+from seqvae.errors import CorpusError, list_names, write_atomically
 
 if TYPE_CHECKING:
     import pyarrow
@@ -94,8 +94,8 @@ def load_shards(paths: list[Path], column: str | None = None) -> tuple["Dataset"
     for path, (part, _) in zip(paths, parts, strict=True):
         if part.column_names != first.column_names:
             raise CorpusError(
-                f"{path} has the columns {', '.join(part.column_names)}, but {paths[0].name} has "
-                f"{', '.join(first.column_names)}: expected the same in all shards"
+                f"{path} has the columns {list_names(part.column_names)}, but {paths[0].name} has "
+                f"{list_names(first.column_names)}: expected the same in all shards"
             )
     try:
         return datasets.concatenate_datasets([part for part, _ in parts]), texts

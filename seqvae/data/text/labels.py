@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from seqvae.data.containers import list_names, read_values
+from seqvae.data.containers import read_values
+from seqvae.data.text.sources import check_encoding
 from seqvae.data.text.splits import Rows, Texts, format_value
-from seqvae.errors import ConfigError, CorpusError
+from seqvae.errors import ConfigError, CorpusError, list_names
 
 Label = str | int  # as tables hold it; true and false are ints
 Labels = Label | Iterable[Label] | None  # one for all sentences, or one for each
@@ -118,8 +119,9 @@ def _read_column(source: str, split: str, rows: Rows, column: str) -> list[str]:
     """Return the label of each sentence of a split, as a text in one line."""
     if column not in rows.dataset.column_names:
         raise CorpusError(
-            f"{source} has no column {column!r} of labels; its columns are: {', '.join(rows.dataset.column_names)}"
+            f"{source} has no column {column!r} of labels; its columns are: {list_names(rows.dataset.column_names)}"
         )
+    check_encoding(source, rows.dataset, column)
     values = rows.dataset.data.column(column).take(rows.numbers).to_pylist()
     names = [format_label(value, column) for value in values]
     if missing := names.count(""):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from seqvae.data.text.tokenizer import replace_surrogates
-from seqvae.errors import CorpusError
+from seqvae.errors import CorpusError, list_names
 
 if TYPE_CHECKING:
     import pyarrow
@@ -95,7 +95,7 @@ def _find_array(shown: str, value: dict[str, Any]) -> list[Any]:
     lists = {key: items for key, items in value.items() if isinstance(items, list) and items}
     arrays = [key for key, items in lists.items() if isinstance(items[0], dict) or len(value) == 1]
     if len(arrays) > 1:
-        names = ", ".join(arrays)
+        names = list_names(arrays)
         raise CorpusError(f"{shown} holds several arrays of objects, {names}: expected one; write a file for each")
     return lists[arrays[0]] if arrays else [value]
 

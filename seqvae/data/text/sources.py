@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from seqvae.data import containers
-from seqvae.data.containers import list_names
 from seqvae.data.corpus import BUILT_IN_SERIES, BUILT_IN_TEXTS, SPLITS, is_built_in, read_options
 from seqvae.data.text.files import (
     FORMATS,
@@ -33,7 +32,7 @@ from seqvae.data.text.files import (
     strip_compression,
 )
 from seqvae.data.text.tokenizer import replace_surrogates
-from seqvae.errors import CorpusError, expand
+from seqvae.errors import CorpusError, expand, list_names, truncate
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -256,6 +255,8 @@ def _describe_missing(path: Path) -> str:
 def _open_file(shown: str, path: Path, column: str | None, name: str = "") -> Source:
     dataset, texts = load_file(shown, path, column)
     chosen = choose_column(shown, dataset, column, texts)
+    if path.suffix == ".parquet":
+        check_encoding(shown, dataset, chosen)
     return Source(name or shown, {"train": dataset}, {"train": chosen}, notes=_describe_choice([path], dataset, chosen))
 
 
@@ -279,6 +280,8 @@ def _open_folder(folder: Path, column: str | None) -> Source:
     for split, paths in files.items():
         loaded[split], texts = load_shards(paths, column)
         columns[split] = choose_column(str(paths[0]), loaded[split], column, texts)
+        if paths[0].suffix == ".parquet":
+            check_encoding(str(paths[0]), loaded[split], columns[split])
         if split == "train" or columns[split] != columns["train"]:
             notes += _describe_choice(paths, loaded[split], columns[split])
     return Source(name, loaded, columns, notes=notes)
@@ -383,21 +386,37 @@ def choose_column(shown: str, dataset: "Dataset", wanted: str | None, texts: lis
     if wanted is not None and wanted not in names:
         outer = wanted.partition(".")[0]
         hint = f"; a text within {outer!r} is not read: make it a column of its own" if outer in names else ""
-        raise CorpusError(f"{shown} has no column {wanted!r}; its columns are: {', '.join(names)}{hint}")
+        raise CorpusError(f"{shown} has no column {wanted!r}; its columns are: {list_names(names)}{hint}")
     if wanted is not None and wanted not in strings:
         raise CorpusError(f"the column {wanted!r} of {shown} holds {kinds[wanted]}, not text{_suggest(kinds[wanted])}")
     likely = [name for name in strings if name in texts] if texts is not None else strings
     chosen = wanted or ("text" if "text" in strings else likely[0] if len(likely) == 1 else None)
     if not strings:
-        held = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
+        held = list_names(f"{truncate(name)} ({kind})" for name, kind in kinds.items())
         raise CorpusError(f"{shown} has no column of text; its columns are: {held}{_suggest(*kinds.values())}")
     if chosen is None:
-        raise CorpusError(f"{shown} needs --column, the one that holds the text; its columns are: {', '.join(names)}")
+        raise CorpusError(f"{shown} needs --column, the one that holds the text; its columns are: {list_names(names)}")
     return chosen
 
 
 def _choose_columns(shown: str, loaded: dict[str, "Dataset"], column: str | None) -> dict[str, str]:
-    return {split: choose_column(shown, dataset, column) for split, dataset in loaded.items()}
+    chosen = {split: choose_column(shown, dataset, column) for split, dataset in loaded.items()}
+    for split, name in chosen.items():
+        check_encoding(shown, loaded[split], name)
+    return chosen
+
+
+def check_encoding(shown: str, dataset: "Dataset", column: str) -> None:
+    """Raise a `CorpusError` where a column has text that is not UTF-8, whatever its file of Arrow or Parquet says."""
+    import pyarrow
+
+    for chunk in dataset.data.column(column).chunks:
+        try:
+            chunk.validate(full=True)
+        except pyarrow.ArrowInvalid as error:
+            raise CorpusError(
+                f"{shown} holds what is not UTF-8 in column {column!r} ({truncate(error)}): save it as UTF-8"
+            ) from None
 
 
 def _describe_kind(feature: Any) -> str:

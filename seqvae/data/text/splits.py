@@ -9,7 +9,7 @@ import xxhash
 
 from seqvae.data.corpus import check_divisible, divide
 from seqvae.data.text.files import explain, get_cache_folder
-from seqvae.data.text.sources import Source, open_source
+from seqvae.data.text.sources import Source, check_encoding, open_source
 from seqvae.data.text.tokenizer import normalize, replace_surrogates
 from seqvae.errors import CorpusError, write_atomically
 
@@ -168,6 +168,7 @@ def _hash_pairs(dataset: "Dataset", keys: np.ndarray, label_column: str | None) 
 
     if label_column is None or label_column not in dataset.column_names:
         return keys
+    check_encoding("the corpus", dataset, label_column)
     hashes: list[np.ndarray] = [np.empty(0, np.uint64)]
     for chunk in dataset.data.column(label_column).chunks:
         try:

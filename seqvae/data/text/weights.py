@@ -11,7 +11,7 @@ from seqvae.data.containers import read_values
 from seqvae.data.text.files import set_fingerprint
 from seqvae.data.text.sources import Source
 from seqvae.data.text.splits import Rows, Texts
-from seqvae.errors import ConfigError, CorpusError, shorten
+from seqvae.errors import ConfigError, CorpusError, list_names, shorten
 
 WEIGHT = "weight"  # the column that weights in a list become
 EXPECTED = "expected a finite number of 0 or more"
@@ -83,7 +83,7 @@ def read_weights(texts: Texts, column: str) -> np.ndarray | None:
         return None
     dataset = rows.dataset
     if column not in dataset.column_names:
-        known = f"its columns are: {', '.join(dataset.column_names)}"
+        known = f"its columns are: {list_names(dataset.column_names)}"
         if dataset.column_names == [rows.column]:
             known = "it holds text alone, and a table is needed: a .csv, .tsv, .jsonl or .parquet file"
         raise CorpusError(f"{texts.name} has no column {column!r} of weights; {known}")

@@ -137,13 +137,15 @@ def expand(path: str | os.PathLike) -> Path:
     """Return the path with a leading `~` or `~name` expanded to the home folder, as a shell does, where there is one.
 
     Raises:
-        ConfigError: for a name that is too long to be one of a file.
+        ConfigError: for a name that is too long to be one of a file, or holds the character NUL.
 
     >>> expand("models/~").as_posix()
     'models/~'
     """
     if max((len(part.encode(errors="replace")) for part in Path(path).parts), default=0) > LONGEST_NAME:
         raise ConfigError(f"{shorten(str(path))} is too long for the name of a file or a folder")
+    if "\0" in str(path):
+        raise ConfigError(f"{shorten(str(path))} holds the character NUL, which no name of a file can have")
     try:
         return Path(path).expanduser()
     except RuntimeError:

@@ -26,7 +26,7 @@ from seqvae.cli import (  # noqa: F401  their commands join the application
 from seqvae.cli.processes import SHARED, Process, leave_launcher
 from seqvae.cli.shared import app, move_stream_last, read_recipe, spell_out_parts
 from seqvae.cli.streams import drop_streams, open_streams, report_escapes
-from seqvae.errors import SeqVAEError, UnknownWordsWarning, cut_out, shorten, truncate
+from seqvae.errors import ConfigError, SeqVAEError, UnknownWordsWarning, cut_out, shorten, truncate
 from seqvae.training.machine import share_cores
 
 LONGEST = 500  # characters of an error about arguments, which quotes them
@@ -113,6 +113,8 @@ def _describe(error: cyclopts.CycloptsError) -> str:
 
 
 def _parse_and_run(arguments: list[str]) -> None:
+    if nul := [argument for argument in arguments if "\0" in argument]:
+        raise ConfigError(f"the argument {shorten(nul[0])} holds the character NUL: leave it out")
     share_cores()
     app.config = read_recipe(arguments)
     if arguments[:1] in ([], ["--help"], ["-h"]):

@@ -431,6 +431,10 @@ def test_an_argument_that_cannot_be_used_is_named(refused, model, place, argumen
     assert all(word in line for word in words), line
 
 
+def test_an_argument_with_a_nul_is_refused(refused, model):
+    assert "holds the character NUL" in refused("encode", "model", "corpus.txt", "--projector", "a\0b")
+
+
 @pytest.mark.parametrize("arguments", [["--number", "a" * 9_000], ["--json", "a" * 9_000]])
 def test_a_long_wrong_value_is_quoted_in_part(refused, arguments):
     assert "aaaa" in (line := refused("sample", "model", *arguments)) and len(line) < 600

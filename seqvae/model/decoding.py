@@ -20,6 +20,7 @@ from seqvae.model.sampling import NO_FILTER, ban_tokens, filter_probabilities, i
 from seqvae.model.search import Hypothesis, search
 from seqvae.model.vae import SequenceVAE
 
+WIDEST, LONGEST = 100_000, 1_000_000  # the largest beam, and the longest sequence, that are asked for in earnest
 MAX_LOGITS, MAX_ROWS = 10_000_000, 1024  # of one call of the model on a CPU
 ALL = slice(None)
 GPU_FACTOR = 8  # times as many elsewhere, where a call of few rows leaves most of the device idle
@@ -64,7 +65,9 @@ def check_options(
         (n_best >= 1, f"n_best must be at least 1, got {n_best}"),
         (0 <= length_penalty <= 10, f"length_penalty must be from 0 (none) to 10, such as 1, got {length_penalty}"),
         (no_repeat >= 0, f"no_repeat must be 0 (no limit) or the length of an n-gram, got {no_repeat}"),
+        (beam <= WIDEST, f"beam must be at most {WIDEST:,} hypotheses, got {beam}"),
         (max_length >= 1, f"max_length must be at least 1, got {max_length}"),
+        (max_length <= LONGEST, f"max_length must be at most {LONGEST:,} tokens, got {max_length}"),
     ]
     for holds, message in rules:
         if not holds:

@@ -23,9 +23,11 @@ from seqvae.evaluation.latent_space import bound_mutual_information
 from seqvae.evaluation.likelihood import measure
 from seqvae.model.decoding import beam_search, decode
 from seqvae.model.distributions import build_diagonal_gaussian
+from seqvae.model.modes import evaluating, evaluating_in
 from seqvae.model.vae import SequenceVAE
 from seqvae.training.build import build_model, build_objective, make
 from seqvae.training.loop import Run, fit
+from seqvae.training.precision import Precision, supports_bf16
 from seqvae.training.runtime import make_accelerator
 from seqvae.training.trainer import make_optimizer
 
@@ -205,7 +207,7 @@ def loop(name: str) -> Pair:
 # Scores
 
 
-def likelihood(name: str, head_size: int = 500) -> Pair:
+def likelihood(name: str, head_size: int = 500, precision: Precision = "fp32") -> Pair:
     """-log p(x) by 500 samples of z; ours by 16 sentences of similar length, as `seqvae evaluate` sorts them."""
     corpus = load_corpus(name)
     assert corpus.valid is not None
@@ -214,9 +216,12 @@ def likelihood(name: str, head_size: int = 500) -> Pair:
 
     def ours() -> Work:
         model, turn = make_model(corpus, observation={"head_size": head_size}), itertools.cycle(some)
-        return lambda: sum(
-            int(measure(model, [one], samples=SAMPLES).tokens.sum()) for one in itertools.islice(turn, 1)
-        )
+
+        def work() -> float:
+            with evaluating_in(precision):
+                return float(measure(model, [next(turn)], samples=SAMPLES).tokens.sum())
+
+        return work
 
     def reference() -> Work:
         plain = make_reference(corpus).eval()
@@ -259,16 +264,19 @@ def information(name: str) -> Pair:
     return Pair("sentences/s", ours)
 
 
-def encoding(name: str) -> Pair:
+def encoding(name: str, precision: Precision = "fp32") -> Pair:
     """Posterior means of sentences."""
     corpus = load_corpus(name)
     some = get_train(corpus).at_most(4096)
 
     def ours() -> Work:
         model = make_model(corpus)
-        return torch.no_grad()(
-            lambda: sum(len(model.encode(b).mean) for _, b in iterate_by_length(some, batch_size=256))
-        )
+
+        def work() -> float:
+            with evaluating_in(precision), evaluating(model):
+                return float(sum(len(model.encode(b).mean) for _, b in iterate_by_length(some, batch_size=256)))
+
+        return work
 
     def reference() -> Work:
         plain = make_reference(corpus).eval()
@@ -354,3 +362,8 @@ WORKLOADS: dict[str, Callable[[str], Pair]] = {
     "beam": beam,
     "encoding": encoding,
 }
+if supports_bf16(torch.device("cpu")):
+    WORKLOADS |= {
+        "likelihood-bf16": partial(likelihood, precision="bf16"),
+        "encoding-bf16": partial(encoding, precision="bf16"),
+    }

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from seqvae.data.batch import Batch
-from seqvae.errors import ConfigError, CorpusError, TrainingError
+from seqvae.errors import ConfigError, CorpusError, TrainingError, check_whole
 from seqvae.evaluation.metrics import LogMeanExp
 from seqvae.model.distributions import FlowDistribution, get_gaussian_parameters, kl, kl_dimensions
 from seqvae.model.modes import evaluating
@@ -289,13 +289,11 @@ def measure(
         seeds: number of importance-weighted passes, with seed, seed + 1, ...; all else is of the first.
 
     Raises:
-        ConfigError: for fewer than 1 sample or seed.
+        ConfigError: for fewer than 1 sample or seed, or more than 10^9.
         CorpusError: if there are no sentences.
         TrainingError: if a result is not finite.
     """
-    for name, number in (("samples", samples), ("seeds", seeds)):
-        if number < 1:
-            raise ConfigError(f"{name} must be at least 1, got {number}")
+    check_whole(1, 10**9, samples=samples, seeds=seeds)
     samples, passes = samples if model.latent else 1, range(seed, seed + seeds)
     with evaluating(model):
         parts = [part for index, batch in batches for part in _measure(model, index, batch, samples, passes)]

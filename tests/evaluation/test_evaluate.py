@@ -545,9 +545,9 @@ def test_too_few_sentences_or_draws_are_refused():
         scores(make(), [])
     with pytest.raises(CorpusError, match="at least 2, got 1"):
         scores(make(), sentences(1))
-    with pytest.raises(ConfigError, match="samples must be at least 1"):
+    with pytest.raises(ConfigError, match="samples = 0: expected a whole number from 1 to"):
         scores(make(), sentences(3), samples=0)
-    with pytest.raises(ConfigError, match="seeds must be at least 1, got 0"):
+    with pytest.raises(ConfigError, match="seeds = 0: expected a whole number from 1 to"):
         measure(make(), batches(sentences(3), 3), seeds=0)
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqvae.data.batch import Batch
@@ -99,16 +100,40 @@ class RecurrentEncoder(Encoder):
         """Map embedded tokens (B, T, E) and lengths (B,) to (B, H)."""
         x = self.dropout(embedded)
         steps, known = x.shape[1], lengths.cpu()
-        if bool((known == steps).all()):  # nothing to pack, and unpacked sequences are faster on a CPU
+        if bool((known == steps).all()):
             outputs, _ = self.rnn(x)
+        elif x.device.type == "cpu":  # where rows that are packed are several times as slow
+            outputs = self._read_padded(x, lengths)
         else:
-            half = torch.is_autocast_enabled(x.device.type) and x.device.type != "cpu"
-            with torch.autocast(x.device.type, enabled=half):  # on a CPU packed rows would give ever new shapes
-                x = x.to(next(self.rnn.parameters()).dtype)  # embedded frames are in half precision
-                packed = pack_padded_sequence(x, known, batch_first=True, enforce_sorted=False)
-                outputs = self.rnn(packed)[0]
-            outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=steps)
+            x = x.to(next(self.rnn.parameters()).dtype)  # embedded frames are in half precision
+            packed = pack_padded_sequence(x, known, batch_first=True, enforce_sorted=False)
+            outputs, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=steps)
         return self._pool(outputs, lengths)
+
+    def _read_padded(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Do what the layers do to packed rows; the outputs (B, T, H) beyond the end of a row mean nothing.
+
+        Padding at the end cannot change what is read before it, and backward each row is read turned around.
+        """
+        directions, rnn = 1 + self.rnn.bidirectional, self.rnn
+        step = torch.arange(x.shape[1], device=x.device)
+        turned = torch.where(step < lengths[:, None], lengths[:, None] - 1 - step, step)[..., None]  # (B, T, 1)
+        zero = x.new_zeros(1, x.shape[0], rnn.hidden_size)
+        for layer in range(rnn.num_layers):
+            if layer:
+                x = F.dropout(x, rnn.dropout, self.training)
+            outputs = []
+            for direction, weights in enumerate(rnn.all_weights[directions * layer : directions * (layer + 1)]):
+                own = x.gather(1, turned.expand_as(x)) if direction else x
+                options = (weights, True, 1, 0.0, self.training, False, True)
+                own = (
+                    torch.lstm(own, (zero, zero), *options)[0]
+                    if rnn.mode == "LSTM"
+                    else torch.gru(own, zero, *options)[0]
+                )
+                outputs.append(own.gather(1, turned.expand_as(own)) if direction else own)
+            x = torch.cat(outputs, dim=-1)
+        return x
 
     def _pool(self, outputs: Tensor, lengths: Tensor) -> Tensor:
         """Pool (B, T, H) over the first `lengths` steps of each row: (B, H)."""

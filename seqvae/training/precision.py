@@ -26,9 +26,8 @@ from seqvae.training import machine
 
 Precision = Literal["fp32", "bf16"]
 
-# The largest time of a bf16 step relative to fp32 at which bf16 is chosen. The optimizer and the encoding of sentences
-# of unequal length gain nothing and are not measured: at measured ratios of 0.67 and 0.8, whole steps had 0.71 and 1.0
-# (docs/performance.md).
+# The largest time of a bf16 step relative to fp32 at which bf16 is chosen. The optimizer gains nothing and is not
+# measured: at measured ratios of 0.67 and 0.8, whole steps had 0.71 and 1.0 (docs/performance.md).
 MARGIN = 0.75
 OPERATIONS = 4e9  # of a measured step, at most
 CPU = torch.device("cpu")

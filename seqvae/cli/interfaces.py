@@ -16,7 +16,7 @@ from seqvae.data.series import curves
 from seqvae.data.series.corpus import SeriesSplit
 from seqvae.data.text.corpus import TextSplit
 from seqvae.data.text.labels import format_label
-from seqvae.data.text.sources import open_source
+from seqvae.data.text.sources import check_encoding, open_source
 from seqvae.errors import ConfigError, CorpusError, check_folder, list_names, write_output
 from seqvae.evaluation import probes
 from seqvae.evaluation.evaluate import find_factors
@@ -166,6 +166,7 @@ class TextInterface(Interface[TextVAE]):
         if label_column not in dataset.column_names:
             known = list_names(dataset.column_names)
             raise ConfigError(f"--label-column {label_column}: {source} has no such column; its columns are: {known}")
+        check_encoding(source, dataset, label_column)
         pairs = zip(lines, dataset[label_column], strict=True)
         return texts, [format_label(value, label_column) for text, value in pairs if text and text.strip()]
 

@@ -136,7 +136,7 @@ def split_by_tokens(lengths: np.ndarray, start: int, stop: int, size: int, token
 def divide_by_length(lengths: np.ndarray, batch_size: int = 64, max_tokens: int | None = None) -> Iterator[np.ndarray]:
     """Yield the (b,) indices of batches of sequences in order of length; most batches have rows of one length.
 
-    Where at least 16 sequences have the same length, they do not share a batch with others.
+    Where many sequences have the same length, at least 16 and a quarter of a batch, they do not share one with others.
 
     Args:
         lengths: (N,) steps of each sequence.
@@ -150,7 +150,7 @@ def divide_by_length(lengths: np.ndarray, batch_size: int = 64, max_tokens: int 
     ascending = lengths[order].astype(np.int64)
     most = np.iinfo(np.int64).max if max_tokens is None else max_tokens
     _, first, counts = np.unique(ascending, return_index=True, return_counts=True)
-    many = counts >= EVEN
+    many = counts >= max(EVEN, batch_size // 4)
     cuts = np.unique(np.concatenate([[0, len(order)], first[many], (first + counts)[many]]))
     for pair in pairwise(cuts.tolist()):
         for start, end in split_by_tokens(ascending, *pair, batch_size, most):

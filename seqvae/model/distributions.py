@@ -100,7 +100,8 @@ class GaussianMixture(MixtureSameFamily):
         if parameters is None or self.batch_shape:
             return cast(Tensor, super().log_prob(value))
         mean, scale = (parameter.double() for parameter in parameters)  # (K, D)
-        z, precision = value.double(), scale.square().reciprocal()
+        center = mean.detach().mean(0)  # what all share would cancel
+        z, mean, precision = value.double() - center, mean - center, scale.square().reciprocal()
         linear = mean * precision
         constant = -0.5 * (mean * linear).sum(1) - scale.log().sum(1) - mean.shape[1] / 2 * math.log(2 * math.pi)
         terms = z.square() @ (-0.5 * precision).T + z @ linear.T + constant  # (..., K)

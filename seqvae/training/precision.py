@@ -72,9 +72,8 @@ def evaluate_in(precision: Precision, model: nn.Module) -> contextlib.AbstractCo
     Raises:
         ConfigError: for bf16 where layers do not run in it.
     """
+    machine.limit_primitives(128)  # before the check builds the first one
     choose_precision(precision, next(model.parameters()).device)
-    if precision == "bf16":
-        machine.limit_primitives(128)
     return evaluating_in(precision)
 
 

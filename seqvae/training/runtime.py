@@ -75,6 +75,8 @@ def check_machine(training: Training) -> None:
         choose("tracker", tracker, [kind.value for kind in LoggerType if kind.value != "all"])
         if tracker not in installed:
             raise ConfigError(f"--trackers {tracker}: its package is not installed: pip install {tracker}")
+    if training.precision == "bf16":
+        machine.limit_primitives(128)  # before the check builds the first one
     if training.precision != "auto":
         choose_precision(training.precision, join_processes().device)
 

@@ -175,7 +175,7 @@ def break_utf8(words):
     return pa.table({"text": pa.StringArray.from_buffers(len(words), sound.buffers()[1], pa.py_buffer(bad))})
 
 
-@pytest.mark.parametrize("place", ["table.parquet", "folder/train.parquet", "saved"])
+@pytest.mark.parametrize("place", ["table.parquet", "TABLE.PARQUET", "folder/train.parquet", "saved"])
 def test_text_of_arrow_and_parquet_that_is_not_utf8_is_refused(place, tmp_path):
     table = break_utf8(["one", "two", "three"])
     (tmp_path / "folder").mkdir()
@@ -184,6 +184,17 @@ def test_text_of_arrow_and_parquet_that_is_not_utf8_is_refused(place, tmp_path):
     else:
         pq.write_table(table, tmp_path / place)
     assert "not UTF-8 in column 'text'" in refusal(str((tmp_path / place).parent if "/" in place else tmp_path / place))
+
+
+def test_a_table_and_labels_that_are_not_utf8_are_refused(tmp_path):
+    words = [f"word {i}" for i in range(30)]
+    assert "not UTF-8 in column 'text'" in refusal(break_utf8(words))
+    bad = break_utf8(words).column("text")
+    pq.write_table(pa.table({"text": words, "mood": bad}), tmp_path / "labelled.parquet")
+    with pytest.raises(CorpusError, match="not UTF-8 in column 'mood'"):
+        load(tmp_path / "labelled.parquet", label_column="mood")
+    with pytest.raises(CorpusError, match="not UTF-8 in column 'mood'"):
+        load(tmp_path / "labelled.parquet").train.column("mood")
 
 
 def test_names_of_columns_are_shown_in_one_line_of_some_length(tmp_path):

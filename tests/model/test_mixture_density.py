@@ -39,6 +39,16 @@ def test_narrow_components_cost_no_digits_in_single_precision():
     torch.testing.assert_close(p.log_prob(z).double(), exact.log_prob(z.double()), rtol=1e-5, atol=1e-2)
 
 
+def test_components_far_from_the_origin_cost_no_digits_either():
+    far = 1e4 + 1e-3 * torch.randn(2, 7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    scale = torch.full((7, 5), 1e-3, dtype=torch.float64)
+    ours, torchs = (
+        kind(Categorical(logits=torch.zeros(7, dtype=torch.float64)), build_diagonal_gaussian(far[0], scale))
+        for kind in (GaussianMixture, MixtureSameFamily)
+    )
+    torch.testing.assert_close(ours.log_prob(far[1]), torchs.log_prob(far[1]), rtol=1e-7, atol=1e-6)
+
+
 def test_the_density_of_a_mixture_is_the_same_under_autocast():
     p, _ = make_mixture(GaussianMixture, 0.5, torch.float32)
     z = p.sample((10,))

@@ -23,6 +23,7 @@ from seqvae.data.corpus import Indices
 from seqvae.data.text.files import explain, get_cache_folder, silence_datasets
 from seqvae.data.text.given import READ_BACK, describe_round_trip, open_tokenizer
 from seqvae.data.text.labels import LabelColumn, read_labels
+from seqvae.data.text.sources import check_encoding
 from seqvae.data.text.splits import Rows, Texts, hash_texts, read_splits
 from seqvae.data.text.tokenizer import PIECES, Tokenizer
 from seqvae.data.text.unknown import advise
@@ -165,6 +166,7 @@ class TextSplit(base.Split):
         """
         if name not in self.columns:
             raise ConfigError(f"the corpus has no column {name!r}; its columns are: {list_names(self.columns)}")
+        check_encoding("the corpus", self.rows.dataset, name)
         return self.rows.dataset.data.column(name).take(self._find_rows(indices)).to_pylist()
 
     def texts(self, indices: Indices | None = None) -> list[str]:

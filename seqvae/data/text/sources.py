@@ -141,6 +141,7 @@ def _open_container(given: Any, column: str | None) -> Source:
         shown = containers.describe(given) if part is given else f"the {split} split of {containers.describe(given)}"
         loaded[split] = _load_container(shown, containers.collect(part), column)
         columns[split] = choose_column(shown, loaded[split], column)
+        check_encoding(shown, loaded[split], columns[split])
         texts = loaded[split].data.column(columns[split])
         if texts.null_count:
             row = texts.is_null().to_pylist().index(True)
@@ -255,7 +256,7 @@ def _describe_missing(path: Path) -> str:
 def _open_file(shown: str, path: Path, column: str | None, name: str = "") -> Source:
     dataset, texts = load_file(shown, path, column)
     chosen = choose_column(shown, dataset, column, texts)
-    if path.suffix == ".parquet":
+    if find_format(path) == "parquet":
         check_encoding(shown, dataset, chosen)
     return Source(name or shown, {"train": dataset}, {"train": chosen}, notes=_describe_choice([path], dataset, chosen))
 
@@ -280,7 +281,7 @@ def _open_folder(folder: Path, column: str | None) -> Source:
     for split, paths in files.items():
         loaded[split], texts = load_shards(paths, column)
         columns[split] = choose_column(str(paths[0]), loaded[split], column, texts)
-        if paths[0].suffix == ".parquet":
+        if find_format(paths[0]) == "parquet":
             check_encoding(str(paths[0]), loaded[split], columns[split])
         if split == "train" or columns[split] != columns["train"]:
             notes += _describe_choice(paths, loaded[split], columns[split])
@@ -412,7 +413,8 @@ def check_encoding(shown: str, dataset: "Dataset", column: str) -> None:
 
     for chunk in dataset.data.column(column).chunks:
         try:
-            chunk.validate(full=True)
+            if containers.is_text(chunk.type) or pyarrow.types.is_dictionary(chunk.type):
+                chunk.validate(full=True)
         except pyarrow.ArrowInvalid as error:
             raise CorpusError(
                 f"{shown} holds what is not UTF-8 in column {column!r} ({truncate(error)}): save it as UTF-8"

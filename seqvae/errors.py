@@ -14,6 +14,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+LARGEST = 2**63 - 1  # whole number that torch takes
 LONGEST_NAME = 255  # bytes; file systems have no longer ones
 
 
@@ -108,9 +109,10 @@ def check_whole(least: float = -math.inf, most: float = math.inf, **values: Any)
     seqvae.errors.ConfigError: steps = 2.5: expected a whole number, at least 1
     """
     for name, value in values.items():
-        if not isinstance(value, Integral) or not least <= int(value) <= most:
+        if not isinstance(value, Integral) or not least <= int(value) <= min(most, LARGEST):
             lower = f", at least {least}" if least > -math.inf else ""
-            limits = f" from {least} to {most}" if most < math.inf else lower
+            large = isinstance(value, Integral) and int(value) > LARGEST
+            limits = f" from {least} to {min(most, LARGEST)}" if most < math.inf or large else lower
             raise ConfigError(f"{name} = {shorten(value)}: expected a whole number{limits}")
 
 

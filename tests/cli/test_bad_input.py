@@ -408,6 +408,7 @@ def test_a_model_of_standard_input_needs_a_corpus_to_be_scored(refused, place, m
         ("interpolate MODEL --steps 1000000000000000000000000000000", ["steps = 1000", "from 2 to 1000000"]),
         ("train corpus.txt --pattern " + "a" * 5000, ["option pattern = 'aaa", "write --tokenizer regex"]),
         ("score MODEL corpus.txt --samples 1000000000000000000000000000000", ["samples = 1000", "from 1 to 1000"]),
+        ("paraphrase MODEL sentence --number 9223372036854775808", ["n = 9223372036854775808", "from 1 to"]),
         ("interpolate MODEL --steps 0", ["steps = 0", "from 2 to 1000000"]),
         ("interpolate MODEL one two --path straight", ["--path", "straight", "linear", "slerp"]),
         ("evaluate MODEL --samples 0", ["samples", "0"]),

@@ -284,7 +284,10 @@ def read_result(path: Path) -> Any:
         return {name: tensor.numpy(force=True).tobytes() if tensor.dtype.itemsize > 2 else str(tensor.tolist())
                 for name, tensor in load_file(path).items()}  # fmt: skip
     if path.name == "metrics.jsonl":
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        try:
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+        except ValueError:  # a full disk may cut its last line, which the next `train --resume` takes away
+            return "torn"
         return [{k: v for k, v in line.items() if k not in ("seconds", "tokens_per_second")} for line in lines]
     if path.suffix in (".npy", ".csv", ".parquet", ".npz", ".tsv", ".pbtxt", ".svg", ".onnx"):
         return path.read_bytes()

@@ -129,7 +129,9 @@ def list_commands() -> dict[str, Command]:
         ),
         "sample series": Command(partial(call, "sample series --seed 1 --output s.npz"), None, ("s.npz",)),
         "sample --plot": Command(partial(call, "sample series --seed 1 --plot s.svg"), None, ("s.svg",)),
-        "explore --export": Command(partial(call, "explore model --export map.html"), None, ("map.html",)),
+        "explore --export": Command(
+            partial(call, "explore model --corpus many.txt --export map.html"), None, ("map.html",)
+        ),
         "export": Command(partial(call, "export model graphs"), None, ("graphs",)),
         "save_pretrained": Command(save, None, ("copy",)),
     }
@@ -138,6 +140,7 @@ def list_commands() -> dict[str, Command]:
 def prepare(folder: Path) -> None:
     """Fill a folder with a corpus, a model of text and one of series, and files that the commands write over."""
     (folder / "lines.txt").write_text("\n".join(LINES * 2) + "\n")
+    (folder / "many.txt").write_text("\n".join(f"{who} and {line}" for who in LINES for line in LINES) + "\n")
     for name in ("z.npy", "z.parquet", "z.csv", "scores.json", "s.npz", "s.svg", "map.html"):
         (folder / name).write_text("old")
 

@@ -292,7 +292,8 @@ def encoding(name: str, precision: Precision = "fp32") -> Pair:
 @cache
 def train_model(name: str, steps: int = 150) -> SequenceVAE:
     """Train this package's model for some steps."""
-    run = Run(config(HIDDEN, HIDDEN), load_corpus(name))
+    chosen = config(HIDDEN, HIDDEN)
+    run = Run(chosen, load_corpus(name), accelerator=make_accelerator(chosen, None))
     for _ in itertools.islice(run.trainer.steps(), steps):
         pass
     return run.model.eval()

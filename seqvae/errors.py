@@ -74,7 +74,7 @@ def cut_out(text: str, most: int = 1500) -> str:
     """Return a message, without its middle if it has more than `most` characters: what was wrong, and what to write.
 
     >>> cut_out("no column " + 99 * "x" + ": write another", most=40)
-    'no column xxxxxxxxxx ... : write another'
+    'no column xxxxxxxx ... xx: write another'
     """
     part = (most - 5) // 2
     return text if len(text) <= most else f"{text[: most - part - 5]} ... {text[-part:]}"
@@ -110,10 +110,10 @@ def check_whole(least: float = -math.inf, most: float = math.inf, **values: Any)
     """
     for name, value in values.items():
         if not isinstance(value, Integral) or not least <= int(value) <= min(most, LARGEST):
-            lower = f", at least {least}" if least > -math.inf else ""
-            large = isinstance(value, Integral) and int(value) > LARGEST
-            limits = f" from {least} to {min(most, LARGEST)}" if most < math.inf or large else lower
-            raise ConfigError(f"{name} = {shorten(value)}: expected a whole number{limits}")
+            below = most < math.inf or (isinstance(value, Integral) and int(value) > LARGEST)
+            limits = [f", at least {least}"] * (least > -math.inf) + [f", at most {min(most, LARGEST)}"] * below
+            shown = f" from {least} to {min(most, LARGEST)}" if len(limits) == 2 else "".join(limits)
+            raise ConfigError(f"{name} = {shorten(value)}: expected a whole number{shown}")
 
 
 def check_size(most: int = 2**16, **sizes: Any) -> None:

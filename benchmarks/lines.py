@@ -32,17 +32,8 @@ def read_private(process: int) -> float:
 
 def train(path: Path, minutes: float) -> dict[str, float]:
     """Train on a file; return seconds of reading, and the private memory, MB, at most, of reading and of training."""
-    command = [
-        sys.executable,
-        "-m",
-        "seqvae",
-        "train",
-        path,
-        "--output",
-        path.with_suffix(".model"),
-        "--validate-every",
-    ]
-    command += ["100000", "--max-minutes", minutes, "--precision", "fp32"]
+    command = [sys.executable, "-m", "seqvae", "train", path, "--output", path.with_suffix(".model")]
+    command += ["--validate-every", 100_000, "--max-minutes", minutes, "--precision", "fp32"]
     found = {"reading": 0.0, "training": 0.0, "seconds": 0.0}
     begin = time.perf_counter()
     cache = {"HF_DATASETS_CACHE": str(path.parent / "cache")}

@@ -18,7 +18,8 @@ from torch.distributions import Distribution
 from seqvae.data.batch import Batch
 from seqvae.errors import ConfigError, CorpusError, TrainingError, check_whole
 from seqvae.evaluation.metrics import LogMeanExp
-from seqvae.model.distributions import FlowDistribution, get_gaussian_parameters, kl, kl_dimensions
+from seqvae.model.distributions import get_gaussian_parameters, kl, kl_dimensions
+from seqvae.model.flows import FlowDistribution
 from seqvae.model.modes import evaluating
 from seqvae.model.vae import SequenceVAE
 from seqvae.rng import Stream, keyed_normal, mix

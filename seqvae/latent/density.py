@@ -23,7 +23,7 @@ from seqvae.data.batch import Batch
 from seqvae.errors import ConfigError, TrainingError, check_number, check_whole, choose
 from seqvae.evaluation.latent_space import aggregate_log_prob
 from seqvae.evaluation.metrics import standard_error
-from seqvae.model.distributions import FlowDistribution, build_flow
+from seqvae.model.flows import FlowDistribution, build_flow
 from seqvae.model.modes import evaluating
 from seqvae.model.vae import SequenceVAE
 from seqvae.rng import Stream, shift_seed
@@ -108,7 +108,7 @@ def fit_flow(z: Tensor, valid: Tensor, *, seed: int = 0) -> FlowDistribution:
     Raises:
         ConfigError: if zuko is not installed.
 
-    Source: of the flow, see `seqvae.model.distributions.build_flow`.
+    Source: of the flow, see `seqvae.model.flows.build_flow`.
     """
     mean, size = z.mean(0), z.shape[1]
     covariance = (z - mean).T @ (z - mean) / len(z)

@@ -5,7 +5,8 @@ from torch import Tensor
 from torch.distributions import Distribution, MixtureSameFamily, MultivariateNormal
 
 from seqvae.errors import ConfigError, check_number
-from seqvae.model.distributions import FlowDistribution, get_gaussian_parameters
+from seqvae.model.distributions import get_gaussian_parameters
+from seqvae.model.flows import FlowDistribution
 
 MAX_NUMBERS = 2**26  # sampled at a time
 

@@ -9,7 +9,8 @@ from torch.distributions import Distribution
 from torch.nn.functional import batch_norm, normalize
 
 from seqvae.errors import ConfigError, check_size
-from seqvae.model.distributions import FactorGaussian, VonMisesFisher, build_diagonal_gaussian, compute_scale
+from seqvae.model.distributions import FactorGaussian, build_diagonal_gaussian, compute_scale
+from seqvae.model.spheres import VonMisesFisher
 
 
 class Posterior(nn.Module, ABC):

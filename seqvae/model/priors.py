@@ -9,18 +9,12 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 
 from seqvae.errors import ConfigError, check_size, check_whole
-from seqvae.model.distributions import (
-    Family,
-    FlowDistribution,
-    GaussianMixture,
-    SphericalUniform,
-    build_diagonal_gaussian,
-    build_flow,
-    compute_scale,
-)
+from seqvae.model.distributions import GaussianMixture, build_diagonal_gaussian, compute_scale
 from seqvae.model.encoders import Encoder
+from seqvae.model.flows import Family, FlowDistribution, build_flow
 from seqvae.model.modes import evaluation_mode
 from seqvae.model.posteriors import Posterior
+from seqvae.model.spheres import SphericalUniform
 
 
 class Prior(nn.Module, ABC):

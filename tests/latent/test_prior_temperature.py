@@ -8,7 +8,8 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Mul
 
 from seqvae.errors import ConfigError
 from seqvae.latent.prior_temperature import has_temperature, sample_at_temperature
-from seqvae.model.distributions import FlowDistribution, SphericalUniform, build_flow
+from seqvae.model.flows import FlowDistribution, build_flow
+from seqvae.model.spheres import SphericalUniform
 from seqvae.rng import Stream
 
 N = 20_000

@@ -13,9 +13,10 @@ from seqvae.cli import main
 from seqvae.config import Config, get_corpus_options
 from seqvae.data.text.corpus import load
 from seqvae.errors import ConfigError
-from seqvae.model.distributions import SphericalUniform, VonMisesFisher, kl, log_area, log_bessel
+from seqvae.model.distributions import kl
 from seqvae.model.posteriors import POSTERIORS, VMF, DeltaGaussian, NarrowGaussian
 from seqvae.model.priors import PRIORS
+from seqvae.model.spheres import SphericalUniform, VonMisesFisher, log_area, log_bessel
 from seqvae.training.build import build_model, resolve_all
 
 SENTENCES = [

@@ -14,9 +14,10 @@ from seqvae.cli import output
 from seqvae.cli.shared import Writing
 from seqvae.data.series import curves
 from seqvae.data.series.corpus import SeriesSplit
+from seqvae.data.text.columns import check_encoding
 from seqvae.data.text.corpus import TextSplit
 from seqvae.data.text.labels import format_label
-from seqvae.data.text.sources import check_encoding, open_source
+from seqvae.data.text.sources import open_source
 from seqvae.errors import ConfigError, CorpusError, check_folder, list_names, write_output
 from seqvae.evaluation import probes
 from seqvae.evaluation.evaluate import find_factors

@@ -134,6 +134,7 @@ def encode_blocks(
         CorpusError: if there are only blank lines.
         ConfigError: if the file cannot be written, and for bf16 where layers do not run in it.
     """
+    from seqvae.cli.output import log
     from seqvae.training.init import hash_weights
     from seqvae.training.precision import evaluate_in
 
@@ -160,6 +161,10 @@ def encode_blocks(
         if process.rank == 0:
             os.replace(part, output)
             state.unlink()
+    except KeyboardInterrupt:
+        if process.rank == 0:
+            log(f"interrupted: {part.name} has what is done, the same command goes on from there")
+        raise
     except OSError as error:
         raise ConfigError(f"--output {output} cannot be written: {error.strerror}") from None
 

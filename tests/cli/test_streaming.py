@@ -37,7 +37,7 @@ def test_blocks_give_what_all_at_once_gives(place, monkeypatch):
     assert sorted(path.name for path in place.glob("blocks*")) == ["blocks.npy"]
 
 
-def test_an_interrupted_command_continues(place, monkeypatch):
+def test_an_interrupted_command_says_so_and_continues(place, monkeypatch, capsys):
     whole = encode(place, "whole.npy")
     monkeypatch.setattr(streaming, "MANY", 1)
     calls, usual = [], TextVAE.encode
@@ -51,6 +51,7 @@ def test_an_interrupted_command_continues(place, monkeypatch):
     monkeypatch.setattr(TextVAE, "encode", stop)
     with pytest.raises(SystemExit):
         encode(place, "z.npy")
+    assert "interrupted: z.npy.part has what is done, the same command goes on from there" in capsys.readouterr().err
     assert not (place / "z.npy").exists()
     np.testing.assert_allclose(encode(place, "z.npy"), whole, atol=1e-5)
     assert len(calls) == 5, "of four blocks two were done before the third was interrupted, and two were left"

@@ -220,7 +220,7 @@ def test_labels_that_can_be_read_once_only_go_for_samples(model, candidates):
 
 
 def test_a_wrong_number_of_labels_of_samples_is_counted_in_sentences(model):
-    with pytest.raises(SeqVAEError, match="3 labels were given: expected one for each of 2 sentences"):
+    with pytest.raises(SeqVAEError, match="labels given: 3, expected one for each of 2 sentences"):
         model.sample(2, label=[0, 1, 0], candidates=3)
 
 

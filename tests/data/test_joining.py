@@ -43,7 +43,7 @@ def test_fit_takes_all_of_them():
     ("given", "kind", "words"),
     [
         ({"valid": {"train": ["a"], "test": ["b"]}}, CorpusError, "valid = sentences holds the splits train, test"),
-        ({"labels": ["x"]}, ConfigError, "1 labels were given for 12 train sentences: expected one each"),
+        ({"labels": ["x"]}, ConfigError, "labels of train sentences: 1 given, expected one for each of 12"),
         (
             {"labels": ["x"] * 12, "valid": ["a b"]},
             ConfigError,

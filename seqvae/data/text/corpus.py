@@ -20,10 +20,10 @@ from seqvae.config import KINDS, Data
 from seqvae.data import corpus as base
 from seqvae.data.batch import END, UNKNOWN, Batch
 from seqvae.data.corpus import Indices
+from seqvae.data.text.columns import check_encoding
 from seqvae.data.text.files import explain, get_cache_folder, silence_datasets
 from seqvae.data.text.given import READ_BACK, describe_round_trip, open_tokenizer
 from seqvae.data.text.labels import LabelColumn, read_labels
-from seqvae.data.text.sources import check_encoding
 from seqvae.data.text.splits import Rows, Texts, hash_texts, read_splits
 from seqvae.data.text.tokenizer import PIECES, Tokenizer
 from seqvae.data.text.unknown import advise

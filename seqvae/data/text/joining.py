@@ -72,7 +72,7 @@ def _add_labels(source: Source, labels: Any) -> Source:
         values = [format_label(value, LABEL) for value in read_values(named[split], "label", "labels")]
         if len(values) != len(dataset):
             raise ConfigError(
-                f"{len(values):,} labels were given for {len(dataset):,} {split} sentences: expected one each"
+                f"labels of {split} sentences: {len(values):,} given, expected one for each of {len(dataset):,}"
             )
         if LABEL in dataset.column_names:
             raise ConfigError(f"labels were given, but the table has a column {LABEL!r}: write label_column={LABEL!r}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from seqvae.data.containers import read_values
-from seqvae.data.text.sources import check_encoding
+from seqvae.data.text.columns import check_encoding
 from seqvae.data.text.splits import Rows, Texts, format_value
 from seqvae.errors import ConfigError, CorpusError, list_names
 
@@ -106,7 +106,7 @@ def number_labels(given: Labels, known: Sequence[str], column: str | None, count
     found = [given] * count if one else read_values(given, "label", "labels")
     names = [format_label(name, column or "") for name in found]
     if len(names) != count:
-        raise ConfigError(f"{len(names)} labels were given: expected one for each of {count} sentences, or one for all")
+        raise ConfigError(f"labels given: {len(names)}, expected one for each of {count} sentences, or one for all")
     place = {name: number for number, name in enumerate(known)}
     if "" in names:
         raise ConfigError(f"label {names.index('')} is missing: expected one of: {list_names(known)}")

@@ -4,7 +4,6 @@ All become data sets of `datasets`, memory-mapped from its cache on disk, so a c
 """
 
 import difflib
-import json
 import os
 import re
 import sys
@@ -18,6 +17,7 @@ import xxhash
 
 from seqvae.data import containers
 from seqvae.data.corpus import BUILT_IN_SERIES, BUILT_IN_TEXTS, SPLITS, is_built_in, read_options
+from seqvae.data.text.columns import check_encoding, choose_column, choose_columns, describe_choice, describe_column
 from seqvae.data.text.files import (
     FORMATS,
     copy_to_cache,
@@ -32,21 +32,16 @@ from seqvae.data.text.files import (
     strip_compression,
 )
 from seqvae.data.text.tokenizer import replace_surrogates
-from seqvae.errors import CorpusError, expand, list_names, truncate
+from seqvae.errors import CorpusError, expand, list_names
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
 LONGEST = 1_000  # characters of the name of a corpus: a longer one is likelier a text
-SHOWN = 80  # characters of the note that names the column taken, or a little more
 SAVED = ("dataset_dict.json", "state.json")  # what `save_to_disk` of a DatasetDict or a Dataset writes
 DESCRIPTIONS = frozenset({"dataset_info.json", "dataset_infos.json", "requirements.txt", "license.txt", "readme.txt"})
 SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]{16})?")
-KINDS = dict.fromkeys(("list", "largelist", "sequence"), "lists") | {
-    "json": "values of several kinds",
-    "null": "nothing",
-}
 
 
 @dataclass(frozen=True)
@@ -111,7 +106,7 @@ def _open_built_in(source: str, column: str | None) -> Source:
         from seqvae.data.text import chitchat
 
         loaded, on_disk = chitchat.load_splits(options)
-        return Source(locate(source), loaded, _choose_columns(name, loaded, column), on_disk)
+        return Source(locate(source), loaded, choose_columns(name, loaded, column), on_disk)
     if name == "grammar":
         from seqvae.data.text import grammar
 
@@ -128,7 +123,7 @@ def _open_columns(name: str, splits: dict[str, dict[str, list]], column: str | N
     import datasets
 
     loaded = {split: datasets.Dataset.from_dict(columns) for split, columns in splits.items()}
-    return Source(name, loaded, _choose_columns(name, loaded, column), on_disk=False)
+    return Source(name, loaded, choose_columns(name, loaded, column), on_disk=False)
 
 
 def _open_container(given: Any, column: str | None) -> Source:
@@ -221,7 +216,7 @@ def _open_hub(source: str, column: str | None) -> Source:
     found = {SPLITS[split]: dataset for split, dataset in loaded.items() if split in SPLITS}
     if "train" not in found:
         raise CorpusError(f"{source} has no train split; it has: {', '.join(loaded)}")
-    return Source(source, found, _choose_columns(source, found, column))
+    return Source(source, found, choose_columns(source, found, column))
 
 
 def _open_path(path: Path, column: str | None) -> Source:
@@ -258,7 +253,7 @@ def _open_file(shown: str, path: Path, column: str | None, name: str = "") -> So
     chosen = choose_column(shown, dataset, column, texts)
     if find_format(path) == "parquet":
         check_encoding(shown, dataset, chosen)
-    return Source(name or shown, {"train": dataset}, {"train": chosen}, notes=_describe_choice([path], dataset, chosen))
+    return Source(name or shown, {"train": dataset}, {"train": chosen}, notes=describe_choice([path], dataset, chosen))
 
 
 def _open_folder(folder: Path, column: str | None) -> Source:
@@ -284,7 +279,7 @@ def _open_folder(folder: Path, column: str | None) -> Source:
         if find_format(paths[0]) == "parquet":
             check_encoding(str(paths[0]), loaded[split], columns[split])
         if split == "train" or columns[split] != columns["train"]:
-            notes += _describe_choice(paths, loaded[split], columns[split])
+            notes += describe_choice(paths, loaded[split], columns[split])
     return Source(name, loaded, columns, notes=notes)
 
 
@@ -307,7 +302,7 @@ def _open_saved(folder: Path, name: str, column: str | None) -> Source:
             found[SPLITS[part]] = set_fingerprint(dataset, xxhash.xxh3_128_hexdigest(content.encode()))
     if "train" not in found:
         raise CorpusError(f"{folder} has no train split; it has: {', '.join(parts)}")
-    columns = _choose_columns(str(folder), found, column)
+    columns = choose_columns(str(folder), found, column)
     taken = describe_column(name, found["train"], columns["train"])
     ignored = _describe_ignored([part for part in parts if part not in SPLITS])
     return Source(name, found, columns, notes=(taken, *ignored))
@@ -364,106 +359,5 @@ def _group_shards(folder: Path) -> tuple[dict[tuple[str, str], dict[int, Path]],
     return groups, counts
 
 
-# ---- The column of text ----------------------------------------------------------------------------------------------
-
-
-def choose_column(shown: str, dataset: "Dataset", wanted: str | None, texts: list[str] | None = None) -> str:
-    """Choose the column that holds the text: the one wanted, else `text`, else the only one of strings.
-
-    Args:
-        shown: what to call the data set in an error.
-        dataset: the data set.
-        wanted: the column that the user named, or its number from 1.
-        texts: the columns that look like text, for a csv file, which is read as strings throughout.
-
-    Raises:
-        CorpusError: when there is no such column, or none can be chosen.
-    """
-    kinds = {name: _describe_kind(feature) for name, feature in dataset.features.items()}
-    names = list(kinds)
-    strings = [name for name in names if kinds[name] in ("string", "large_string")]
-    if wanted is not None and wanted not in names and wanted.isdecimal() and 0 < int(wanted) <= len(names):
-        wanted = names[int(wanted) - 1]
-    if wanted is not None and wanted not in names:
-        outer = wanted.partition(".")[0]
-        hint = f"; a text within {outer!r} is not read: make it a column of its own" if outer in names else ""
-        raise CorpusError(f"{shown} has no column {wanted!r}; its columns are: {list_names(names)}{hint}")
-    if wanted is not None and wanted not in strings:
-        raise CorpusError(f"the column {wanted!r} of {shown} holds {kinds[wanted]}, not text{_suggest(kinds[wanted])}")
-    likely = [name for name in strings if name in texts] if texts is not None else strings
-    chosen = wanted or ("text" if "text" in strings else likely[0] if len(likely) == 1 else None)
-    if not strings:
-        held = list_names(f"{truncate(name)} ({kind})" for name, kind in kinds.items())
-        raise CorpusError(f"{shown} has no column of text; its columns are: {held}{_suggest(*kinds.values())}")
-    if chosen is None:
-        raise CorpusError(f"{shown} needs --column, the one that holds the text; its columns are: {list_names(names)}")
-    return chosen
-
-
-def _choose_columns(shown: str, loaded: dict[str, "Dataset"], column: str | None) -> dict[str, str]:
-    chosen = {split: choose_column(shown, dataset, column) for split, dataset in loaded.items()}
-    for split, name in chosen.items():
-        check_encoding(shown, loaded[split], name)
-    return chosen
-
-
-def check_encoding(shown: str, dataset: "Dataset", column: str) -> None:
-    """Raise a `CorpusError` where a column has text that is not UTF-8, whatever its file of Arrow or Parquet says."""
-    import pyarrow
-
-    for chunk in dataset.data.column(column).chunks:
-        try:
-            if containers.is_text(chunk.type) or pyarrow.types.is_dictionary(chunk.type):
-                chunk.validate(full=True)
-        except pyarrow.ArrowInvalid as error:
-            raise CorpusError(
-                f"{shown} holds what is not UTF-8 in column {column!r} ({truncate(error)}): save it as UTF-8"
-            ) from None
-
-
-def _describe_kind(feature: Any) -> str:
-    """Return what a column holds, in a word or two."""
-    if isinstance(feature, dict):
-        return "objects"
-    kind = getattr(feature, "dtype", None) or type(feature).__name__.lower()
-    return KINDS.get(kind, kind)
-
-
-def _suggest(*kinds: str) -> str:
-    if "lists" in kinds:
-        return "; join the words of each list with spaces into one text"
-    return "; make the text within the objects a column of its own" if "objects" in kinds else ""
-
-
-def _describe_choice(paths: list[Path], dataset: "Dataset", column: str) -> tuple[str, ...]:
-    """Return notes on the column that was taken, where the file could have several."""
-    if (kind := find_format(paths[0])) == "text":
-        return ()
-    taken = describe_column(paths[0].name, dataset, column)
-    broken = _count_multiline(dataset, column) if kind == "csv" else 0
-    return (taken, f"{broken:,} of its cells hold several lines, each read as one sentence") if broken else (taken,)
-
-
 def _describe_ignored(names: list[str]) -> tuple[str, ...]:
     return (f"not read, as their names are not of splits: {list_names(names, 5)}",) if names else ()
-
-
-def describe_column(shown: str, dataset: "Dataset", column: str) -> str:
-    """Name the column that was taken, with its first sentence, in one line of about 80 characters."""
-    first = ""
-    for text in chain.from_iterable(part.to_pylist() for part in dataset.data.column(column).slice(0, 1_000).chunks):
-        if first := " ".join((text or "")[:SHOWN].split()):
-            break
-    taken = f"column {column!r} of {shown}: "
-    width = max(20, SHOWN - len(taken))
-    return taken + json.dumps(first if len(first) <= width else first[: width - 4] + " ...", ensure_ascii=False)
-
-
-def _count_multiline(dataset: "Dataset", column: str) -> int:
-    """Count the cells of a column that hold more than one line."""
-    import pyarrow.compute
-
-    parts = (
-        pyarrow.compute.match_substring_regex(part, r"\S\s*[\n\r]\s*\S") for part in dataset.data.column(column).chunks
-    )
-    return sum(part.true_count for part in parts)

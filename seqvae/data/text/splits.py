@@ -8,8 +8,9 @@ import numpy as np
 import xxhash
 
 from seqvae.data.corpus import check_divisible, divide
+from seqvae.data.text.columns import check_encoding
 from seqvae.data.text.files import explain, get_cache_folder
-from seqvae.data.text.sources import Source, check_encoding, open_source
+from seqvae.data.text.sources import Source, open_source
 from seqvae.data.text.tokenizer import normalize, replace_surrogates
 from seqvae.errors import CorpusError, write_atomically
 

@@ -1,9 +1,9 @@
 """How training scales: targets a second with one thread, with two, and with two processes of one thread.
 
-    python -m benchmarks.scaling [CORPUS] [--rounds 3] [--steps 60]
+    python -m benchmarks.scaling [CORPUS] [--rounds 3] [--steps 60] [--hidden 256] [--batch-size 64]
 
-The defaults at the sizes of the other measurements. Two processes share each batch, so that all three make the same
-steps; rounds are interleaved and medians shown.
+The defaults at the sizes of the other measurements, or LSTMs and batches of other sizes. Two processes share each
+batch, so that all three make the same steps; rounds are interleaved and medians shown.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from seqvae.training.runtime import make_accelerator
 SETUPS = {"one thread": (1, 1), "two threads": (1, 2), "two processes of one thread": (2, 1)}
 
 
-def train(corpus: str, steps: int) -> None:
+def train(corpus: str, steps: int, hidden: int, batch_size: int) -> None:
     """Train for some steps in this process, one of one or several; the main one prints the rate."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     keep_freed_memory()
-    chosen = config(HIDDEN, HIDDEN)
+    chosen = config(HIDDEN, hidden, batch_size=batch_size)
     run = Run(chosen, load_corpus(corpus), accelerator=make_accelerator(chosen, None))
     trained = run.trainer.steps()
     for _ in itertools.islice(trained, 5):
@@ -40,9 +40,9 @@ def train(corpus: str, steps: int) -> None:
     run.accelerator.end_training()
 
 
-def measure_rate(corpus: str, steps: int, processes: int, threads: int) -> float:
+def measure_rate(arguments: list[str], processes: int, threads: int) -> float:
     """Measure the targets a second of a training in new processes."""
-    module = ["-m", "benchmarks.scaling", corpus, "--steps", str(steps), "--once"]
+    module = ["-m", "benchmarks.scaling", *arguments, "--once"]
     several = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, *several, *module]
@@ -56,13 +56,15 @@ def main() -> None:
     parser.add_argument("corpus", nargs="?", default="sotu")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=60, help="that are timed")
+    parser.add_argument("--hidden", type=int, default=HIDDEN, help="units of the LSTM layers")
+    parser.add_argument("--batch-size", type=int, default=64, help="sentences of a step, of all processes together")
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.once:
-        train(given.corpus, given.steps)
+        train(given.corpus, given.steps, given.hidden, given.batch_size)
         return
     setups = SETUPS.values()
-    rounds = [[measure_rate(given.corpus, given.steps, *setup) for setup in setups] for _ in range(given.rounds)]
+    rounds = [[measure_rate(sys.argv[1:], *setup) for setup in setups] for _ in range(given.rounds)]
     print("| training with | targets/s | beside one thread |\n| --- | ---: | ---: |")
     for name, rates in zip(SETUPS, zip(*rounds, strict=True), strict=True):
         ratios = [rate / first for rate, (first, *_) in zip(rates, rounds, strict=True)]

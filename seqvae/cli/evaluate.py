@@ -99,7 +99,7 @@ def evaluate(
         limit: score at most this many sentences, evenly spread over the split.
         plot: for a model of series, a picture of reconstructions, samples and interpolations to draw (.png, .svg,
             .pdf). Needs the extra `plot`.
-        output: the .json file to write the scores to.
+        output: the .json file to write the scores to, with the precision that they were computed in.
     """
     from seqvae.cli.inputs import Selection
     from seqvae.cli.interfaces import open_interface
@@ -125,6 +125,7 @@ def evaluate(
     if process.rank:
         return
     results = Results(quiet=json)
+    results.values["precision"] = precision
     add_scores(results, interface, held_out, found)
     if columns:
         probed = interface.probe(found.table.mean, held_out, columns)

@@ -11,7 +11,6 @@ from seqvae.cli import main, streaming
 from seqvae.model.modes import evaluating_in
 from seqvae.training import precision
 
-# Of each of the two lengths at least 16, since on a CPU sentences of unequal lengths are always encoded in fp32.
 WHO, WHAT = ("a cat", "a dog", "my cow", "the bird"), ("sat", "ran", "ate", "fell", "slept")
 LINES = [f"{who} {what}{where} ." for where in ("", " here") for who in WHO for what in WHAT]
 
@@ -47,23 +46,10 @@ def test_the_commands_compute_in_it(place, half, capsys):
         main(["score", "model", "lines.txt", "--json", "--precision", chosen])
         scores = [json.loads(line)["log_prob"] for line in capsys.readouterr().out.splitlines()]
         main(["encode", "model", "lines.txt", "--output", "z.npy", "--precision", chosen])
-        main(
-            [
-                "evaluate",
-                "model",
-                "lines.txt",
-                "--split",
-                "train",
-                "--samples",
-                "5",
-                "--refine",
-                "0",
-                "--json",
-                "--precision",
-                chosen,
-            ]
-        )
-        found[chosen] = scores, np.load("z.npy"), json.loads(capsys.readouterr().out.splitlines()[-1])["nll"]
+        main(f"evaluate model lines.txt --split train --samples 5 --refine 0 --json --precision {chosen}".split())
+        evaluated = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert evaluated["precision"] == chosen
+        found[chosen] = scores, np.load("z.npy"), evaluated["nll"]
     (scores, z, nll), (half_scores, half_z, half_nll) = found["fp32"], found["bf16"]
     np.testing.assert_allclose(half_scores, scores, rtol=0.01)
     np.testing.assert_allclose(half_z, z, atol=0.05)

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqvae.errors import ConfigError, check_size
-from seqvae.model.layers import MAX_LAYERS, Block, SequenceDropout, check_dropout
+from seqvae.model.layers import MAX_LAYERS, Block, CausalBlock, SequenceDropout, check_dropout
 
 State = tuple[Tensor, ...]
+MAX_REACH = 4096  # words that convolutions see, which each step keeps
 
 
 class Decoder(nn.Module, ABC):
@@ -239,4 +240,85 @@ class TransformerDecoder(Decoder):
         return features, tuple(new_state)
 
 
-DECODERS: dict[str, type[Decoder]] = {"recurrent": RecurrentDecoder, "transformer": TransformerDecoder}
+class ConvolutionalDecoder(Decoder):
+    """Causal convolutions of growing dilation, which see a limited number of words; what lies further back z must tell.
+
+    The `reach` is 1 + (kernel - 1) * (2^layers - 1) words, 15 by default: the smaller, the more is left to z. Source:
+    Yang et al., Improved Variational Autoencoders for Text Modeling using Dilated Convolutions, 2017,
+    https://arxiv.org/abs/1702.08139, whose smallest decoder has dilations of 1, 2 and 4 too; its blocks are others.
+
+    Attributes:
+        reach: the number of words, the last one included, that features depend on.
+
+    Args:
+        embedding: E.
+        latent: D.
+        width: size of the vector of each step.
+        hidden: channels of the convolution of each layer.
+        kernel: words that each convolution reads.
+        layers: number of blocks; the dilation of the first is 1, and each doubles that of the one below.
+        every_step: z is concatenated to the embedding at each step.
+        skip: z is concatenated to the output features (Dieng et al. 2019, https://arxiv.org/abs/1807.04863).
+        dropout: probability of dropping features of embeddings, outputs and the residual branch of each layer; never
+            of z.
+        locked: drop the same features at every step of a sentence instead of others at each step.
+    """
+
+    def __init__(
+        self,
+        *,
+        embedding: int,
+        latent: int,
+        width: int = 256,
+        hidden: int = 512,
+        kernel: int = 3,
+        layers: int = 3,
+        every_step: bool = True,
+        skip: bool = True,
+        dropout: float = 0.3,
+        locked: bool = True,
+    ) -> None:
+        super().__init__()
+        if not (every_step or skip):
+            raise ConfigError("decoder without z: set at least one of every_step and skip to true")
+        check_size(width=width, hidden=hidden, kernel=kernel)
+        check_size(MAX_LAYERS, layers=layers)
+        self.reach = 1 + (kernel - 1) * (2**layers - 1)
+        if self.reach > MAX_REACH:
+            raise ConfigError(
+                f"kernel = {kernel} with layers = {layers}: expected them to reach {MAX_REACH:,} words at most, "
+                f"1 + (kernel - 1) * (2^layers - 1); write fewer layers"
+            )
+        self.enter = nn.Linear(embedding + latent * every_step, width)
+        self.blocks = nn.ModuleList(
+            CausalBlock(width, hidden=hidden, kernel=kernel, dilation=2**i, dropout=dropout, locked=locked)
+            for i in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.dropout = SequenceDropout(dropout, locked=locked)
+        self.every_step, self.skip = every_step, skip
+        self.features = width + latent * skip
+
+    def forward(self, inputs: Tensor, z: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Map inputs (B, T, E), z (B, D) and state to features (B, T, features) and new state.
+
+        The state is what the convolution of each layer reads of earlier steps, (B, R, W), R its reach.
+        """
+        x = self.dropout(inputs)
+        z_steps = z[:, None].expand(-1, x.shape[1], -1)  # (B, T, D)
+        x = self.enter(torch.cat([x, z_steps.to(x.dtype)], dim=-1) if self.every_step else x)
+        new_state = []
+        for i, block in enumerate(self.blocks):
+            x, past = block(x, state[i] if state else None)
+            new_state.append(past)
+        features = self.dropout(self.norm(x))
+        if self.skip:
+            features = torch.cat([features, z_steps.to(features.dtype)], dim=-1)
+        return features, tuple(new_state)
+
+
+DECODERS: dict[str, type[Decoder]] = {
+    "recurrent": RecurrentDecoder,
+    "transformer": TransformerDecoder,
+    "convolutional": ConvolutionalDecoder,
+}

@@ -1,4 +1,4 @@
-"""Layers of encoders and decoders: the Transformer block, rotary positions, sequence dropout."""
+"""Layers of encoders and decoders: blocks of attention and of convolution, rotary positions, sequence dropout."""
 
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -55,6 +55,42 @@ class Block(nn.Module):
         attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         x = x + self.dropout(self.join(attended.transpose(1, 2).flatten(2)))
         return x + self.dropout(self.forwards(self.norm_forward(x))), (keys, values)
+
+
+class CausalBlock(nn.Module):
+    """A residual block of a causal convolution: x + linear(GELU(convolution(norm(x)))).
+
+    Args:
+        width: W, the size of the vector of each step.
+        hidden: channels of the convolution.
+        kernel: K, steps that the convolution reads.
+        dilation: distance between them, so that it reads (K - 1) * dilation steps back.
+        dropout: probability of dropping features of the residual branch.
+        locked: drop the same features at every step of a sentence.
+
+    Source: van den Oord et al., WaveNet: A Generative Model for Raw Audio, 2016, https://arxiv.org/abs/1609.03499, here
+    with a norm in front and GELU in place of gates.
+    """
+
+    def __init__(self, width: int, *, hidden: int, kernel: int, dilation: int, dropout: float, locked: bool) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.convolution, self.join = nn.Linear(kernel * width, hidden), nn.Linear(hidden, width)
+        self.dropout = SequenceDropout(dropout, locked=locked)
+        self.kernel, self.dilation = kernel, dilation
+        self.reach = (kernel - 1) * dilation
+
+    def forward(self, x: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map x (B, T, W) and what its convolution read at earlier steps (B, R, W), R its reach, to the same two.
+
+        None stands for zeros, those of steps before the first.
+        """
+        normed = self.norm(x)
+        past = normed.new_zeros(len(x), self.reach, x.shape[2]) if past is None else past.to(normed.dtype)
+        steps, seen = x.shape[1], torch.cat([past, normed], dim=1)  # (B, R + T, W)
+        taps = [seen[:, tap * self.dilation : tap * self.dilation + steps] for tap in range(self.kernel)]
+        branch = self.join(F.gelu(self.convolution(torch.cat(taps, dim=2))))
+        return x + self.dropout(branch), seen[:, seen.shape[1] - self.reach :]
 
 
 def apply_rotary(x: Tensor, start: int = 0) -> Tensor:

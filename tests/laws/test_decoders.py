@@ -4,9 +4,11 @@ from itertools import cycle, product
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from seqvae.errors import ConfigError
 from seqvae.model.decoders import DECODERS, RecurrentDecoder
+from seqvae.model.layers import CausalBlock
 
 ROUTES = ("initial_state", "every_step", "skip")
 SWITCHES = [dict(zip(ROUTES, on, strict=True)) for on in product((True, False), repeat=3) if any(on)]
@@ -29,6 +31,15 @@ VARIANTS = {
             (3, 4, SWITCHES[0]),
             *((1 + i % 2, 1 + i % 2, s) for i, s in enumerate(SWITCHES[1::2])),
         ]
+    ],
+    "convolutional": [
+        {"layers": layers, "kernel": kernel, "width": 8, "hidden": 10, "every_step": every_step, "skip": skip}
+        for layers, kernel, every_step, skip in (
+            (1, 1, True, True),
+            (2, 3, True, False),
+            (3, 2, False, True),
+            (3, 3, True, True),
+        )
     ],
 }
 CASES = [{"name": name, **options} for name in DECODERS for options in VARIANTS.get(name, [{}])]
@@ -226,6 +237,39 @@ def test_a_transformer_remembers_z_exactly_where_it_is_the_prefix(switches, smal
 def test_a_transformer_without_any_route_of_z_is_refused(small_model):
     with pytest.raises(ConfigError, match="prefix, every_step and skip"):
         small_model(decoder={"name": "transformer", "prefix": False, "every_step": False, "skip": False})
+
+
+@pytest.mark.parametrize("kernel, layers, reach", [(1, 2, 1), (2, 2, 4), (3, 1, 3), (2, 3, 8)])
+def test_convolutions_depend_on_as_many_words_as_they_reach(kernel, layers, reach, small_model):
+    part = {"name": "convolutional", "kernel": kernel, "layers": layers, "width": 8, "hidden": 10}
+    decoder = small_model(decoder=part).decoder
+    x = torch.randn(1, 12, EMBEDDING, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x.requires_grad_()
+    (gradient,) = torch.autograd.grad((decoder(x, torch.ones(1, LATENT).double())[0][:, 9] ** 2).sum(), x)
+    assert decoder.reach == reach
+    assert gradient[0].any(-1).tolist() == [9 - reach < t <= 9 for t in range(12)]
+
+
+def test_a_block_of_convolution_is_that_of_torch():
+    block = CausalBlock(4, hidden=5, kernel=3, dilation=2, dropout=0.0, locked=True).double()
+    x = torch.randn(2, 7, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weight = block.convolution.weight.view(5, 3, 4).transpose(1, 2)  # (hidden, W, K)
+    padded = F.pad(block.norm(x).transpose(1, 2), (4, 0))
+    expected = F.conv1d(padded, weight, block.convolution.bias, dilation=2).transpose(1, 2)
+    close(block(x)[0], x + block.join(F.gelu(expected)))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"every_step": False, "skip": False}, "every_step and skip"),
+        ({"layers": 13}, r"kernel = 3 with layers = 13: expected them to reach 4,096 words at most"),
+        ({"kernel": 0}, "kernel = 0: expected 1 to"),
+    ],
+)
+def test_convolutions_of_no_use_are_refused(options, message, small_model):
+    with pytest.raises(ConfigError, match=message):
+        small_model(decoder={"name": "convolutional"} | options)
 
 
 def test_a_decoder_without_any_route_of_z_is_refused(small_model):

@@ -18,8 +18,9 @@ from seqvae.training.build import build_objective
 SENTENCES = [[a, b, c, END] for a in (4, 5) for b in (6, 7) for c in (8, 9)]
 VARIANTS = {"recurrent": [{"cell": cell, "hidden": 16, "dropout": 0.0} for cell in ("lstm", "gru")]}
 VARIANTS["transformer"] = [{"width": 32, "heads": 4, "hidden": 64, "layers": 1, "dropout": 0.0}]
+VARIANTS["convolutional"] = [{"width": 32, "hidden": 64, "layers": 2, "dropout": 0.0}]
 # How an implementation is trained to the same result: the first learning rate, and a factor of the number of steps.
-TRAINING = {"recurrent": (0.04, 1), "transformer": (0.005, 3)}
+TRAINING = {"recurrent": (0.04, 1), "transformer": (0.005, 3), "convolutional": (0.005, 3)}
 
 
 def cases(catalogue):

@@ -192,9 +192,10 @@ def divide(count: int, missing: Sequence[str], seed: int) -> dict[str, np.ndarra
     {'valid': [2], 'test': [0], 'train': [1, 3]}
     """
     order, size = np.random.default_rng(seed).permutation(count), max(1, round(HELD_OUT * count))
-    parts = {split: order[i * size : (i + 1) * size] for i, split in enumerate(missing)}
-    parts["train"] = order[len(missing) * size :]
-    return {split: np.sort(numbers) for split, numbers in parts.items()}
+    place = np.full(count, len(missing), np.uint8)
+    for i in range(len(missing)):
+        place[order[i * size : (i + 1) * size]] = i
+    return {split: np.flatnonzero(place == i) for i, split in enumerate([*missing, "train"])}
 
 
 def check_divisible(name: str, count: int, missing: Sequence[str], unit: str, units: str) -> None:

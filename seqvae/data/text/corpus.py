@@ -235,7 +235,8 @@ class TextCorpus(base.Corpus[TextSplit]):
         """A few letters that change when the sentences, the way they were divided, their ids or labels do."""
         digest = hashlib.sha256(f"{self.content} {self.tokenizer.to_json()}".encode())
         for name, split in self.splits.items():
-            digest.update(f"{name} {len(split)} ".encode() + split.lengths.tobytes())
+            digest.update(f"{name} {len(split)} ".encode())
+            digest.update(split.lengths.data)
             if (column := split.label_column) is not None and split.labels is not None:
                 digest.update(repr((column.column, column.names)).encode() + split.labels.tobytes())
         return digest.hexdigest()[:16]

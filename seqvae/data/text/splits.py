@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 VERSION = 1  # of the keys that are kept: another way to make them must not find the old ones
 _STEP = 10_000
 _BLANK = np.uint64(0)
+_PARTS = 16  # duplicates are looked for among a part of the sentences at a time, so that memory holds one part's order
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,7 @@ class Rows:
     Attributes:
         dataset: where they come from.
         column: the one that holds the text.
-        numbers: (N,) of the rows, ascending.
+        numbers: (N,) int32 of the rows, ascending; int64 where there are 2^31 rows or more.
         keys: (rows of the data set,) uint64, equal for equal texts once normalized, 0 for blank ones.
     """
 
@@ -113,7 +114,8 @@ def hash_texts(splits: Mapping[str, Rows]) -> str:
     digest = xxhash.xxh3_128()
     for split, rows in splits.items():
         digest.update(f"{split} {len(rows)} ".encode())
-        digest.update(rows.keys[rows.numbers].data)
+        for start in range(0, len(rows), _STEP):
+            digest.update(rows.keys[rows.numbers[start : start + _STEP]].data)
     return digest.hexdigest()
 
 
@@ -150,17 +152,32 @@ def _load_keys(dataset: "Dataset", column: str, lowercase: bool, normalization: 
             return np.memmap(path, np.uint64, "r") if len(dataset) else np.empty(0, np.uint64)
         keys = _hash_sentences(dataset, column, lowercase, normalization)
         write_atomically(path, keys.tofile, shared=True)
+        return np.memmap(path, np.uint64, "r") if len(dataset) else keys
     except OSError as error:
         raise CorpusError(explain("the corpus", "text", error)) from None
-    return keys
 
 
 def _find_present(split: str, keys: np.ndarray, notes: list[str]) -> np.ndarray:
     """Return the rows that are not blank, and note how many are."""
-    present = np.flatnonzero(keys != _BLANK)
+    present = _find(keys != _BLANK)
     if blank := len(keys) - len(present):
         notes.append(f"{blank:,} blank {split} {'line' if blank == 1 else 'lines'} skipped")
     return present
+
+
+def _find(chosen: np.ndarray) -> np.ndarray:
+    """Return the numbers of the rows that are chosen, (rows,) bool, ascending and as small as they can be."""
+    return np.flatnonzero(chosen).astype(np.int32 if len(chosen) < 2**31 else np.int64)
+
+
+def _find_distinct(hashes: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Return the rows, ascending, whose hash has not occurred before and whose sentence is not blank."""
+    first = np.zeros(len(hashes), bool)
+    parts = (hashes % np.uint64(_PARTS)).astype(np.uint8)
+    for part in range(_PARTS):
+        rows = np.flatnonzero(parts == part)
+        first[rows[np.unique(hashes[rows], return_index=True)[1]]] = True
+    return _find(first & (keys != _BLANK))
 
 
 def _hash_pairs(dataset: "Dataset", keys: np.ndarray, label_column: str | None) -> np.ndarray:
@@ -195,7 +212,8 @@ def _draw_missing(
     name: str, keys: np.ndarray, pairs: np.ndarray, present: np.ndarray, missing: list[str], seed: int, notes: list[str]
 ) -> dict[str, tuple[str, np.ndarray]]:
     """Draw the missing splits from the distinct sentences of train; what is left is train."""
-    distinct, kept = (present[np.sort(np.unique(of[present], return_index=True)[1])] for of in (keys, pairs))
+    distinct = _find_distinct(keys, keys)
+    kept = distinct if pairs is keys else _find_distinct(pairs, keys)
     if dropped := len(present) - len(kept):
         notes.append(f"{dropped:,} duplicate {'sentence' if dropped == 1 else 'sentences'} dropped")
     if len(kept) > len(distinct):

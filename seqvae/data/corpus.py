@@ -31,6 +31,8 @@ SPLITS = {
 }
 HELD_OUT = 0.05  # fraction of train for validation and again for test, where the corpus has no such split
 
+PART = 1_000_000  # rows that are looked through at a time, which saves memory where there are more
+
 Indices = Sequence[int] | np.ndarray
 
 
@@ -191,11 +193,34 @@ def divide(count: int, missing: Sequence[str], seed: int) -> dict[str, np.ndarra
     >>> {split: numbers.tolist() for split, numbers in divide(4, ["valid", "test"], seed=0).items()}
     {'valid': [2], 'test': [0], 'train': [1, 3]}
     """
-    order, size = np.random.default_rng(seed).permutation(count), max(1, round(HELD_OUT * count))
+    order, size = permute(count, np.random.default_rng(seed)), max(1, round(HELD_OUT * count))
     place = np.full(count, len(missing), np.uint8)
     for i in range(len(missing)):
         place[order[i * size : (i + 1) * size]] = i
-    return {split: np.flatnonzero(place == i) for i, split in enumerate([*missing, "train"])}
+    return {split: find_rows(place == i) for i, split in enumerate([*missing, "train"])}
+
+
+def permute(count: int, random: np.random.Generator) -> np.ndarray:
+    """Return the numbers below `count` in the order of `random.permutation(count)`, as small as they can be."""
+    order = np.arange(count, dtype=_choose_kind(count))
+    random.shuffle(order)
+    return order
+
+
+def find_rows(chosen: np.ndarray) -> np.ndarray:
+    """Return the numbers of the rows that are chosen, (rows,) bool, ascending and as small as they can be.
+
+    >>> find_rows(np.array([True, False, True]))
+    array([0, 2], dtype=int32)
+    """
+    kind = _choose_kind(len(chosen))
+    parts = range(0, len(chosen), PART)
+    found = [(np.flatnonzero(chosen[start : start + PART]) + start).astype(kind) for start in parts]
+    return np.concatenate([np.empty(0, kind), *found])
+
+
+def _choose_kind(count: int) -> type[np.signedinteger[Any]]:
+    return np.int32 if count < 2**31 else np.int64
 
 
 def check_divisible(name: str, count: int, missing: Sequence[str], unit: str, units: str) -> None:

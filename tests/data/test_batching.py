@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seqvae.data import batching
 from seqvae.data.batch import Batch
-from seqvae.data.batching import Batches, divide_by_length, iterate_by_length
+from seqvae.data.batching import Batches, divide_by_length, iterate_by_length, sort_by_length
 from seqvae.data.text.corpus import load
 from seqvae.errors import ConfigError
 
@@ -93,6 +94,18 @@ def test_batches_hold_sentences_of_like_length(lengths, options):
         (min(here), max(here)) for indices in plan_of(lengths, options) if (here := [lengths[i] for i in indices])
     )
     assert all(first[1] <= second[0] for first, second in pairwise(spans))
+
+
+@given(st.lists(st.integers(1, 40), max_size=60), st.integers(1, 70), st.integers(0, 5))
+@settings(deadline=None)
+def test_sorting_a_part_at_a_time_is_a_stable_sort_of_all(lengths, part, seed):
+    lengths, rows = np.array(lengths, np.int32), np.random.default_rng(seed).permutation(len(lengths)).astype(np.int32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batching, "PART", part)
+        patch.setattr(batching, "MOST_SORTED", 30)
+        found = sort_by_length(rows, lengths)
+    expected = rows[np.argsort(lengths[rows].clip(max=30), kind="stable")]
+    assert found.dtype == np.int32 and found.tolist() == expected.tolist()
 
 
 def test_batches_are_formed_anew_every_epoch_and_for_every_seed():

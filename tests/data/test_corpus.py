@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqvae.data.batch import END, UNKNOWN
 from seqvae.data.text import corpus, sotu
+from seqvae.data.text.columns import take_values
 from seqvae.data.text.corpus import load
 from seqvae.data.text.splits import read_splits
 from seqvae.data.text.tokenizer import Tokenizer
@@ -25,6 +27,17 @@ def own_cache(tmp_path_factory, monkeypatch):
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.data())
+@settings(deadline=None)
+def test_values_of_some_rows_come_in_their_order_whatever_the_chunks(sizes, data):
+    values = [f"text {i}" for i in range(sum(sizes))]
+    ends = np.cumsum(sizes)
+    chunks = [pyarrow.array(values[end - size : end], pyarrow.string()) for size, end in zip(sizes, ends, strict=True)]
+    rows = data.draw(st.lists(st.sampled_from(range(len(values))), max_size=20)) if values else []
+    found = take_values(pyarrow.chunked_array(chunks), np.array(rows, np.int32))
+    assert found == [values[row] for row in rows]
 
 
 def everything(corpus):

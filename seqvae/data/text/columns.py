@@ -5,11 +5,14 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from seqvae.data import containers
 from seqvae.data.text.files import find_format
 from seqvae.errors import CorpusError, list_names, truncate
 
 if TYPE_CHECKING:
+    import pyarrow
     from datasets import Dataset
 
 SHOWN = 80  # characters of the note that names the column taken, or a little more
@@ -72,6 +75,20 @@ def check_encoding(shown: str, dataset: "Dataset", column: str) -> None:
             raise CorpusError(
                 f"{shown} holds what is not UTF-8 in column {column!r} ({truncate(error)}): save it as UTF-8"
             ) from None
+
+
+def take_values(column: "pyarrow.ChunkedArray", rows: np.ndarray) -> list[Any]:
+    """Return the values of some rows (N,) in their order; pyarrow's `take` would copy the whole column."""
+    starts = np.cumsum([0, *map(len, column.chunks)])
+    chunks = np.searchsorted(starts, rows, side="right") - 1
+    order = np.argsort(chunks, kind="stable")
+    found: list[Any] = [None] * len(rows)
+    for chunk in np.unique(chunks).tolist():
+        places = order[slice(*np.searchsorted(chunks[order], [chunk, chunk + 1]))]
+        values = column.chunk(chunk).take(rows[places] - starts[chunk]).to_pylist()
+        for place, value in zip(places.tolist(), values, strict=True):
+            found[place] = value
+    return found
 
 
 def _describe_kind(feature: Any) -> str:

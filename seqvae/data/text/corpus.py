@@ -20,7 +20,7 @@ from seqvae.config import KINDS, Data
 from seqvae.data import corpus as base
 from seqvae.data.batch import END, UNKNOWN, Batch
 from seqvae.data.corpus import Indices
-from seqvae.data.text.columns import check_encoding
+from seqvae.data.text.columns import check_encoding, take_values
 from seqvae.data.text.files import explain, get_cache_folder, silence_datasets
 from seqvae.data.text.given import READ_BACK, describe_round_trip, open_tokenizer
 from seqvae.data.text.labels import LabelColumn, read_labels
@@ -167,7 +167,7 @@ class TextSplit(base.Split):
         if name not in self.columns:
             raise ConfigError(f"the corpus has no column {name!r}; its columns are: {list_names(self.columns)}")
         check_encoding("the corpus", self.rows.dataset, name)
-        return self.rows.dataset.data.column(name).take(self._find_rows(indices)).to_pylist()
+        return take_values(self.rows.dataset.data.column(name), self._find_rows(indices))
 
     def texts(self, indices: Indices | None = None) -> list[str]:
         """Return some sentences, or all, as they are in the source."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from seqvae.data.containers import read_values
-from seqvae.data.text.columns import check_encoding
+from seqvae.data.text.columns import check_encoding, take_values
 from seqvae.data.text.splits import Rows, Texts, format_value
 from seqvae.errors import ConfigError, CorpusError, list_names
 
@@ -122,7 +122,7 @@ def _read_column(source: str, split: str, rows: Rows, column: str) -> list[str]:
             f"{source} has no column {column!r} of labels; its columns are: {list_names(rows.dataset.column_names)}"
         )
     check_encoding(source, rows.dataset, column)
-    values = rows.dataset.data.column(column).take(rows.numbers).to_pylist()
+    values = take_values(rows.dataset.data.column(column), rows.numbers)
     names = [format_label(value, column) for value in values]
     if missing := names.count(""):
         first = next(islice(rows, names.index(""), None))

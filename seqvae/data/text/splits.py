@@ -1,13 +1,14 @@
 """Splits: which rows of a source are the training, validation and test sentences."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xxhash
 
-from seqvae.data.corpus import check_divisible, divide
+from seqvae.data.corpus import check_divisible, divide, find_rows
 from seqvae.data.text.columns import check_encoding
 from seqvae.data.text.files import explain, get_cache_folder
 from seqvae.data.text.sources import Source, open_source
@@ -125,49 +126,52 @@ def _select_rows(source: Source, keys: dict[str, np.ndarray], origin: str, numbe
 
 def _hash_rows(source: Source, *how: bool | str) -> dict[str, np.ndarray]:
     """Return the keys of each data set, from the cache when they were made before."""
-    make: Callable[..., np.ndarray] = _load_keys if source.on_disk else _hash_sentences
+    make: Callable[..., np.ndarray] = _load_keys if source.on_disk else _make_keys
     return {split: make(dataset, source.columns[split], *how) for split, dataset in source.datasets.items()}
 
 
-def _hash_sentences(dataset: "Dataset", column: str, lowercase: bool, normalization: str) -> np.ndarray:
-    """Return (rows,) uint64, equal for equal sentences, 0 for blank ones.
+def _hash_sentences(dataset: "Dataset", column: str, lowercase: bool, normalization: str) -> Iterator[np.ndarray]:
+    """Yield the keys of some rows at a time, uint64, equal for equal sentences, 0 for blank ones.
 
     Two of a billion different sentences share a key with odds of 0.03, and then one of them is dropped.
     """
-    keys = np.empty(len(dataset), np.uint64)
     texts = dataset.data.column(column)
-    for start in range(0, len(keys), _STEP):
+    for start in range(0, len(dataset), _STEP):
         batch = [normalize(text or "", lowercase, normalization) for text in texts.slice(start, _STEP).to_pylist()]
-        keys[start : start + _STEP] = [xxhash.xxh3_64_intdigest(text.encode()) or 1 if text else 0 for text in batch]
-    return keys
+        yield np.array([xxhash.xxh3_64_intdigest(text.encode()) or 1 if text else 0 for text in batch], np.uint64)
+
+
+def _make_keys(*what: Any) -> np.ndarray:
+    """Return the keys (rows,) of a data set."""
+    return np.concatenate([np.empty(0, np.uint64), *_hash_sentences(*what)])
 
 
 def _load_keys(dataset: "Dataset", column: str, lowercase: bool, normalization: str) -> np.ndarray:
-    """Return what `_hash_sentences` does, from the cache when it was done before."""
+    """Return what `_make_keys` does, as a map of a file of the cache, made when there is none."""
     how = f"{lowercase}|{VERSION}" if normalization == "none" else f"{lowercase}|{normalization}|{VERSION}"
     described = xxhash.xxh3_128_hexdigest(f"{dataset._fingerprint}|{column}|{how}".encode())
     try:
         path = get_cache_folder() / f"keys-{described}.bin"
-        if path.exists() and path.stat().st_size == 8 * len(dataset):
-            return np.memmap(path, np.uint64, "r") if len(dataset) else np.empty(0, np.uint64)
-        keys = _hash_sentences(dataset, column, lowercase, normalization)
-        write_atomically(path, keys.tofile, shared=True)
-        return np.memmap(path, np.uint64, "r") if len(dataset) else keys
+        if not path.exists() or path.stat().st_size != 8 * len(dataset):
+            parts = _hash_sentences(dataset, column, lowercase, normalization)
+            write_atomically(path, lambda beside: _write_parts(beside, parts), shared=True)
+        return np.memmap(path, np.uint64, "r") if len(dataset) else np.empty(0, np.uint64)
     except OSError as error:
         raise CorpusError(explain("the corpus", "text", error)) from None
 
 
+def _write_parts(path: Path, parts: Iterable[np.ndarray]) -> None:
+    with open(path, "wb") as file:
+        for part in parts:
+            part.tofile(file)
+
+
 def _find_present(split: str, keys: np.ndarray, notes: list[str]) -> np.ndarray:
     """Return the rows that are not blank, and note how many are."""
-    present = _find(keys != _BLANK)
+    present = find_rows(keys != _BLANK)
     if blank := len(keys) - len(present):
         notes.append(f"{blank:,} blank {split} {'line' if blank == 1 else 'lines'} skipped")
     return present
-
-
-def _find(chosen: np.ndarray) -> np.ndarray:
-    """Return the numbers of the rows that are chosen, (rows,) bool, ascending and as small as they can be."""
-    return np.flatnonzero(chosen).astype(np.int32 if len(chosen) < 2**31 else np.int64)
 
 
 def _find_distinct(hashes: np.ndarray, keys: np.ndarray) -> np.ndarray:
@@ -177,7 +181,7 @@ def _find_distinct(hashes: np.ndarray, keys: np.ndarray) -> np.ndarray:
     for part in range(_PARTS):
         rows = np.flatnonzero(parts == part)
         first[rows[np.unique(hashes[rows], return_index=True)[1]]] = True
-    return _find(first & (keys != _BLANK))
+    return find_rows(first & (keys != _BLANK))
 
 
 def _hash_pairs(dataset: "Dataset", keys: np.ndarray, label_column: str | None) -> np.ndarray:

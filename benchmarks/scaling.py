@@ -1,9 +1,11 @@
 """How training scales: targets a second with one thread, with two, and with two processes of one thread.
 
     python -m benchmarks.scaling [CORPUS] [--rounds 3] [--steps 60] [--hidden 256] [--batch-size 64]
+        [--precision auto]
 
 The defaults at the sizes of the other measurements, or LSTMs and batches of other sizes. Two processes share each
-batch, so that all three make the same steps; rounds are interleaved and medians shown.
+batch, so that all three make the same steps; rounds are interleaved and medians shown. `auto` may choose another
+precision for one thread than for two.
 """
 
 import argparse
@@ -24,11 +26,11 @@ from seqvae.training.runtime import make_accelerator
 SETUPS = {"one thread": (1, 1), "two threads": (1, 2), "two processes of one thread": (2, 1)}
 
 
-def train(corpus: str, steps: int, hidden: int, batch_size: int) -> None:
+def train(corpus: str, steps: int, hidden: int, **options: object) -> None:
     """Train for some steps in this process, one of one or several; the main one prints the rate."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     keep_freed_memory()
-    chosen = config(HIDDEN, hidden, batch_size=batch_size)
+    chosen = config(HIDDEN, hidden, **options)
     run = Run(chosen, load_corpus(corpus), accelerator=make_accelerator(chosen, None))
     trained = run.trainer.steps()
     for _ in itertools.islice(trained, 5):
@@ -58,10 +60,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="that are timed")
     parser.add_argument("--hidden", type=int, default=HIDDEN, help="units of the LSTM layers")
     parser.add_argument("--batch-size", type=int, default=64, help="sentences of a step, of all processes together")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.once:
-        train(given.corpus, given.steps, given.hidden, given.batch_size)
+        options = {"batch_size": given.batch_size, "precision": given.precision}
+        train(given.corpus, given.steps, given.hidden, **options)
         return
     setups = SETUPS.values()
     rounds = [[measure_rate(sys.argv[1:], *setup) for setup in setups] for _ in range(given.rounds)]

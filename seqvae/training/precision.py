@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -29,7 +30,9 @@ Precision = Literal["fp32", "bf16"]
 # The largest time of a bf16 step relative to fp32 at which bf16 is chosen. The optimizer gains nothing and is not
 # measured: at measured ratios of 0.67 and 0.8, whole steps had 0.71 and 1.0 (docs/performance.md).
 MARGIN = 0.75
-OPERATIONS = 4e9  # of a measured step, at most
+# Operations of a measured step, at most, where that leaves enough words a sentence, as weights are cast once for all,
+# and enough sentences for products at full speed.
+OPERATIONS, WORDS, SENTENCES = 4e9, (8, 16), 64
 CPU = torch.device("cpu")
 SECONDS = 0.4  # of measuring, without the first step of each precision
 
@@ -102,7 +105,8 @@ def _lstm_runs_in_bf16() -> bool:
 def measure_bf16(config: Config, device: torch.device = CPU) -> float:
     """Return the seconds of a step in bf16 over those in fp32, at the sizes of the run, from the cache if possible."""
     sizes = read_sizes(config)
-    known = (identify(device), torch.get_num_threads(), torch.__version__, OPERATIONS, sorted(sizes.items()))
+    limits = (OPERATIONS, WORDS, SENTENCES)
+    known = (identify(device), torch.get_num_threads(), torch.__version__, limits, sorted(sizes.items()))
     name = f"bf16-{hashlib.sha256(repr(known).encode()).hexdigest()[:16]}.txt"
     with contextlib.suppress(OSError, ValueError, SeqVAEError):
         relative = float((get_cache_folder() / name).read_text())
@@ -140,7 +144,10 @@ def measure_ratio(
     The global random state stays as it is.
     """
     weights = 4 * hidden * (embedding + hidden) + embedding * min(vocabulary, (head_size or vocabulary) + 1000)
-    length = int(min(16, max(2, OPERATIONS / (6 * sentences * weights)))) if device.type == "cpu" else 16
+    length = WORDS[1]
+    if device.type == "cpu":
+        length = int(np.clip(OPERATIONS / (6 * sentences * weights), *WORDS))
+        sentences = min(sentences, max(SENTENCES, int(OPERATIONS / (6 * length * weights))))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layer = nn.LSTM(embedding, hidden, batch_first=True)

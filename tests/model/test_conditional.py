@@ -182,7 +182,7 @@ def test_a_label_that_is_missing_wrong_or_of_no_use_is_refused_in_one_line(model
         one_line(call, "needs a label", "'tense'", known)
     for call in (lambda: model.sample(2, label="pst"), lambda: model.encode(["a"], labels=["pst"])):
         one_line(call, "'pst'", known)
-    one_line(lambda: model.decode(z, labels=["past"] * 3), "3 labels", "each of 2")
+    one_line(lambda: model.decode(z, labels=["past"] * 3), "given: 3", "each of 2")
     plain = TextVAE.fit([text for text, _ in ROWS], **SMALL | {"max_epochs": 1})
     assert plain.labels == () and plain.sample_labels(3) is None
     for call in (

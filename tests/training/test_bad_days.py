@@ -36,7 +36,7 @@ def assert_equal(one, other):
     assert all(torch.equal(found[name], weight) for name, weight in expected.items())
 
 
-@pytest.mark.parametrize("how", ["moved", "removed", "removed at once"])
+@pytest.mark.parametrize("how", ["moved", pytest.param("removed", marks=pytest.mark.slow), "removed at once"])
 def test_a_folder_that_is_gone_is_made_again_with_all_that_a_resumed_run_needs(how, lines, monkeypatch):
     main(["train", "lines.txt", "--output", "whole", *TRAIN, "1"])
     usual, saves = Run.save_state, []

@@ -26,6 +26,8 @@ from seqvae.errors import TrainingError
 from seqvae.training.loop import Run, fit
 from seqvae.training.trainer import Step
 
+pytestmark = pytest.mark.slow
+
 SIZES = {
     "latent": 3,
     "embedding": 6,

@@ -99,7 +99,7 @@ def evaluate(
         limit: score at most this many sentences, evenly spread over the split.
         plot: for a model of series, a picture of reconstructions, samples and interpolations to draw (.png, .svg,
             .pdf). Needs the extra `plot`.
-        output: the .json file to write the scores to, with the precision that they were computed in.
+        output: the .json file to write the scores to, with the precision of the likelihood.
     """
     from seqvae.cli.inputs import Selection
     from seqvae.cli.interfaces import open_interface

@@ -287,7 +287,7 @@ class ConvolutionalDecoder(Decoder):
         if self.reach > MAX_REACH:
             raise ConfigError(
                 f"kernel = {kernel} with layers = {layers}: expected them to reach {MAX_REACH:,} words at most, "
-                f"1 + (kernel - 1) * (2^layers - 1); write fewer layers"
+                f"1 + (kernel - 1) * (2^layers - 1); write fewer layers or a smaller kernel"
             )
         self.enter = nn.Linear(embedding + latent * every_step, width)
         self.blocks = nn.ModuleList(

@@ -1,6 +1,7 @@
 """bf16 or fp32: bf16 where this machine computes in it and a measurement finds it faster.
 
-The measurement takes half a second and is kept in the cache by processor or GPU, threads, torch and sizes.
+The measurement takes a second, longer for large models, and is kept in the cache by processor or GPU, threads, torch
+and sizes.
 """
 
 import contextlib

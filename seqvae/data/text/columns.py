@@ -83,8 +83,9 @@ def take_values(column: "pyarrow.ChunkedArray", rows: np.ndarray) -> list[Any]:
     chunks = np.searchsorted(starts, rows, side="right") - 1
     order = np.argsort(chunks, kind="stable")
     found: list[Any] = [None] * len(rows)
-    for chunk in np.unique(chunks).tolist():
-        places = order[slice(*np.searchsorted(chunks[order], [chunk, chunk + 1]))]
+    used, counts = np.unique(chunks, return_counts=True)
+    for chunk, end, count in zip(used.tolist(), np.cumsum(counts), counts, strict=True):
+        places = order[end - count : end]
         values = column.chunk(chunk).take(rows[places] - starts[chunk]).to_pylist()
         for place, value in zip(places.tolist(), values, strict=True):
             found[place] = value

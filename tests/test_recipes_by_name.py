@@ -82,9 +82,20 @@ def test_what_cannot_be_used_is_refused_in_a_line(name, words, tmp_path, monkeyp
 def test_files_to_compare_have_names_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert locate_comparison("remedies") == str(CONFIGS / "remedies.toml")
-    assert locate_comparison("chitchat") == "chitchat", "the corpus, not the recipe of the built-in model"
+    assert locate_comparison("bnvae2020") == str(CONFIGS / "bnvae2020.toml")
+    assert locate_comparison("chitchat", {"chitchat"}) == "chitchat", "the corpus, not the recipe"
     (tmp_path / "remedies").mkdir()
     assert locate_comparison("remedies") == "remedies"
+
+
+@pytest.mark.parametrize(("name", "near"), [("remedeis", "remedies"), ("bnvae202", "bnvae2020"), ("best2", "best")])
+def test_a_slip_in_the_name_of_a_recipe_to_compare_is_named(name, near, refused):
+    assert f"unknown recipe '{name}'; did you mean '{near}'?" in refused("compare", name, "sotu")
+
+
+@pytest.mark.parametrize("source", ["sotu", "runs/remedeis", "owner/best", "somewhere", "hub:best"])
+def test_what_is_no_recipe_stays_as_it_is(source):
+    assert locate_comparison(source, {"sotu"}) == source
 
 
 def test_the_list_and_a_recipe_are_printed(capsys):

@@ -26,7 +26,8 @@ def compare(
 
     Args:
         first: a model folder, or a TOML file with a table of options for each recipe; one for `seqvae train --config`
-            is a recipe by itself. `baselines`, `frontier` and `remedies` are such files in the package.
+            is a recipe by itself. Or the name of one in the package: `baselines`, `frontier` and `remedies` hold
+            several, the others of `seqvae recipes` one each.
         others: further model folders, and the file of their corpus if it has moved; beside TOML files, more of them,
             and the corpus to train on.
         seeds: number of seeds that each recipe is trained with: 0, 1, ...
@@ -42,6 +43,7 @@ def compare(
     from seqvae.cli.output import log, print_comparison
     from seqvae.cli.train import run_training
     from seqvae.config.recipes import locate_comparison
+    from seqvae.data.corpus import BUILT_IN_SERIES, BUILT_IN_TEXTS
     from seqvae.reports.comparison import run
     from seqvae.reports.comparison.recipes import Budget
     from seqvae.reports.comparison.run import Scoring
@@ -49,5 +51,6 @@ def compare(
     command = shlex.join(["seqvae", *sys.argv[1:]])
     budget, scoring = Budget(seeds, max_minutes, max_epochs, only), Scoring(samples, limit, text)
     work = run.Comparison(scoring, train=run_training, log=log)
-    sources = [locate_comparison(source) for source in (first, *others)]
+    corpora = {*BUILT_IN_TEXTS, *BUILT_IN_SERIES}
+    sources = [locate_comparison(source, corpora) for source in (first, *others)]
     print_comparison(*run.compare(sources, work, budget=budget, output=output, command=command))

@@ -3,9 +3,10 @@
 The recipes of the package are the folder `configs` of the repository, which an installed package has as `recipes`.
 """
 
+import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,10 +64,22 @@ def find_recipe(name: str | Path) -> Path:
     return known[choose("recipe", stem, known)]
 
 
-def locate_comparison(source: str) -> str:
-    """Return the file of the package that `seqvae compare` means by this name; any other source as it is."""
-    known = {recipe.name: recipe.path for recipe in list_recipes() if recipe.command == "compare"}
-    return source if expand(source).exists() else str(known.get(source, source))
+def locate_comparison(source: str, other: Collection[str] = ()) -> str:
+    """Return the file of the recipe that `seqvae compare` means by this name; any other source as it is.
+
+    Args:
+        source: what was given.
+        other: names that mean something else there, such as a corpus, though a recipe has the same.
+
+    Raises:
+        ConfigError: for what is no path and nearly the name of a recipe.
+    """
+    path = expand(source)
+    if path.exists() or source in other or path.name != source:
+        return source
+    known = {recipe.name: recipe.path for recipe in list_recipes() if recipe.name not in other}
+    near = difflib.get_close_matches(source, known, n=1, cutoff=0.75)
+    return str(known[choose("recipe", source, known)]) if near else source
 
 
 def read_options(name: str | Path) -> dict[str, Any]:

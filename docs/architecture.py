@@ -7,6 +7,7 @@ its imports, the lists from a training step and a `seqvae sample` that are run a
 """
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -207,6 +208,7 @@ def main() -> None:
     modules = find_modules()
     (DOCS / "architecture.svg").write_text(draw(modules), encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["HF_DATASETS_CACHE"] = folder  # as on a machine that has not read this corpus before
         corpus, model = Path(folder, "corpus.txt"), str(Path(folder, "model"))
         corpus.write_text("".join(f"this is sentence {number} .\n" for number in range(60)), encoding="utf-8")
         small = ["--max-epochs", "1", "--precision", "fp32", "--output"]

@@ -14,6 +14,11 @@ State = tuple[Tensor, ...]
 MAX_REACH = 4096  # words that convolutions see, which each step keeps
 
 
+def append_z(x: Tensor, z: Tensor) -> Tensor:
+    """Concatenate z (B, D) to the features of each step, (B, T, F) -> (B, T, F + D)."""
+    return torch.cat([x, z[:, None].expand(-1, x.shape[1], -1).to(x.dtype)], dim=-1)
+
+
 class Decoder(nn.Module, ABC):
     """A module of one method, for training (all steps at once) and generation (one step, from the last state).
 
@@ -108,12 +113,11 @@ class RecurrentDecoder(Decoder):
     def forward(self, inputs: Tensor, z: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Map inputs (B, T, E), z (B, D) and state to features (B, T, features) and new state."""
         x = self.dropout(inputs)
-        z_steps = z[:, None].expand(-1, x.shape[1], -1).to(x.dtype)  # (B, T, D)
         scales = None if self.scale is None else (1 + self.scale(z)[:, None]).split([x.shape[2], self.hidden], dim=-1)
         if scales is not None:
             x = x * scales[0].to(x.dtype)
         if self.every_step:
-            x = torch.cat([x, z_steps], dim=-1)
+            x = append_z(x, z)
         # torch wants layers first: (L, B, H)
         initial = tuple(s.transpose(0, 1).contiguous().to(x.dtype) for s in state or self._initial_state(z))
         arguments = (x, initial if self.cells == 2 else initial[0])
@@ -123,7 +127,7 @@ class RecurrentDecoder(Decoder):
         if scales is not None:
             features = features * scales[1].to(features.dtype)
         if self.skip:
-            features = torch.cat([features, z_steps.to(features.dtype)], dim=-1)
+            features = append_z(features, z)
         return features, tuple(s.transpose(0, 1) for s in (last if self.cells == 2 else (last,)))
 
     def _initial_state(self, z: Tensor) -> State:
@@ -223,8 +227,7 @@ class TransformerDecoder(Decoder):
         """
         x = self.dropout(inputs)
         steps = x.shape[1]
-        z_steps = z[:, None].expand(-1, steps, -1)  # (B, T, D)
-        x = self.enter(torch.cat([x, z_steps.to(x.dtype)], dim=-1) if self.every_step else x)
+        x = self.enter(append_z(x, z) if self.every_step else x)
         if self.prefix is not None and state is None:
             x = torch.cat([self.prefix(z)[:, None].to(x.dtype), x], dim=1)
         past = state[0].shape[2] if state else 0
@@ -236,7 +239,7 @@ class TransformerDecoder(Decoder):
             new_state += cache
         features = self.norm(x[:, -steps:])
         if self.skip:
-            features = torch.cat([features, z_steps.to(features.dtype)], dim=-1)
+            features = append_z(features, z)
         return features, tuple(new_state)
 
 
@@ -305,15 +308,14 @@ class ConvolutionalDecoder(Decoder):
         The state is what the convolution of each layer reads of earlier steps, (B, R, W), R its reach.
         """
         x = self.dropout(inputs)
-        z_steps = z[:, None].expand(-1, x.shape[1], -1)  # (B, T, D)
-        x = self.enter(torch.cat([x, z_steps.to(x.dtype)], dim=-1) if self.every_step else x)
+        x = self.enter(append_z(x, z) if self.every_step else x)
         new_state = []
         for i, block in enumerate(self.blocks):
             x, past = block(x, state[i] if state else None)
             new_state.append(past)
         features = self.dropout(self.norm(x))
         if self.skip:
-            features = torch.cat([features, z_steps.to(features.dtype)], dim=-1)
+            features = append_z(features, z)
         return features, tuple(new_state)
 
 

@@ -67,8 +67,8 @@ class Pretrained(ABC):
         """Load a model folder, a built-in model, or a model `owner/name` of the Hugging Face hub.
 
         Args:
-            name: the folder; or the name of a built-in model, `chitchat`; or the name on the hub. A folder of the
-                same name goes first.
+            name: the folder; or the name of a built-in model, `chitchat` or `chitchat-fluent`; or the name on the hub.
+                A folder of the same name goes first.
             parts: the classes of your own that the model is made of, `[MyPrior]`, or by place,
                 `{"model.prior": MyPrior}`. A folder names such classes; its code is never imported by that name.
             device: as of `to`; None is the CPU.

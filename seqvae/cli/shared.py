@@ -16,7 +16,12 @@ SEED = cyclopts.validators.Number(gte=0, lt=2**63)
 AT_LEAST_ONE = Parameter(validator=cyclopts.validators.Number(gte=1))
 FLAT = Parameter(name="*")  # the options of a dataclass, without its name before theirs
 SWITCH = Parameter(negative="")
-Folder = Annotated[str, Parameter(help="a model folder, `chitchat` (built in), or OWNER/NAME on the Hugging Face hub.")]
+Folder = Annotated[
+    str,
+    Parameter(
+        help="a model folder, `chitchat` or `chitchat-fluent` (built in), or OWNER/NAME on the Hugging Face hub."
+    ),
+]
 Json = Annotated[bool, Parameter(negative="", help="print JSON instead of plain text: one object a line.")]
 Label = Annotated[str | None, Parameter(help="the label of the sentences, for a model trained with --label-column.")]
 LabelColumn = Annotated[

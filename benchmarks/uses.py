@@ -2,20 +2,22 @@
 
     python -m benchmarks.uses TEXT MODEL [MODEL ...]
 
-TEXT is a file with a sentence a line, of held-out sentences. The vector of a sentence is the posterior mean of a model
-of kind vae or ae; of a language model the features at the last step, all words read; and, beside the models, counts of
-words (log(1 + count), of the 2,000 most frequent).
+TEXT is a file with a sentence a line, of held-out sentences, or `grammar`, the held-out ones of that built-in corpus.
+The vector of a sentence is the posterior mean of a model of kind vae or ae; of a language model the features at the
+last step, all words read; and, beside the models, counts of words (log(1 + count), of the 2,000 most frequent).
 
 - question: whether a sentence ends in "?"; that sign, and "." and "!", are removed from all sentences first.
 - negation: whether it has "not" or a word in "n't"; these are removed, contractions split first.
   Accuracy of logistic regression from 10, 100 and 500 labelled sentences, as many of each class, on at
   most 1,000 others, as many of each class; mean and standard error over 20 choices of the labelled ones.
+  Of `grammar` in place of these two: each factor that has two values, nothing removed.
 - paraphrase: a sentence with a contraction ("i'm", "don't") is written out ("i am", "do not"); recall@1 and mean
   reciprocal rank of that among all sentences of the text but the one asked for, by cosine of the vectors less their
   mean.
 """
 
 import argparse
+import math
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -26,6 +28,7 @@ import torch
 
 from seqvae import TextVAE
 from seqvae.data.batching import iterate_by_length
+from seqvae.data.text import grammar
 from seqvae.errors import UnknownWordsWarning
 from seqvae.model.modes import evaluating
 
@@ -66,6 +69,23 @@ def label_negations(sentences: Sequence[str]) -> tuple[list[str], np.ndarray]:
     written = [expand(sentence) for sentence in sentences]
     labels = [bool(re.search(r"\bnot\b", sentence)) for sentence in written]
     return drop_blank([re.sub(r"\bnot\b ?", "", sentence) for sentence in written], labels)
+
+
+def read_tasks(text: str) -> tuple[list[str], dict[str, tuple[list[str], np.ndarray]]]:
+    """Return the different sentences of a text, and of each task the sentences and their labels (N,) bool."""
+    if text == "grammar":
+        held_out = [part for name, part in grammar.build_splits().items() if name != "train"]
+        columns = {name: [value for part in held_out for value in part[name]] for name in ("text", *grammar.FACTORS)}
+        rows = list({sentence: row for row, sentence in enumerate(columns["text"])}.values())
+        sentences = [columns["text"][row] for row in rows]
+        return sentences, {
+            factor: (sentences, np.array([columns[factor][row] == min(values) for row in rows]))
+            for factor, values in grammar.FACTORS.items()
+            if len(values) == 2
+        }
+    lines = Path(text).read_text(encoding="utf-8").splitlines()
+    sentences = list(dict.fromkeys(line for line in lines if line.strip()))
+    return sentences, {"question": label_questions(sentences), "negation": label_negations(sentences)}
 
 
 def drop_blank(sentences: list[str], labels: list[bool]) -> tuple[list[str], np.ndarray]:
@@ -122,8 +142,10 @@ def classify(vectors: np.ndarray, labels: np.ndarray, shots: int, seed: int) -> 
 
 
 def retrieve(embed: Embed, sentences: Sequence[str]) -> tuple[float, float, int]:
-    """Return recall@1 and the mean reciprocal rank of paraphrases, and their number."""
+    """Return recall@1 and the mean reciprocal rank of paraphrases, and their number: nan and 0 if there are none."""
     asked = [row for row, sentence in enumerate(sentences) if expand(sentence) != sentence]
+    if not asked:
+        return math.nan, math.nan, 0
     every = embed([*sentences, *(expand(sentences[row]) for row in asked)])
     every = every - every.mean(0)
     every /= np.maximum(np.linalg.norm(every, axis=1, keepdims=True), 1e-12)
@@ -138,17 +160,15 @@ def retrieve(embed: Embed, sentences: Sequence[str]) -> tuple[float, float, int]
 def main() -> None:
     """Print a line for each model, and one for the words."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.uses", description=__doc__.splitlines()[0])
-    parser.add_argument("text", type=Path)
+    parser.add_argument("text")
     parser.add_argument("models", nargs="+")
     parser.add_argument("--draws", type=int, default=DRAWS)
     given = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", UnknownWordsWarning)
-    lines = given.text.read_text(encoding="utf-8").splitlines()
-    sentences = list(dict.fromkeys(line for line in lines if line.strip()))
+    sentences, tasks = read_tasks(given.text)
     sides: dict[str, Embed] = {name: embed_by(TextVAE.from_pretrained(name)) for name in given.models}
     sides["counts of words"] = embed_by_words
-    tasks = {"question": label_questions(sentences), "negation": label_negations(sentences)}
     print("| vectors | size |", " | ".join(f"{task}, {n}" for task in tasks for n in SHOTS), "| recall@1 | MRR |")
     print("| --- | ---: |", " | ".join("---:" for _ in range(len(tasks) * len(SHOTS) + 2)), "|")
     for name, embed in sides.items():

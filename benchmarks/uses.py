@@ -125,7 +125,7 @@ def embed_by_words(sentences: Sequence[str]) -> np.ndarray:
 
 
 def classify(vectors: np.ndarray, labels: np.ndarray, shots: int, seed: int) -> float:
-    """Return the accuracy from so many labelled vectors, as many of each class, on others."""
+    """Return the accuracy from so many labelled vectors, as many of each class, on others; nan if there are too few."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
@@ -133,6 +133,8 @@ def classify(vectors: np.ndarray, labels: np.ndarray, shots: int, seed: int) -> 
     classes = [random.permutation(np.flatnonzero(labels == value)) for value in (False, True)]
     train = np.concatenate([rows[: shots // 2] for rows in classes])
     each = min(HELD_OUT // 2, min(map(len, classes)) - shots // 2)
+    if each < 1:
+        return math.nan
     test = np.concatenate([rows[shots // 2 :][:each] for rows in classes])
     scaler = StandardScaler().fit(vectors)  # of all sentences, without their labels
     with warnings.catch_warnings():
@@ -177,7 +179,8 @@ def main() -> None:
             vectors = embed(bare)
             for shots in SHOTS:
                 found = [classify(vectors, labels, shots, seed) for seed in range(given.draws)]
-                cells.append(f"{np.mean(found):.1%} ± {np.std(found, ddof=1) / len(found) ** 0.5:.1%}")
+                error = np.std(found, ddof=1) / len(found) ** 0.5
+                cells.append("too few" if np.isnan(found[0]) else f"{np.mean(found):.1%} ± {error:.1%}")
         recall, reciprocal, count = retrieve(embed, sentences)
         size = vectors.shape[1]
         print(f"| {name} | {size} |", " | ".join(cells), f"| {recall:.1%} | {reciprocal:.2f} |", flush=True)

@@ -291,8 +291,8 @@ def load_checkpoint(name: str | Path, parts: Handed = ()) -> Checkpoint:
     folder, built_in = expand(name), list_built_in()
     if folder.exists():
         return Checkpoint.load(folder, parts)
-    if name in built_in:
-        return Checkpoint.load(BUILT_IN / name, parts)
+    if str(name) in built_in:
+        return Checkpoint.load(BUILT_IN / str(name), parts)
     if str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
         return Checkpoint.load(_download(str(name)), parts)
     near = difflib.get_close_matches(str(name), built_in, n=1, cutoff=0.5)

@@ -138,6 +138,8 @@ def test_labels_are_learnt_from_few_vectors_and_chance_is_a_half():
     labels, noise = np.arange(400) % 2 == 1, random.normal(size=(400, 3))
     assert uses.classify(noise + 8 * labels[:, None], labels, 10, 0) > 0.95
     assert abs(np.mean([uses.classify(noise, labels, 10, seed) for seed in range(9)]) - 0.5) < 0.1
+    few = np.arange(len(labels)) < 5
+    assert np.isnan(uses.classify(noise, few, 10, 0)), "none of the five is left to be told"
 
 
 def test_long_sentences_are_divided_without_overlap_and_only_frequent_words_are_kept():

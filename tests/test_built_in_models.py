@@ -87,7 +87,7 @@ def test_a_folder_of_that_name_goes_first(small, elsewhere):
     small.save_pretrained(NAME)
     assert len(TextVAE.from_pretrained(NAME).tokenizer) == len(small.tokenizer)
     shutil.rmtree(NAME)
-    assert len(TextVAE.from_pretrained(NAME).tokenizer) > 1_000
+    assert len(TextVAE.from_pretrained(Path(NAME)).tokenizer) > 1_000
 
 
 def test_a_name_that_is_none_is_answered_with_the_nearest_and_with_those_there_are(elsewhere, refused, monkeypatch):

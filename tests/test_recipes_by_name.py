@@ -93,7 +93,7 @@ def test_a_slip_in_the_name_of_a_recipe_to_compare_is_named(name, near, refused)
     assert f"unknown recipe '{name}'; did you mean '{near}'?" in refused("compare", name, "sotu")
 
 
-@pytest.mark.parametrize("source", ["sotu", "runs/remedeis", "owner/best", "somewhere", "hub:best"])
+@pytest.mark.parametrize("source", ["sotu", "runs/remedeis", "owner/best", "somewhere", "hub:best", "test"])
 def test_what_is_no_recipe_stays_as_it_is(source):
     assert locate_comparison(source, {"sotu"}) == source
 

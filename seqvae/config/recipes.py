@@ -78,7 +78,7 @@ def locate_comparison(source: str, other: Collection[str] = ()) -> str:
     if path.exists() or source in other or path.name != source:
         return source
     known = {recipe.name: recipe.path for recipe in list_recipes() if recipe.name not in other}
-    near = difflib.get_close_matches(source, known, n=1, cutoff=0.75)
+    near = difflib.get_close_matches(source, known, n=1, cutoff=0.8)
     return str(known[choose("recipe", source, known)]) if near else source
 
 

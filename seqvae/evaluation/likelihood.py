@@ -1,7 +1,8 @@
 """Bounds of log p(x) for each sentence: the ELBO, and the importance-weighted one.
 
-Always in fp32 with noise and dropout off, weight 1 and the unmodified KL. The noise of a sentence is a function of the
-seed and of the sentence, so that its scores depend neither on its place in the corpus nor on its batch.
+In fp32, or in the precision of `seqvae.model.modes.evaluating_in`, with noise and dropout off, weight 1 and the
+unmodified KL. The noise of a sentence is a function of the seed and of the sentence, so that its scores depend neither
+on its place in the corpus nor on its batch.
 """
 
 import math
@@ -251,7 +252,16 @@ class Bound:
         Raises:
             TrainingError: if it is not finite.
         """
-        value = (self.reconstruction + self.kl) / max(self.sentences, 1)
+        return self.weigh(1.0)
+
+    def weigh(self, kl_weight: float) -> float:
+        """Return reconstruction + kl_weight * KL, nats per sentence.
+
+        Raises:
+            TrainingError: if it is not finite.
+        """
+        kl_part = kl_weight * self.kl if kl_weight else 0.0  # 0 * inf would not be 0
+        value = (self.reconstruction + kl_part) / max(self.sentences, 1)
         if not math.isfinite(value):
             raise TrainingError(
                 f"the bound is not finite: reconstruction {self.reconstruction}, KL {self.kl} nats in all; "

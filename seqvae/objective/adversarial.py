@@ -31,6 +31,8 @@ class Adversarial(Term):
     encoder of Tolstikhin et al., Wasserstein Auto-Encoders, 2018, https://arxiv.org/abs/1711.01558, algorithm 1.
     """
 
+    kl_weight = 0.0
+
     def __init__(self, *, latent: int, hidden: int = 128, scale: float = 10.0) -> None:
         super().__init__()
         check_size(hidden=hidden)

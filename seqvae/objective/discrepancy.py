@@ -24,6 +24,8 @@ class Wasserstein(Term):
     https://doi.org/10.1016/0047-259X(82)90077-X.
     """
 
+    kl_weight = 0.0
+
     def forward(self, trace: Trace) -> Tensor:
         """Return (B,) squared distances.
 
@@ -60,6 +62,8 @@ class SlicedWasserstein(Term):
     Source: Kolouri et al., Sliced-Wasserstein Autoencoder: An Embarrassingly Simple Generative Model, 2018,
     https://arxiv.org/abs/1804.01947.
     """
+
+    kl_weight = 0.0
 
     def __init__(self, *, directions: int = 50, scale: float = 10.0) -> None:
         super().__init__()
@@ -104,7 +108,7 @@ class MMD(Term):
     Only the aggregate posterior has to match the prior, so that sentences may stay apart (WAE). The value is not in
     nats, and every row has that of the batch. Its noise falls with the batch size; a batch of one sentence has no
     pairs, and gives 0. Nothing keeps q(z|x) from shrinking to a point, where the KL, and with it the bound that is
-    reported and that chooses the best model, has no limit.
+    reported, has no limit; so the best model is the one that reconstructs the validation sentences best.
 
     Args:
         kernel: `imq`: sum_s C_s / (C_s + ||x - y||^2), C_s = 2 D s, s from 0.1 to 10, as in the authors' code.
@@ -113,6 +117,8 @@ class MMD(Term):
 
     Source: Tolstikhin et al., Wasserstein Auto-Encoders, 2018, https://arxiv.org/abs/1711.01558, algorithm 2.
     """
+
+    kl_weight = 0.0
 
     def __init__(self, *, kernel: Literal["imq", "rbf"] = "imq", scale: float = 100.0) -> None:
         super().__init__()
@@ -184,7 +190,8 @@ class Info(Term):
 
     With I(x; z) the mutual information, E KL(q(z|x)||p) = I(x; z) + KL(q_agg||p): alpha reduces the weight of the
     information, lambda sets that of KL(q_agg||p), as an MMD. alpha = 0, lambda = 1 is the plain KL. MMD^2 is that of
-    `mmd` with a scale of 1: without unit, of the batch as a whole, 0 in a batch of one sentence.
+    `mmd` with a scale of 1: without unit, of the batch as a whole, 0 in a batch of one sentence. The best model is the
+    one with the lowest reconstruction + (1 - alpha) KL of the validation sentences.
 
     Args:
         alpha: at most 1, which leaves nothing of the KL (see the warning at `mmd`).

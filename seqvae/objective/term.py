@@ -12,7 +12,14 @@ class Term(nn.Module, ABC):
     """A part of the loss, a function of each sentence by itself unless documented otherwise.
 
     `Objective` calls terms of z only where z has dimensions, so that none has to treat a language model.
+
+    Attributes:
+        kl_weight: how much of the raw KL there is in the bound that chooses the best model of a training, of which a
+            divergence with this term has the lowest on the validation sentences. 1 is the true bound; a divergence
+            that lets q(z|x) become a point has 0, as the KL then grows while the model gets better.
     """
+
+    kl_weight: float = 1.0
 
     @property
     def stationary(self) -> bool:

@@ -178,7 +178,7 @@ class Best:
     KL has a target, a model that meets it is better than any that does not.
 
     Attributes:
-        value: the true bound (for an autoencoder, which has none, -reconstruction), nats per sentence.
+        value: the true bound, nats per sentence, with the part of the KL that the divergence bounds (see `Run.score`).
         tier: 0 while objective or steps still change, 1 afterwards, 2 if the KL also meets its target.
         step: of this validation.
         since_best: the number of validations since.
@@ -289,8 +289,11 @@ class Run:
     # -- the best model -----------------------------------------------------------------------------------------------
 
     def score(self, bound: likelihood.Bound) -> float:
-        """Return what the best model has most of, nats per sentence: the ELBO; of an autoencoder -reconstruction."""
-        return -bound.reconstruction / bound.sentences if self.config.kind == "ae" else -bound.nll
+        """Return what the best model has most of, nats per sentence: the ELBO, with the KL that the divergence bounds.
+
+        Of an autoencoder, and of divergences of the aggregate posterior alone, that is -reconstruction.
+        """
+        return -bound.weigh(0.0 if self.config.kind == "ae" else self.objective.divergence.kl_weight)
 
     def find_tier(self, kl: float) -> int:
         """Return the `Best.tier` of the model as it is now, whose validation sentences have this mean KL."""

@@ -195,6 +195,19 @@ def test_a_table_and_labels_that_are_not_utf8_are_refused(tmp_path):
         load(tmp_path / "labelled.parquet", label_column="mood")
     with pytest.raises(CorpusError, match="not UTF-8 in column 'mood'"):
         load(tmp_path / "labelled.parquet").train.column("mood")
+    with pytest.raises(CorpusError, match="not UTF-8 in column 'mood'"):
+        load(tmp_path / "labelled.parquet", weight_column="mood")
+
+
+@pytest.mark.parametrize("nested", ["list", "struct"])
+def test_text_inside_lists_and_structures_that_is_not_utf8_is_refused(nested, tmp_path):
+    words = [f"word {i}" for i in range(30)]
+    bad = break_utf8(words).column("text").chunk(0)
+    offsets = pa.array(range(len(words) + 1), pa.int32())
+    column = pa.ListArray.from_arrays(offsets, bad) if nested == "list" else pa.StructArray.from_arrays([bad], ["x"])
+    pq.write_table(pa.table({"text": words, "mood": column}), tmp_path / "nested.parquet")
+    with pytest.raises(CorpusError, match="not UTF-8 in column 'mood'"):
+        load(tmp_path / "nested.parquet", column="text").train.column("mood")
 
 
 def test_names_of_columns_are_shown_in_one_line_of_some_length(tmp_path):

@@ -2,6 +2,8 @@
 
 import json
 import math
+from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from seqvae.errors import SeqVAEError, TrainingError
+from seqvae.evaluation.likelihood import Bound
 from seqvae.model.encoders import ENCODERS
 from seqvae.model.priors import Mixture
 from seqvae.pretrained import build_config
@@ -217,6 +220,33 @@ def test_the_bound_has_weight_one_whatever_the_objective(run, tmp_path):
     (validation,) = validations(finish(it))
     assert validation.elbo == pytest.approx(-(validation.reconstruction + validation.kl))
     assert bound(it, it.model) == pytest.approx(validation.elbo, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("divergence", "kl_weight"),
+    [
+        ({"name": "kl"}, 1.0),
+        ({"name": "total-correlation"}, 1.0),
+        ({"name": "info", "alpha": 0.9}, 0.1),
+        ({"name": "mmd"}, 0.0),
+        ({"name": "sliced-wasserstein"}, 0.0),
+        ({"name": "adversarial"}, 0.0),
+    ],
+)
+def test_a_model_is_chosen_by_what_its_divergence_bounds(run, tiny_corpus, divergence, kl_weight):
+    it = run()
+    objective = replace(it.config.objective, divergence=divergence)
+    it = Run(replace(it.config, objective=objective), tiny_corpus)
+    assert it.score(Bound(sentences=2, reconstruction=20.0, kl=60.0)) == pytest.approx(-10 - kl_weight * 30)
+
+
+def test_a_kl_without_limit_takes_no_part_where_the_divergence_allows_it(run, tiny_corpus):
+    it = run()
+    for name, refused in (("mmd", False), ("kl", True)):
+        objective = replace(it.config.objective, divergence={"name": name})
+        one = Run(replace(it.config, objective=objective), tiny_corpus)
+        with pytest.raises(TrainingError, match="not finite") if refused else nullcontext():
+            assert one.score(Bound(sentences=1, reconstruction=5.0, kl=math.inf)) == -5.0
 
 
 def test_no_bound_from_before_the_full_weight_is_kept(run):

@@ -69,7 +69,8 @@ def check_encoding(shown: str, dataset: "Dataset", column: str) -> None:
 
     for chunk in dataset.data.column(column).chunks:
         try:
-            if containers.is_text(chunk.type) or pyarrow.types.is_dictionary(chunk.type):
+            kinds = pyarrow.types
+            if containers.is_text(chunk.type) or kinds.is_dictionary(chunk.type) or kinds.is_nested(chunk.type):
                 chunk.validate(full=True)
         except pyarrow.ArrowInvalid as error:
             raise CorpusError(

@@ -163,6 +163,7 @@ class TextSplit(base.Split):
 
         Raises:
             ConfigError: for a column that the source has not.
+            CorpusError: for one that has text which is not UTF-8.
         """
         if name not in self.columns:
             raise ConfigError(f"the corpus has no column {name!r}; its columns are: {list_names(self.columns)}")
@@ -171,7 +172,7 @@ class TextSplit(base.Split):
 
     def texts(self, indices: Indices | None = None) -> list[str]:
         """Return some sentences, or all, as they are in the source."""
-        return self.column(self.rows.column, indices)
+        return take_values(self.rows.dataset.data.column(self.rows.column), self._find_rows(indices))  # read before
 
     def text(self, index: int) -> str:
         """Return one sentence as it is in the source."""

@@ -8,7 +8,7 @@ import numpy as np
 import xxhash
 
 from seqvae.data.containers import read_values
-from seqvae.data.text.columns import take_values
+from seqvae.data.text.columns import check_encoding, take_values
 from seqvae.data.text.files import set_fingerprint
 from seqvae.data.text.sources import Source
 from seqvae.data.text.splits import Rows, Texts
@@ -88,6 +88,7 @@ def read_weights(texts: Texts, column: str) -> np.ndarray | None:
         if dataset.column_names == [rows.column]:
             known = "it holds text alone, and a table is needed: a .csv, .tsv, .jsonl or .parquet file"
         raise CorpusError(f"{texts.name} has no column {column!r} of weights; {known}")
+    check_encoding(texts.name, dataset, column)
     present = np.flatnonzero(rows.keys)
     values = take_values(dataset.data.column(column), present)
     weights = np.zeros(len(dataset))

@@ -138,8 +138,8 @@ def find_warning(
     if uses_z(rise, 0.0 if domain.density else reconstruction) or weight < end / 2:
         return None
     state = "decoder ignores z" if information >= INFORMATION else "collapsed" if kl < KL else "KL without information"
-    costs = f"{rise:.2f} nats" if domain.density else f"{rise:.2f} of {reconstruction:.1f} nats"
-    return f"{state}: KL {kl:.2f}, but another {domain.possessive} z costs only {costs}"
+    own = "" if domain.density else f" more than its own ({reconstruction:.1f})"
+    return f"{state}: KL {kl:.2f}, but another {domain.possessive} z costs only {rise:.2f} nats{own}"
 
 
 # -- evidence: a line each, "" where it does not apply -----------------------------------------------------------------
@@ -191,8 +191,8 @@ def describe_kl(case: Case) -> str:
 def describe_permutation(case: Case) -> str:
     """Give the cost of the z of another sentence."""
     s = case.scores
-    whole = "" if case.domain.density else f" of {s.reconstruction:.1f}"
-    return f"another {case.domain.possessive} z costs {s.permuted_nll_increase:.2f}{whole} nats"
+    own = "" if case.domain.density else f" more than its own ({s.reconstruction:.1f})"
+    return f"another {case.domain.possessive} z costs {s.permuted_nll_increase:.2f} nats{own}"
 
 
 def describe_information(case: Case) -> str:

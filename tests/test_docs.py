@@ -15,6 +15,7 @@ import shutil
 import sys
 import textwrap
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import cyclopts
@@ -188,7 +189,7 @@ def limit(words):
         return words
     limits = {*SMALL, "--max-minutes", "--trackers"}  # trackers are packages of their own
     kept = [word for i, word in enumerate(words) if word not in limits and words[i - 1] not in limits]
-    kept = [REPLACED.get(word, word) for word in kept]
+    kept = [word if before == "--config" else REPLACED.get(word, word) for before, word in pairwise(["", *kept])]
     if kept[1:2] == [] or kept[1].startswith("--"):
         kept.insert(1, "mine.txt")
     return kept + [word for pair in SMALL.items() for word in pair]

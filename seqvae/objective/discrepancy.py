@@ -194,7 +194,8 @@ class Info(Term):
     one with the lowest reconstruction + (1 - alpha) KL of the validation sentences.
 
     Args:
-        alpha: at most 1, which leaves nothing of the KL (see the warning at `mmd`).
+        alpha: at most 1, which leaves nothing of the KL (see the warning at `mmd`); at 0.5 a decoder of text may still
+            learn to ignore z.
         lam: lambda, at least 1 - alpha.
         kernel: `imq` or `rbf`, as for `mmd`.
 
@@ -202,7 +203,7 @@ class Info(Term):
     https://arxiv.org/abs/1706.02262.
     """
 
-    def __init__(self, *, alpha: float = 0.5, lam: float = 100.0, kernel: Literal["imq", "rbf"] = "imq") -> None:
+    def __init__(self, *, alpha: float = 0.9, lam: float = 100.0, kernel: Literal["imq", "rbf"] = "imq") -> None:
         super().__init__()
         if not -float("inf") < alpha <= 1:
             raise ConfigError(f"divergence option alpha = {alpha}: expected at most 1, or the KL would be driven up")

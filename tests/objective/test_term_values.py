@@ -240,7 +240,7 @@ def test_minimizing_a_divergence_brings_z_to_the_prior(name):
         (SlicedWasserstein, "scale", -1.0),
         (SlicedWasserstein, "directions", 0),
         (Info, "alpha", 1.5),
-        (Info, "lam", 0.2),
+        (Info, "lam", 0.05),
         (KL, "free_bits", math.nan),
     ],
 )

@@ -183,7 +183,8 @@ def main() -> None:
                 cells.append("too few" if np.isnan(found[0]) else f"{np.mean(found):.1%} ± {error:.1%}")
         recall, reciprocal, count = retrieve(embed, sentences)
         size = vectors.shape[1]
-        print(f"| {name} | {size} |", " | ".join(cells), f"| {recall:.1%} | {reciprocal:.2f} |", flush=True)
+        cells += [f"{recall:.1%}", f"{reciprocal:.2f}"] if count else ["none", "none"]
+        print(f"| {name} | {size} |", " | ".join(cells), "|", flush=True)
     print(f"\n{len(sentences):,} sentences, {count:,} with a contraction")
 
 

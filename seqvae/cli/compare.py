@@ -28,7 +28,7 @@ def compare(
         first: a model folder, or a TOML file with a table of options for each recipe; one for `seqvae train --config`
             is a recipe by itself. Or the name of one in the package: `baselines`, `frontier` and `remedies` hold
             several, the others of `seqvae recipes` one each, but for `chitchat` and `curves`, which name corpora here.
-        others: further model folders, and the file of their corpus if it has moved; beside TOML files, more of them,
+        others: further model folders, and their corpus if it has moved; beside TOML files, more of them,
             and the corpus to train on.
         seeds: number of seeds that each recipe is trained with: 0, 1, ...
         max_minutes: of each training, at most; by default what the recipes have.

@@ -137,6 +137,21 @@ def test_trained_models_are_compared_as_they_are(whole, tmp_path, capsys):
     assert not list(folder.glob("*/*"))
 
 
+def test_the_corpus_of_models_may_be_a_folder_that_has_moved(tmp_path, monkeypatch, capsys):
+    who = ("cat", "dog", "bird", "child", "man")
+    lines = [f"the {a} {b} here ." for a in who for b in ("sat", "ran", "ate", "was")]
+    (tmp_path / "before").mkdir()
+    for split, rows in (("train", lines[:12]), ("valid", lines[12:16]), ("test", lines[16:])):
+        (tmp_path / "before" / f"{split}.txt").write_text("\n".join(rows) + "\n")
+    for name in ("one", "two"):
+        options = ["--max-epochs", "1", "--kind", "lm", "--model.decoder.hidden", "8", "--precision", "fp32"]
+        main(["train", str(tmp_path / "before"), "--output", str(tmp_path / name), *options])
+    (tmp_path / "before").rename(tmp_path / "after")
+    monkeypatch.chdir(tmp_path)
+    main(["compare", "one", "two", "after", "--samples", "2", "--output", "out"])
+    assert (tmp_path / "out" / "table.md").is_file()
+
+
 def test_models_of_different_text_are_refused(whole, corpus, tmp_path, refused):
     other = tmp_path / "other.txt"
     other.write_text(corpus.read_text().replace("cat", "cow"))

@@ -308,6 +308,16 @@ def _open_saved(folder: Path, name: str, column: str | None) -> Source:
     return Source(name, found, columns, notes=(taken, *ignored))
 
 
+def holds_splits(folder: Path) -> bool:
+    """Tell whether a folder has a file of a split, as `train.txt`."""
+    if not folder.is_dir():
+        return False
+    try:
+        return bool(_find_files(folder)[0])
+    except CorpusError:  # two of one split: whoever reads it says so
+        return True
+
+
 def _find_files(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
     """Find the files of each split, and the names of the other files that could hold text.
 

@@ -15,7 +15,7 @@ import numpy as np
 from seqvae.auto import choose_class, has_same_content
 from seqvae.config import Config, adapt_like
 from seqvae.data.text.corpus import TextCorpus, TextSplit
-from seqvae.data.text.sources import locate
+from seqvae.data.text.sources import holds_splits, locate
 from seqvae.errors import ConfigError, CorpusError
 from seqvae.reports.comparison import outcomes as outcomes_
 from seqvae.reports.comparison.figures import draw_all
@@ -236,14 +236,14 @@ def run_recipes(
 
 def score_models(sources: Sequence[str], comparison: Comparison, output: Path | None) -> tuple[Path, list[Outcome]]:
     """Score trained models."""
-    files = [source for source in sources if Path(source).is_file()]
-    folders = [source for source in sources if source not in files]
-    if len(folders) < 2 or len(files) > 1:
+    corpora = [source for source in sources if Path(source).is_file() or holds_splits(Path(source))]
+    folders = [source for source in sources if source not in corpora]
+    if len(folders) < 2 or len(corpora) > 1:
         raise ConfigError(
-            f"{shlex.join(sources)}: expected two or more model folders, and the file of their corpus if it has moved, "
+            f"{shlex.join(sources)}: expected two or more model folders, and their corpus if it has moved, "
             "or a TOML file of recipes"
         )
-    comparison.places += [locate(source) for source in files]
+    comparison.places += [locate(source) for source in corpora]
     folder = output or runs.name_folder("models", COMPARISONS)
     models = [TextVAE.from_pretrained(source) for source in folders]
     check_same_text(models)

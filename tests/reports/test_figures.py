@@ -99,6 +99,19 @@ def test_a_value_far_from_the_others_is_shown_and_leaves_them_room():
     assert np.ptp(heights(axes, [nll["weight-1"], nll["default"]])) > 0.05  # of 1 nat, where the autoencoder is 56 away
 
 
+def test_beside_a_language_model_the_bar_is_the_error_of_the_difference_on_the_same_sentences():
+    runs = [run for run in make_runs(seeds=1) if run.kind != "ae"]
+    for shown, beside in ((runs, True), ([run for run in runs if run.kind != "lm"], False)):
+        bars = [
+            bar.lines[2][1].get_segments()[0][:, 1] for bar in plot_nll_against_information(shown).axes[0].containers
+        ]
+        latent = [run for run in shown if run.kind != "lm"]
+        for run, (low, high) in zip(latent, bars, strict=True):
+            paired = np.std(run.nll - runs[0].nll, ddof=1) / len(run.nll) ** 0.5
+            assert (high - low) / 2 == pytest.approx(paired if beside else run.scores["nll_standard_error"])
+            assert paired < run.scores["nll_standard_error"] / 2, "else the test has no case"
+
+
 def test_axes_without_values_far_from_the_others_are_linear():
     near = [run for run in make_runs() if run.kind != "ae"]
     for plot in (plot_rate_distortion, plot_nll_against_information):

@@ -46,8 +46,9 @@ CAPTIONS = {
     "rate_distortion": "Reconstruction against KL, one mark a run; grey lines join points of equal -ELBO."
     + LOGARITHMIC,
     "nll_against_information": "-log p(x) less the language model's (the lowest where there is none) with the standard "
-    "error over the sentences, against the mutual information of sentence and z: the mark is the lower bound, the bar "
-    "reaches from two standard errors below it to two above the upper bound." + LOGARITHMIC,
+    "error over the sentences, beside a language model that of the difference on the same ones, against the mutual "
+    "information of sentence and z: the mark is the lower bound, the bar reaches from two standard errors below it to "
+    "two above the upper bound." + LOGARITHMIC,
     "active_unit_curves": "Variance of the posterior mean over the sentences, relative to the prior's, by latent "
     f"dimension from the largest to the smallest; units above {ACTIVE} count as active. Values below {SMALLEST:g} are "
     "drawn there.",
@@ -116,7 +117,7 @@ def plot_nll_against_information(outcomes: Sequence[Outcome]) -> Figure | None:
             x,
             y,
             xerr=[[x - low], [high - x]],
-            yerr=get_score(run.scores, "nll_standard_error") or 0.0,
+            yerr=_find_error(run, outcomes),
             ecolor=(looks[run.name].colour, 0.6),
             elinewidth=1.0,
             **_mark(looks[run.name]),
@@ -230,6 +231,14 @@ def _find_reference(outcomes: Sequence[Outcome]) -> float | None:
     """Return the mean -log p(x) of the language models, nats per sentence; None if there are none."""
     values = [run.scores["nll"] for run in outcomes if run.kind == "lm" and _has_scores(run, "nll")]
     return float(np.mean(values)) if values else None
+
+
+def _find_error(run: Outcome, outcomes: Sequence[Outcome]) -> float:
+    """Return the standard error of -log p(x) over the sentences; beside a language model, of the paired difference."""
+    reference = [one.nll for one in outcomes if one.kind == "lm"]
+    if not reference or len(run.nll) < 2:
+        return get_score(run.scores, "nll_standard_error") or 0.0
+    return float(np.std(run.nll - np.mean(reference, axis=0), ddof=1) / len(run.nll) ** 0.5)
 
 
 def _find_information(run: Outcome) -> tuple[float, float]:

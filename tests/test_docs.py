@@ -86,6 +86,10 @@ MADE = {
     "results/tatoeba-remedies/nll_against_information.png": (RESULTS, "seqvae compare configs/remedies.toml tatoeba"),
     "results/sotu-remedies/nll_against_information.png": (RESULTS, "seqvae compare configs/remedies.toml sotu"),
     "results/tatoeba-frontier/nll_against_information.png": (RESULTS, "seqvae compare configs/frontier.toml tatoeba"),
+    **{
+        f"results/rates/{corpus}.png": ("results/rates.md", "seqvae compare language-model kl-3 kl-5.7 kl-12 kl-24")
+        for corpus in ("tatoeba", "chitchat", "long")
+    },
 }
 
 each_document = pytest.mark.parametrize("document", [page for page in DOCUMENTS if page[5:-3] not in TALK])

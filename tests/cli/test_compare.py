@@ -173,9 +173,12 @@ def test_arguments_that_make_no_comparison_are_refused(recipes, corpus, whole, t
     assert not (tmp_path / "x").exists()
 
 
-def test_a_missing_package_is_named_before_any_training(recipes, corpus, tmp_path, refused, monkeypatch):
-    monkeypatch.setitem(sys.modules, "sacrebleu", None)
-    assert "seqvae[eval]" in refused("compare", recipes, corpus, "--text", "--output", tmp_path / "x")
+@pytest.mark.parametrize(("package", "extra"), [("sacrebleu", "eval"), ("matplotlib", "plot"), ("scipy", "plot")])
+def test_a_missing_package_is_named_before_any_training(
+    package, extra, recipes, corpus, tmp_path, refused, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert f"seqvae[{extra}]" in refused("compare", recipes, corpus, "--text", "--output", tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 

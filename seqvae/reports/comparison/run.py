@@ -7,6 +7,7 @@ import json
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +204,13 @@ def compare(
 
     Returns:
         the table as plain text, and the folder.
+
+    Raises:
+        ConfigError: before any work, where a package is missing.
     """
+    for package in ("matplotlib", "scipy"):
+        if find_spec(package) is None:
+            raise ConfigError(f'comparisons need {package}: install it with pip install "seqvae[plot]"')
     recipes = [source for source in sources if source.endswith(".toml")]
     if comparison.scoring.text:
         check_packages()  # before any training

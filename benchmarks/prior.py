@@ -7,8 +7,8 @@ The prior of a training is fitted to the posteriors of the encoder. Here mixture
 p(x|z) / q(z|x). EM ends where validation sentences gain no more. What test sentences then have, by fresh draws, is a
 line for each K. The larger K, the nearer to all that a prior can give; K of the model's own prior begins with that one.
 
-Source: importance-weighted EM, as in Neal & Hinton, A view of the EM algorithm that justifies incremental, sparse, and
-other variants, 1998 (the E-step is that of q, corrected by its weights).
+Source: the bound of Burda, Grosse & Salakhutdinov, Importance Weighted Autoencoders, 2016, arXiv:1509.00519, as a
+function of the prior alone; a pass is the EM of mixtures (Dempster, Laird & Rubin, 1977) on the weighted draws.
 """
 
 import argparse

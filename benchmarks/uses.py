@@ -2,7 +2,8 @@
 
     python -m benchmarks.uses TEXT MODEL [MODEL ...]
 
-TEXT is a file with a sentence a line, of held-out sentences, or `grammar`, the held-out ones of that built-in corpus.
+TEXT is a file with a sentence a line, of held-out sentences; a .csv of them with the columns `text` and `label`; or
+`grammar`, the held-out ones of that built-in corpus.
 The vector of a sentence is the posterior mean of a model of kind vae or ae; of a language model the features at the
 last step, all words read; and, beside the models, counts of words (log(1 + count), of the 2,000 most frequent).
 
@@ -10,13 +11,15 @@ last step, all words read; and, beside the models, counts of words (log(1 + coun
 - negation: whether it has "not" or a word in "n't"; these are removed, contractions split first.
   Accuracy of logistic regression from 10, 100 and 500 labelled sentences, as many of each class, on at
   most 1,000 others, as many of each class; mean and standard error over 20 choices of the labelled ones.
-  Of `grammar` in place of these two: each factor that has two values, nothing removed.
+  In place of these two, nothing removed: of `grammar` each factor that has two values; of a .csv its label, or, where
+  there are more than two labels, for each whether it is that one.
 - paraphrase: a sentence with a contraction ("i'm", "don't") is written out ("i am", "do not"); recall@1 and mean
   reciprocal rank of that among all sentences of the text but the one asked for, by cosine of the vectors less their
   mean.
 """
 
 import argparse
+import csv
 import math
 import re
 import warnings
@@ -83,9 +86,20 @@ def read_tasks(text: str) -> tuple[list[str], dict[str, tuple[list[str], np.ndar
             for factor, values in grammar.FACTORS.items()
             if len(values) == 2
         }
+    if text.endswith(".csv"):
+        return read_labelled(text)
     lines = Path(text).read_text(encoding="utf-8").splitlines()
     sentences = list(dict.fromkeys(line for line in lines if line.strip()))
     return sentences, {"question": label_questions(sentences), "negation": label_negations(sentences)}
+
+
+def read_labelled(table: str) -> tuple[list[str], dict[str, tuple[list[str], np.ndarray]]]:
+    """Return the sentences of a .csv with the columns `text` and `label`, and a task for each label, or one for two."""
+    with Path(table).open(encoding="utf-8", newline="") as file:
+        label_of = {row["text"]: row["label"] for row in csv.DictReader(file) if row["text"].strip()}
+    sentences, names = list(label_of), sorted(set(label_of.values()))
+    tasks = names[1:] if len(names) == 2 else names
+    return sentences, {name: (sentences, np.array([label_of[text] == name for text in sentences])) for name in tasks}
 
 
 def drop_blank(sentences: list[str], labels: list[bool]) -> tuple[list[str], np.ndarray]:

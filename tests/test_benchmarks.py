@@ -165,6 +165,22 @@ def test_the_labels_of_the_grammar_are_its_factors_and_it_has_no_paraphrases():
     assert uses.retrieve(uses.embed_by_words, sentences[:50])[2] == 0
 
 
+def test_the_labels_of_a_table_are_learnt_as_they_stand(tmp_path):
+    table = tmp_path / "labelled.csv"
+    table.write_text('text,label\n"well, yes",good\nno,bad\n  ,bad\nmaybe so,odd\nno,bad\n', encoding="utf-8")
+    sentences, tasks = uses.read_tasks(str(table))
+    assert sentences == ["well, yes", "no", "maybe so"]
+    assert {name: labels.tolist() for name, (_, labels) in tasks.items()} == {
+        "bad": [False, True, False],
+        "good": [True, False, False],
+        "odd": [False, False, True],
+    }
+    table.write_text("text,label\nyes,good\nno,bad\n", encoding="utf-8")
+    assert {name: labels.tolist() for name, (_, labels) in uses.read_tasks(str(table))[1].items()} == {
+        "good": [True, False]
+    }
+
+
 def draws_around(centres, spread, per_sentence=4, seed=0):
     """Sentences whose true posteriors are narrow, each around one of the centres, as draws of a wide q, weighted."""
     generator = torch.Generator().manual_seed(seed)

@@ -77,7 +77,7 @@ def train_with_progress(run: Run) -> None:
         for event in fit(run):
             if isinstance(event, Validation):
                 if main:
-                    bar.write(format_validation(event, end, unit), file=sys.stderr)
+                    bar.write(format_validation(event, end, unit, run.kl_weight), file=sys.stderr)
                 continue
             recent.append((event, run.trainer.seconds))
             bar.set_postfix_str(format_progress(recent), refresh=False)
@@ -89,9 +89,18 @@ def train_with_progress(run: Run) -> None:
         log(run.target_warning)
 
 
-def format_validation(event: Validation, end: float, unit: str = "sentence") -> str:
-    """Format one line about a validation, and one more if z is ignored; `end` is the final weight of the KL."""
-    best = "  (best so far)" if event.kept else ""
+def format_validation(event: Validation, end: float, unit: str = "sentence", kl_weight: float = 1.0) -> str:
+    """Format one line about a validation, and one more if z is ignored.
+
+    Args:
+        event: the validation.
+        end: the final weight of the KL in the loss.
+        unit: of what the numbers are.
+        kl_weight: of the KL in what chooses the best model.
+    """
+    rest = f" + {kl_weight:.2g} KL" if kl_weight else ""
+    chosen_by = "" if kl_weight == 1 else f" by reconstruction{rest}"
+    best = f"  (best so far{chosen_by})" if event.kept else ""
     line = (
         f"step {event.step:,}: validation -ELBO {-event.elbo:.2f} = reconstruction {event.reconstruction:.2f} "
         f"+ KL {event.kl:.2f} nats/{unit}{best}"

@@ -288,12 +288,14 @@ class Run:
 
     # -- the best model -----------------------------------------------------------------------------------------------
 
-    def score(self, bound: likelihood.Bound) -> float:
-        """Return what the best model has most of, nats per sentence: the ELBO, with the KL that the divergence bounds.
+    @property
+    def kl_weight(self) -> float:
+        """How much of the KL counts where models are compared: none for autoencoders and divergences of q_agg alone."""
+        return 0.0 if self.config.kind == "ae" else self.objective.divergence.kl_weight
 
-        Of an autoencoder, and of divergences of the aggregate posterior alone, that is -reconstruction.
-        """
-        return -bound.weigh(0.0 if self.config.kind == "ae" else self.objective.divergence.kl_weight)
+    def score(self, bound: likelihood.Bound) -> float:
+        """Return what the best model has most of, nats per sentence: the ELBO, with `kl_weight` of the KL."""
+        return -bound.weigh(self.kl_weight)
 
     def find_tier(self, kl: float) -> int:
         """Return the `Best.tier` of the model as it is now, whose validation sentences have this mean KL."""

@@ -269,3 +269,16 @@ def test_an_unknown_name_of_a_part_is_refused_with_the_nearest(trained, capsys):
     with pytest.raises(SystemExit):
         trained("--objective.weight", "cyclicle")
     assert "did you mean 'cyclical'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("divergence", "said"),
+    [
+        ("kl", "(best so far)"),
+        ("mmd", "(best so far by reconstruction)"),
+        ("info", "(best so far by reconstruction + 0.1 KL)"),
+    ],
+)
+def test_the_log_says_by_what_a_model_is_the_best_so_far(trained, capsys, divergence, said):
+    trained(*SIZE, "--objective.divergence", divergence)
+    assert said in capsys.readouterr().err

@@ -274,7 +274,7 @@ def regularization(config):
 
 
 @pytest.mark.parametrize(
-    ("tokens", "expected"), [(999_999, (0.3, 0.3, 0.5)), (1_000_000, (0.05, 0.05, 0.32)), (10, (0.3, 0.3, 0.5))]
+    ("tokens", "expected"), [(999_999, (0.3, 0.3, 0.5)), (1_000_000, (0.15, 0.15, 0.6)), (10, (0.3, 0.3, 0.5))]
 )
 def test_the_default_regularization_is_that_of_the_size_of_the_corpus(tokens, expected):
     for given in (Config(), resolve_all(Config())):
@@ -311,7 +311,7 @@ def test_the_weight_of_a_baseline_does_not_depend_on_the_size_of_the_corpus(kind
 def test_what_was_chosen_is_said_in_one_clause():
     reason = "fewer than 1,000,000 training tokens"
     assert describe_adaptation(Config(), 10) == f"dropout 0.3, KL weight to 0.5: {reason}"
-    large = "dropout 0.05, KL weight to 0.32: at least 1,000,000 training frames"
+    large = "dropout 0.15, KL weight to 0.6: at least 1,000,000 training frames"
     assert describe_adaptation(Config(), 10**6, "frames") == large
     part = build_config({"encoder": {"dropout": 0.1}})
     assert describe_adaptation(part, 10) == f"decoder dropout 0.3, KL weight to 0.5: {reason}"

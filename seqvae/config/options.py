@@ -144,7 +144,7 @@ class Model:
         embedding: size of the token embeddings.
         share_embedding: encoder and decoder use one table of embeddings.
         label_size: dimensions of the vector of a label, where there is a label_column.
-        encoder: a sentence -> a vector. Its dropout is by default 0.05, or 0.3 where the training split has fewer than
+        encoder: a sentence -> a vector. Its dropout is by default 0.15, or 0.3 where the training split has fewer than
             1,000,000 tokens (of series, frames).
         posterior: the family of q(z|x).
         prior: p(z).
@@ -175,7 +175,7 @@ class Objective:
 
     Attributes:
         divergence: the distance of q(z|x) from p(z).
-        weight: a schedule over steps for the weight of the divergence; it ends by default at 0.32, or at 0.5 where the
+        weight: a schedule over steps for the weight of the divergence; it ends by default at 0.6, or at 0.5 where the
             training split has fewer than 1,000,000 tokens (of series, frames).
         auxiliary: what else is minimized, outside the bound.
         update: how a step is made.

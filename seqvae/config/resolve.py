@@ -89,9 +89,9 @@ def _apply_frames(config: Config) -> Config:
 SMALL_CORPUS = 1_000_000  # tokens of the training split, or frames; the defaults of larger ones overfit below
 # A part and an option of it that may be None -> its value for larger corpora and for small ones.
 BY_SIZE: dict[tuple[str, str], tuple[float, float]] = {
-    ("model.encoder", "dropout"): (0.05, 0.3),
-    ("model.decoder", "dropout"): (0.05, 0.3),
-    ("objective.weight", "end"): (0.32, 0.5),
+    ("model.encoder", "dropout"): (0.15, 0.3),
+    ("model.decoder", "dropout"): (0.15, 0.3),
+    ("objective.weight", "end"): (0.6, 0.5),
 }
 
 

@@ -98,7 +98,7 @@ def inherit_part(place: str, asked: Part, init: Init) -> Part:
 
 
 def inherit_objective(config: Config) -> Objective:
-    """Return the objective that was given, the default weight of the divergence without its warmup.
+    """Return the objective that was given; a weight of the divergence that was not given is `WEIGHT`, without a warmup.
 
     A warmup lets a decoder learn to use z before it costs anything, and that of a trained model does already. The KL
     target of the model is not taken: it belongs to its corpus, and where other sentences never meet it, training keeps

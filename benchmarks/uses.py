@@ -96,7 +96,10 @@ def read_tasks(text: str) -> tuple[list[str], dict[str, tuple[list[str], np.ndar
 def read_labelled(table: str) -> tuple[list[str], dict[str, tuple[list[str], np.ndarray]]]:
     """Return the sentences of a .csv with the columns `text` and `label`, and a task for each label, or one for two."""
     with Path(table).open(encoding="utf-8", newline="") as file:
-        label_of = {row["text"]: row["label"] for row in csv.DictReader(file) if row["text"].strip()}
+        rows = csv.DictReader(file)
+        if not {"text", "label"} <= set(rows.fieldnames or ()):
+            raise SystemExit(f"{table} has the columns {rows.fieldnames}: it needs `text` and `label`")
+        label_of = {row["text"]: row["label"] for row in rows if row["text"].strip()}
     sentences, names = list(label_of), sorted(set(label_of.values()))
     tasks = names[1:] if len(names) == 2 else names
     return sentences, {name: (sentences, np.array([label_of[text] == name for text in sentences])) for name in tasks}

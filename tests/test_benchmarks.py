@@ -179,6 +179,9 @@ def test_the_labels_of_a_table_are_learnt_as_they_stand(tmp_path):
     assert {name: labels.tolist() for name, (_, labels) in uses.read_tasks(str(table))[1].items()} == {
         "good": [True, False]
     }
+    table.write_text("sentence,label\nyes,good\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match="needs `text` and `label`"):
+        uses.read_tasks(str(table))
 
 
 def draws_around(centres, spread, per_sentence=4, seed=0):

@@ -128,7 +128,7 @@ def train_longer(case: Case) -> list[Remedy]:
     """Train longer, and until the KL weight has reached its end."""
     steps = case.config.objective.weight.get("steps")
     if case.stationary or not steps:
-        return [double_budget(case), ("--learning-rate 0.004 --warmup 200", "the default learning rate")]
+        return [double_budget(case), ("--learning-rate 0.004 --warmup 200", "a moderate learning rate")]
     quicker = (f"--objective.weight.steps {max(1, int(steps) // 2)}", "a quicker rise of the KL weight")
     return [double_budget(case), quicker]
 

@@ -308,6 +308,12 @@ def test_the_weight_of_a_baseline_does_not_depend_on_the_size_of_the_corpus(kind
     assert adapt_to_corpus(resolve(Config(target_kl=8.0)), 10).objective.weight == {"name": "constant", "end": 1.0}
 
 
+@pytest.mark.parametrize("target", [0.5, "prior", None])
+def test_an_option_named_target_is_that_of_the_kl_only_where_the_controller_has_it(target):
+    assert Config(objective=Objective(divergence={"name": "my_terms:Mine", "target": target})).kl_target is None
+    assert Config(objective=Objective(divergence={"name": "controlled", "target": 3})).kl_target == 3.0
+
+
 def test_what_was_chosen_is_said_in_one_clause():
     reason = "fewer than 1,000,000 training tokens"
     assert describe_adaptation(Config(), 10) == f"dropout 0.3, KL weight to 0.5: {reason}"

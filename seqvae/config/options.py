@@ -47,7 +47,9 @@ def target_parts(divergence: Part, target: float, by: TargetBy) -> dict[str, Par
 
 
 def find_target(divergence: Part) -> float | None:
-    """Return the KL that a divergence pulls the model to, nats per sentence; None if it has none, or 0."""
+    """Return the KL that a divergence pulls the model to, nats per sentence; None if it has none."""
+    if divergence["name"] != "controlled":  # another's target, one of the user's own, is not a KL
+        return None
     return float(divergence.get("target", 0.0)) or None
 
 

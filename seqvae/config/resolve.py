@@ -86,7 +86,7 @@ def _apply_frames(config: Config) -> Config:
 
 # -- by the size of the corpus -----------------------------------------------------------------------------------------
 
-SMALL_CORPUS = 1_000_000  # tokens of the training split, or frames; the defaults of larger ones overfit below
+SMALL_CORPUS = 1_000_000  # tokens of the training split, or frames
 # A part and an option of it that may be None -> its value for larger corpora and for small ones.
 BY_SIZE: dict[tuple[str, str], tuple[float, float]] = {
     ("model.encoder", "dropout"): (0.15, 0.3),

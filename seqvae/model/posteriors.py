@@ -60,9 +60,9 @@ class BatchNormGaussian(Posterior):
     need not be of use to the decoder: look at the mutual information too. The bound does not hold for a learnt prior,
     which can move its mean and scale to the means.
 
-    In evaluation, and for a batch of one sentence (however often it is repeated), running averages of the batches'
-    means and variances are used instead, so that a sentence has the same q in any batch; in training it depends on
-    the others of its batch.
+    In evaluation, for a batch of one sentence (however often it is repeated), and where the weights of m are frozen,
+    running averages of the batches' means and variances are used instead, so that a sentence has the same q in any
+    batch; in training it depends on the others of its batch.
 
     Args:
         gamma: standard deviation of the posterior means over the sentences, in each dimension; more than 0.
@@ -92,6 +92,7 @@ class BatchNormGaussian(Posterior):
             m, log_variance = self.means(h), self.log_variances(h)
             if m.numel():  # a language model has no dimension to normalize
                 several = self.training and bool((h != h[:1]).any())  # one sentence may be repeated, for many samples
+                several = several and self.means.weight.requires_grad
                 m = batch_norm(
                     m, self.running_mean, self.running_variance, training=several, momentum=MOMENTUM, eps=EPS
                 )

@@ -116,7 +116,7 @@ def cover_prior(case: Case) -> list[Remedy]:
     """Lower the rate until the posteriors cover the prior."""
     end = _get_final_weight(case)
     if case.config.kind == "ae":
-        rise = "--objective.weight.name linear --objective.weight.end 0.32 --objective.weight.fraction 0.3"
+        rise = "--objective.weight.name linear --objective.weight.end 0.5 --objective.weight.fraction 0.3"
         return [(f"--kind vae {rise}", "a KL weight above 0: an autoencoder is not made for samples of the prior")]
     found = [(f"--objective.weight.end {min(1.0, 2 * end):.3g}", "a larger final weight of the KL")] if end < 1 else []
     if case.has_fixed_kl:

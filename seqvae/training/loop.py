@@ -28,8 +28,9 @@ from seqvae.errors import CheckpointError, ConfigError, CorpusError, TrainingErr
 from seqvae.evaluation import likelihood
 from seqvae.evaluation.latent_space import LatentUsage, measure_latent_usage
 from seqvae.latent.refit import refit_prior
+from seqvae.model.priors import Prior
 from seqvae.training.build import build_model, build_objective, build_update
-from seqvae.training.checkpoint import METRICS, STATE, Checkpoint, append, load_state, save_state
+from seqvae.training.checkpoint import CONFIG, METRICS, STATE, Checkpoint, append, load_state, save_state
 from seqvae.training.distributed import any_process, broadcast_state
 from seqvae.training.init import Init, apply_init
 from seqvae.training.own_parts import get_own_parts
@@ -55,7 +56,7 @@ def fit(run: Run) -> Iterator[Step | Validation]:
     """
     from seqvae.training.runtime import catch_interrupt
 
-    trainer, speed, validated = run.trainer, Speed(run.trainer), run.trainer.step
+    trainer, speed = run.trainer, Speed(run.trainer)
     with catch_interrupt() as interrupt:
         for step in () if run.out_of_patience else _save_if_diverged(run):  # a resumed run may have ended before
             speed.tokens += step.report.tokens
@@ -63,9 +64,8 @@ def fit(run: Run) -> Iterator[Step | Validation]:
                 run.log("train", flatten(step))
             yield step
             if step.step % run.interval == 0:
-                validated = step.step
                 with speed.pause():
-                    yield validate(run, step, speed.tokens_per_second)
+                    yield validate(run, speed.tokens_per_second)
                     run.halve_learning_rate()
                     run.save_state()
                 if run.out_of_patience:
@@ -74,12 +74,13 @@ def fit(run: Run) -> Iterator[Step | Validation]:
                 run.interrupted, run.terminated = True, interrupt.terminated
                 run.save_state()
                 break
-        if validated != trainer.step and not (run.interrupted and run.best.step):
-            yield validate(run, step, speed.tokens_per_second)
+        if run.validated != trainer.step and not (run.interrupted and run.best.step):
+            yield validate(run, speed.tokens_per_second)
             if not run.interrupted:  # else a resumed run continues from before this validation
                 run.save_state()
     run.restore_best()
-    run.refit_prior()
+    if not run.terminated:
+        run.refit_prior()
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Validation:
         return -(self.reconstruction + self.kl)
 
 
-def validate(run: Run, step: Step, tokens_per_second: float) -> Validation:
+def validate(run: Run, tokens_per_second: float) -> Validation:
     """Measure the bound and the use of z on the validation sentences, keep the model if it is the best, and log."""
     trainer, objective = run.trainer, run.objective
     bound = measure_bound(run)
@@ -124,13 +125,14 @@ def validate(run: Run, step: Step, tokens_per_second: float) -> Validation:
         run.keep()
     usage = measure_usage(run)
     trainer.rule.observe(usage)
+    run.validated = trainer.step
     validation = Validation(
         step=trainer.step,
         reconstruction=reconstruction,
         kl=kl,
         kept=kept,
-        weight=step.report.weight,
-        learning_rate=step.learning_rate,
+        weight=trainer.weight,
+        learning_rate=trainer.rate,
         seconds=trainer.seconds,
         tokens_per_second=tokens_per_second,
         usage=usage,
@@ -221,6 +223,8 @@ class Run:
         best: the best validation so far.
         interrupted: whether Ctrl-C or SIGTERM ended the training.
         terminated: whether that was SIGTERM, as of a cluster that takes the machine back: there is no time for reports.
+        validated: the step of the last validation.
+        replaced: the model in the folder of a resumed run whose prior was fitted again, until another is kept.
         history: the lines of metrics.jsonl since the training began or was resumed.
         locks: of a folder that took the place of a removed one.
     """
@@ -234,6 +238,8 @@ class Run:
     best: Best = field(default_factory=Best)
     interrupted: bool = False
     terminated: bool = False
+    validated: int = 0
+    replaced: Checkpoint | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     locks: ExitStack = field(default_factory=ExitStack)
 
@@ -244,11 +250,11 @@ class Run:
             given = f"label_column = {self.config.data.label_column!r}"
             raise ConfigError(f"{given}, but {self.corpus.name} was read with another: expected the same in both")
         self.described = self.folder is not None and (self.folder / RESOLVED).is_file()
-        steps = int(self.corpus.train.lengths.sum())
+        self.train, self.valid = drop_weightless(self.corpus.train), self.corpus.valid
+        steps = int(self.train.lengths.sum())
         adapted = describe_adaptation(self.config, steps, self.corpus.observation)
         self.config = adapt_to_corpus(self.config, steps)
-        self.valid = self.corpus.valid
-        self.trainer = self._build_trainer(drop_weightless(self.corpus.train))
+        self.trainer = self._build_trainer()
         self.notes += [adapted] if adapted else []
         self.model, self.objective = self.trainer.model, self.trainer.objective
         self.interval = self.config.training.validate_every or set_interval(self.trainer.batches.steps)
@@ -258,7 +264,7 @@ class Run:
         elif self.folder is not None and self.accelerator.is_main_process:
             truncate_metrics(self.folder / METRICS, 0)  # of a run that was killed before it saved anything
 
-    def _build_trainer(self, train: Any) -> Trainer:
+    def _build_trainer(self) -> Trainer:
         """Build model, objective and batches, the weights from the seed of the options."""
         training, corpus = self.config.training, self.corpus
         torch.manual_seed(training.seed)
@@ -273,9 +279,9 @@ class Run:
         data, ids = self.config.data, None
         if data.embeddings is not None and (data.embeddings_frozen or not self.resume):  # else they are in its state
             ids = place_vectors(model, corpus, data)
-        objective = build_objective(self.config, vocabulary=corpus.size, sentences=len(train))
+        objective = build_objective(self.config, vocabulary=corpus.size, sentences=len(self.train))
         batches = Batches(
-            train,
+            self.train,
             batch_size=training.batch_size,
             seed=training.seed,
             exact_length=training.exact_length,
@@ -308,7 +314,11 @@ class Run:
         if self.folder is None:
             self.best_weights = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         elif self.accelerator.is_main_process:
-            self.checkpoint.save(self.folder)
+            if self.replaced is None:
+                self.checkpoint.save(self.folder)
+            else:
+                self.checkpoint.save_over(self.folder, self.replaced)
+                self.replaced = None
 
     def restore_best(self) -> None:
         """Put the best weights back into the model, on the CPU and without accelerate's wrapper."""
@@ -323,14 +333,13 @@ class Run:
         self.model.load_state_dict(best.model.state_dict())
 
     def refit_prior(self) -> None:
-        """Fit the prior again, if it is a mixture whose option `refit` asks for it."""
+        """Fit the prior again, if it is a mixture whose option `refit` asks for it, and the KL then meets a target."""
         part = self.config.model.prior
         frozen = "prior" in self.config.training.freeze
         if self.config.kind != "vae" or part["name"] != "mixture" or not part.get("refit") or frozen:
             return
-        assert self.corpus.train is not None
-        prior = refit_prior(self.model, drop_weightless(self.corpus.train), self.valid, components=part["refit"])
-        if prior is None:
+        prior = refit_prior(self.model, self.train, self.valid, components=part["refit"])
+        if prior is None or self._misses_target(prior):
             return
         self.model.prior = prior
         part = {**part, "components": len(prior.logits)}
@@ -338,6 +347,19 @@ class Run:
         if self.folder is not None and self.accelerator.is_main_process:
             best = Checkpoint.load(self.folder, get_own_parts(self.config))
             replace(best, model=self.model, config=self.config).save_over(self.folder, best)
+
+    def _misses_target(self, prior: Prior) -> bool:
+        """Return whether the KL of validation sentences to this prior misses the target; else it is that of `best`."""
+        if self.config.kl_target is None:
+            return False
+        former, self.model.prior = self.model.prior, prior
+        batches = iterate_by_length(self.valid.at_most(VALIDATED), batch_size=128)
+        bound = likelihood.validate(self.model, batches, seed=self.config.training.seed)
+        self.model.prior, kl = former, bound.kl / bound.sentences
+        if not meets_target(kl, self.config.kl_target):
+            return True
+        self.best.kl = kl
+        return False
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -397,7 +419,8 @@ class Run:
             if self.described and not (self.folder / RESOLVED).is_file():
                 write_options(self.folder, self.config)
                 self.locks.enter_context(lock(self.folder))  # that of the folder before is gone with it
-            save_state(self.folder, self.trainer.state() | {"best": vars(self.best), "corpus": identify(self.corpus)})
+            own = {"best": vars(self.best), "validated": self.validated, "corpus": identify(self.corpus)}
+            save_state(self.folder, self.trainer.state() | own)
 
     def _load_state(self) -> None:
         """Continue from the state in the folder.
@@ -414,12 +437,15 @@ class Run:
                 raise CheckpointError(
                     f"{self.corpus.name} has changed since the run in {self.folder} began: start a new run"
                 )
-            self.best = Best(**state["best"])
+            self.best, self.validated = Best(**state["best"]), int(state["validated"])
             self.trainer.load_state(state)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):
             raise CheckpointError(f"{self.folder / STATE} is not of this run: it cannot be resumed") from None
         if self.accelerator.is_main_process:
             truncate_metrics(self.folder / METRICS, self.trainer.step)
+            if (self.folder / CONFIG).is_file():
+                kept = Checkpoint.load(self.folder, get_own_parts(self.config))
+                self.replaced = kept if kept.config.model.prior != self.config.model.prior else None
 
 
 class Speed:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 # If neither epochs nor minutes are given. A small corpus needs many passes before z is used at all.
 EPOCHS, STEPS, MINUTES = 20, 3000, 5.0
 HALVINGS = 5  # of the learning rate, at most
-COUNTERS = ("step", "epoch", "index", "halvings", "seconds")  # that a resumed run continues from
+# That a resumed run continues from.
+COUNTERS = ("step", "epoch", "index", "halvings", "seconds", "begun", "reached", "weight", "rate")
 
 
 def set_limits(training: Training, steps: int) -> tuple[int, float | None]:
@@ -141,6 +142,9 @@ class Trainer:
         self.step = self.epoch = self.index = self.halvings = 0
         self.seconds = 0.0  # of wall-clock time, with the caller's work between steps, over all resumed parts
         self.progress = 0.0  # the fraction of the training that is over
+        self.begun = 0.0  # ... when the schedule of the objective began
+        self.reached = 0  # the latest step that the schedule was evaluated at
+        self.weight = self.rate = 0.0  # of the divergence and of learning, at the last step
 
     def steps(self) -> Iterator[Step]:
         """Make steps until `max_epochs` or `max_minutes`; yield each.
@@ -157,6 +161,7 @@ class Trainer:
                 now = time.perf_counter()
                 self.seconds, last = self.seconds + now - last, now
                 self.progress = self._measure_progress()
+                self._follow_schedule()
                 yield replace(step, progress=self.progress)
             self.epoch, self.index = self.epoch + 1, 0
 
@@ -166,16 +171,26 @@ class Trainer:
             group["lr"] = rate
         self.model.noise.step = self.step
         report, norm = self.rule(self, batch)
-        self.step, self.index = self.step + 1, self.index + 1
+        self.step, self.index, self.weight, self.rate = self.step + 1, self.index + 1, report.weight, rate
         return Step(report, self.step, self.epoch, rate, norm, self.progress)
 
     @property
     def schedule_step(self) -> int:
-        """The step that the schedule of the objective is evaluated at; below 0 before it begins."""
+        """The step that the schedule of the objective is evaluated at; below 0 before it begins.
+
+        It never goes back: in a run that is resumed with a longer limit, a schedule that is a fraction of the training
+        waits where it was until that fraction of the longer one is over.
+        """
         step, weight = self.step - self.rule.schedule_delay, self.objective.weight
         if weight.fraction is None or step < 0:
             return step
-        return int(self.progress / weight.fraction * weight.annealing_steps)
+        fraction = (self.progress - self.begun) / (1 - self.begun) if self.begun < 1 else 1.0
+        return max(self.reached, int(fraction / weight.fraction * weight.annealing_steps))
+
+    def _follow_schedule(self) -> None:
+        if self.step == self.rule.schedule_delay:
+            self.begun = self.progress
+        self.reached = max(self.reached, self.schedule_step)
 
     def trace(self, batch: Batch, samples: int = 1, refine: Refinement | None = None) -> Trace:
         """Pass the batch through the model in training mode, with `samples` of z for each sentence."""

@@ -211,6 +211,13 @@ def test_a_frozen_part_stays_as_it_is_and_others_are_trained(part, prefix, train
     assert any(name.startswith("decoder.rnn" if part != "decoder" else "encoder.rnn") for name in before.keys() - same)
 
 
+def test_the_q_of_a_frozen_encoder_with_batch_norm_stays_as_it_is():
+    first = TextVAE.fit(TRAINED, posterior="batch-norm", **SIZES, **SHORT)
+    frozen = ("encoder", "posterior", "embedding")
+    model = fine_tune(first, freeze=frozen, learning_rate=0.05, max_epochs=3)
+    assert torch.equal(model.encode(OTHERS[:5]).mean, first.encode(OTHERS[:5]).mean)
+
+
 def test_freezing_the_encoder_leaves_the_embedding_that_it_shares(trained):
     model = fine_tune(str(trained), freeze=("encoder",), learning_rate=0.05)
     old = TextVAE.from_pretrained(trained).model.observation.embedding.weight

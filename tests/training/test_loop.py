@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -15,7 +17,7 @@ from seqvae.evaluation.likelihood import Bound
 from seqvae.model.encoders import ENCODERS
 from seqvae.model.priors import Mixture
 from seqvae.pretrained import build_config
-from seqvae.training import loop
+from seqvae.training import checkpoint, loop
 from seqvae.training.build import resolve_all
 from seqvae.training.checkpoint import Checkpoint
 from seqvae.training.loop import Best, Run, Validation, fit
@@ -79,6 +81,15 @@ def bound(run, model):
     from seqvae.evaluation.likelihood import validate
 
     return -validate(model, iterate_by_length(run.corpus.valid), seed=run.config.training.seed).nll
+
+
+def reconstruction(run):
+    """Of the model as it is now, on the validation sentences."""
+    from seqvae.data.batching import iterate_by_length
+    from seqvae.evaluation.likelihood import validate
+
+    found = validate(run.model, iterate_by_length(run.corpus.valid), seed=run.config.training.seed)
+    return found.reconstruction / found.sentences
 
 
 # -- killed and resumed ------------------------------------------------------------------------------------------------
@@ -152,6 +163,28 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(run, tmp_path):
     assert lines(tmp_path) == before and same(weights(again.model), kept)
 
 
+def test_a_run_resumed_with_a_longer_limit_keeps_the_weight_it_had_reached_and_a_better_model(run, tmp_path):
+    rise = {"weight": {"name": "linear", "end": 0.5, "fraction": 0.5}, "validate_every": 4}
+    finish(run(tmp_path, max_epochs=5, **rise))
+    again = run(tmp_path, resume=True, max_epochs=20, **rise)
+    steps = [event for event in finish(again) if isinstance(event, Step)]
+    assert {step.report.weight for step in steps} == {0.5} and steps[0].step == 21
+    assert again.best.step > 20
+
+
+def test_an_interrupt_in_the_last_step_does_not_cost_the_last_validation(run, tmp_path):
+    options = {**SHORT, "validate_every": 6}
+    for event in fit(run(tmp_path / "cut", **options)):
+        if isinstance(event, Step) and event.step == 20:
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert [line["step"] for line in lines(tmp_path / "cut", "valid")] == [6, 12, 18]
+    again, whole = run(tmp_path / "cut", resume=True, **options), run(tmp_path / "whole", **options)
+    (last,) = finish(again)
+    *_, expected = finish(whole)
+    assert replace(last, seconds=0, tokens_per_second=0) == replace(expected, seconds=0, tokens_per_second=0)
+    assert last.step == 20 and vars(again.best) == vars(whole.best) and same(weights(again.model), weights(whole.model))
+
+
 def test_resuming_where_nothing_was_saved_is_one_line(run, tmp_path):
     with pytest.raises(SeqVAEError, match="nothing to resume") as caught:
         run(tmp_path, resume=True)
@@ -213,6 +246,58 @@ def test_a_model_with_a_part_of_the_user_s_own_is_written_again_with_its_new_pri
     again = Checkpoint.load(tmp_path, [OwnEncoder])
     assert type(again.model.encoder) is OwnEncoder and again.config.model.prior["components"] == 5
     assert same(weights(again.model), weights(it.model))
+
+
+MIXTURE = {"prior": {"name": "mixture", "components": 2, "refit": 5}}
+
+
+@pytest.mark.parametrize(("factor", "adopted"), [(1.03, True), (1.2, False), (0.8, False)])
+def test_a_prior_fitted_again_is_left_out_where_the_kl_would_miss_its_target(factor, adopted, run, monkeypatch):
+    monkeypatch.setattr(loop, "refit_prior", lambda *_, **__: None)
+    it = run(None, model=MIXTURE, **SHORT)
+    finish(it)
+    other = Mixture(latent=it.config.model.latent, components=5)
+    monkeypatch.setattr(loop, "refit_prior", lambda *_, **__: other)
+    own, it.model.prior = it.model.prior, other
+    kl = -bound(it, it.model) - reconstruction(it)
+    it.model.prior = own
+    it.config = replace(it.config, target_kl=factor * kl)
+    it.refit_prior()
+    assert it.model.prior is (other if adopted else own)
+    assert it.best.kl == pytest.approx(kl, abs=1e-4) if adopted else it.best.kl != pytest.approx(kl, abs=1e-4)
+
+
+def test_a_kill_while_a_model_takes_the_place_of_one_whose_prior_was_fitted_again_leaves_the_old_one(
+    run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "refit_prior", lambda *_, **__: Mixture(latent=3, components=5))
+    for event in fit(run(tmp_path, model={"latent": 3, **MIXTURE}, **SHORT)):
+        if isinstance(event, Step) and event.step == 6:
+            signal.raise_signal(signal.SIGINT)
+    assert Checkpoint.load(tmp_path).config.model.prior["components"] == 5
+    write = checkpoint.write
+
+    def die(path, how):
+        if path == tmp_path / "config.json":
+            raise SystemError("killed")
+        write(path, how)
+
+    monkeypatch.setattr(checkpoint, "write", die)
+    with pytest.raises(SystemError):
+        finish(run(tmp_path, resume=True, model={"latent": 3, **MIXTURE}, **SHORT))
+    monkeypatch.undo()
+    with pytest.raises(SeqVAEError):
+        Checkpoint.load(tmp_path)
+    checkpoint.recover(tmp_path)
+    assert Checkpoint.load(tmp_path).config.model.prior["components"] == 5
+
+
+def test_a_terminated_run_does_not_fit_its_prior_again(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "refit_prior", lambda *_, **__: pytest.fail("there is no time"))
+    for event in fit(run(tmp_path, model=MIXTURE, **SHORT)):
+        if isinstance(event, Step) and event.step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert Checkpoint.load(tmp_path).config.model.prior["components"] == 2
 
 
 def test_the_bound_has_weight_one_whatever_the_objective(run, tmp_path):

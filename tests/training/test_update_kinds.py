@@ -14,7 +14,7 @@ from seqvae.evaluation.latent_space import LatentUsage
 from seqvae.model.vae import Trace
 from seqvae.training.build import build_model, build_objective, build_update
 from seqvae.training.loop import Run, Validation, fit
-from seqvae.training.trainer import Trainer
+from seqvae.training.trainer import Step, Trainer
 from seqvae.training.updates.importance import find_weight, importance_loss
 from seqvae.training.updates.lagging import find_encoder_parameters
 from seqvae.training.updates.pretrain import find_decoder_tensors
@@ -180,6 +180,21 @@ def test_a_training_validates_its_way_out_of_the_stage_and_keeps_a_model_from_af
 def test_the_schedule_begins_when_the_autoencoder_is_done(trainer):
     it = trainer({"name": "pretrain", "steps": 3}, weight=RAMP)
     assert [step.report.weight for step in take(it, 8)] == [0, 0, 0, 0, 0.25, 0.5, 0.75, 1]
+
+
+def test_a_schedule_that_is_a_fraction_begins_then_too_and_is_a_fraction_of_what_is_left(tiny_corpus, training_config):
+    objective = {
+        "update": {"name": "pretrain", "steps": 8},
+        "weight": {"name": "linear", "end": 1.0, "fraction": 0.5},
+    }
+    config = training_config({}, objective, max_epochs=6)  # 24 steps
+    run = Run(config, tiny_corpus, accelerator=Accelerator(mixed_precision="no"))
+    learnt = {}
+    for event in fit(run):
+        if isinstance(event, Step):
+            learnt[event.step] = event.report.weight
+            assert bool(run.trainer.rule.initial) is (event.step <= 8)
+    assert [round(learnt[step], 2) for step in (8, 9, 11, 13, 17, 24)] == [0, 0, 0.25, 0.5, 1, 1]
 
 
 @pytest.mark.parametrize(("shared", "tied"), [(False, False), (False, True), (True, False), (True, True)])

@@ -1,5 +1,6 @@
 """Weights in training: a sentence of weight 2 is one given twice, weights of 1 change no bit, 0 leaves one out."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -107,6 +108,13 @@ def test_a_weight_of_0_leaves_a_sentence_out_and_a_resumed_run_knows_its_weights
     assert set(left.batch(range(len(left))).weights.tolist()) == {1.0}
     others = [read([2, 0] * 8), load(SENTENCES)]
     assert len({identify(one) for one in (corpus, *others)}) == 3 and identify(corpus) == identify(read([0, 2] * 8))
+
+
+def test_sentences_of_weight_0_do_not_make_a_corpus_large(monkeypatch):
+    monkeypatch.setattr(sys.modules["seqvae.config.resolve"], "SMALL_CORPUS", 45)
+    few = TextVAE.training(SENTENCES, weights=[1, 0, 0, 0] * 4, **SIZES).run
+    many = TextVAE.training(SENTENCES, weights=[1] * 16, **SIZES).run
+    assert "fewer than 45" in few.notes[0] and "at least 45" in many.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ class Pretrain(Update):
             self.initial = {
                 name: tensor.detach().clone() for name, tensor in find_decoder_tensors(trainer.model).items()
             }
-        if trainer.schedule_step == 0:
+        if trainer.step == self.steps:
             self._reset_decoder(trainer)
         loss, report = trainer.objective(trainer.trace(batch), trainer.schedule_step)
         return report, trainer.descend(loss, report)

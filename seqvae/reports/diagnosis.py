@@ -6,7 +6,8 @@ A few rules, taken in turn; the first that holds gives the state. All figures ar
 |---|---|
 | unknown words | over a tenth of the tokens, EOS not counted, are <unk>, whose words cost nothing |
 | no latent | the model has no z: a language model |
-| overfitted | over half of the gain over a unigram model on training sentences is lost on held-out ones |
+| overfitted | over half of the gain over a unigram model on training sentences is lost on held-out ones; or over a \
+quarter, and a 5-gram model is better by over 1 nat |
 | under-trained | the reconstruction costs more than a unigram model, or the KL weight was still rising |
 | lagging encoder | refining q by gradient gains the KL and over 1 nat more: the decoder does use z |
 | decoder ignores z | the decoder does not use z, but I(x; z) is at least half a nat: z does differ between sentences |
@@ -166,6 +167,15 @@ def describe_memory(case: Case) -> str:
     return f"{train}, a held-out one {s.reconstruction:.1f}"
 
 
+def describe_simple(case: Case) -> str:
+    """Compare -log p(x) with that of a better simple model."""
+    if case.simple is None or not case.is_beaten():
+        return ""
+    name, nll = case.simple
+    figures = "" if case.domain.density else f" ({nll:.1f} and {case.scores.nll:.1f})"
+    return f"the {name} model is better by {case.scores.nll - nll:.1f} nats{figures}"
+
+
 def describe_reconstruction(case: Case) -> str:
     """Give what the reconstruction costs more than the baseline."""
     if case.gain is None or case.gain >= 0:
@@ -268,7 +278,7 @@ STATES = (
         "overfitted",
         "The model has memorised its training {units} and does worse on others; more {units} would help most.",
         Case.is_overfitted,
-        (describe_gains, describe_memory),
+        (describe_gains, describe_memory, describe_simple),
         regularize,
     ),
     State(

@@ -79,11 +79,13 @@ def examine(
     scores, table = score_split(model.model, split, target_kl=model.config.kl_target, **options)
     found = score_baselines(split, train, model)
     baseline, train_baseline = next(iter(found.values()))["nll"] if found else None, None
+    simple = min(((name, row["nll"]) for name, row in found.items()), key=lambda one: one[1], default=None)
     if found and train is not None and len(train) > 1:
         known = train.at_most(TRAIN_SENTENCES)
         scores = replace(scores, **score_training_sentences(model, known, seed))
         train_baseline = next(iter(score_baselines(known, train, model, orders=(1,)).values()))["nll"]
-    return Examination(scores, table, found, diagnose_scores(model, scores, baseline, train_baseline, folder=folder))
+    diagnosis = diagnose_scores(model, scores, baseline, train_baseline, folder=folder, simple=simple)
+    return Examination(scores, table, found, diagnosis)
 
 
 def score_training_sentences(model: TextVAE | SeriesVAE, known: TextSplit | SeriesSplit, seed: int) -> dict[str, Any]:
@@ -104,6 +106,7 @@ def diagnose_scores(
     train_baseline: float | None = None,
     *,
     folder: str | None = None,
+    simple: tuple[str, float] | None = None,
 ) -> Diagnosis:
     """Diagnose a model from its scores.
 
@@ -113,14 +116,16 @@ def diagnose_scores(
         baseline: see `seqvae.reports.case.Case`.
         train_baseline: see there.
         folder: the model folder; one without a recipe, as from the hub, is not named in the command.
+        simple: see `Case`.
     """
     if folder is not None and not (Path(folder) / RECIPE).is_file():
         folder = None
     schedule = make("objective.weight", model.config.objective.weight)
-    stationary = build_update(model.config).schedule_delay + schedule.annealing_steps
+    begin = build_update(model.config).schedule_delay + schedule.annealing_steps
     made = "step" if schedule.fraction is None else "schedule_step"
     steps = model.checkpoint.facts.get(made)
-    return diagnose(Case(scores, model.config, baseline, train_baseline, steps is None or steps >= stationary, folder))
+    stationary = steps is None or steps >= begin
+    return diagnose(Case(scores, model.config, baseline, train_baseline, stationary, folder, simple))
 
 
 @singledispatch

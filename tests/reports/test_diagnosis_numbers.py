@@ -129,6 +129,30 @@ def test_where_the_rule_of_overfitting_begins_to_hold(figures, state):
     assert diagnose_with(figures, train_baseline=1000.0 if "train_tokens" in figures else 100.0).state == state
 
 
+# A default model of 3,450 tweets, of which a 5-gram model knows more: 5 nats were won by word dropout.
+TWEETS = {"reconstruction": 112.5, "nll": 113.8, "train_reconstruction": 87.1, "kl": 3.6, "inference_gap": 2.4}
+
+
+@pytest.mark.parametrize(
+    ("figures", "simple", "state"),
+    [
+        ({}, 106.9, "overfitted"),
+        ({}, 113.0, "healthy"),  # by less than a nat
+        ({}, None, "healthy"),
+        ({"train_reconstruction": 106.0}, 106.9, "healthy"),  # under-trained rather: little is lost
+    ],
+)
+def test_a_quarter_of_the_gain_lost_is_overfitting_where_5_grams_do_better(figures, simple, state):
+    scores = read_scores(WELL | TWEETS | {"inference_gap": None} | figures)
+    simple = None if simple is None else ("5-gram", simple)
+    config = resolve(Config.from_dict({"model": {"latent": 32}}))
+    found = diagnose(Case(scores, config, 142.4, 144.0, simple=simple))
+    assert found.state == state
+    if state == "overfitted":
+        assert found.evidence[-1] == "the 5-gram model is better by 6.9 nats (106.9 and 113.8)"
+        assert "--model.noise.rate 0.2 --model.decoder.dropout" in found.command
+
+
 def test_a_model_of_random_sentences_is_overfitted_and_shows_what_its_training_sentences_cost():
     rng = random.Random(0)
     sentences = [" ".join(rng.choices(WORDS, k=6)) for _ in range(60)]

@@ -135,6 +135,22 @@ def check_folder(option: str, path: Path) -> None:
         raise ConfigError(f"{option} {path}: there is no folder {path.parent}")
 
 
+def check_output(option: str, path: Path, *read: str | Path | None, ending: str = "") -> None:
+    """Raise a `ConfigError` if a file to be written has no folder, another ending, or is one that is read.
+
+    Args:
+        option: that names the file.
+        path: the file; a pipe or a device may have any ending.
+        read: files that are read, or other things, or None.
+        ending: of its name; empty where any will do.
+    """
+    check_folder(option, path)
+    if not path.name.endswith(ending) and not (path.exists() and not path.is_file()):
+        raise ConfigError(f"{option} {path}: expected a name that ends in {ending}")
+    if path.is_file() and any(one is not None and Path(one).is_file() and path.samefile(one) for one in read):
+        raise ConfigError(f"{option} {path} is a file that is read, and would be lost: name another")
+
+
 def expand(path: str | os.PathLike) -> Path:
     """Return the path with a leading `~` or `~name` expanded to the home folder, as a shell does, where there is one.
 

@@ -27,7 +27,7 @@ from seqvae.latent.refit import refit_mixture
 from seqvae.model.distributions import get_gaussian_parameters
 from seqvae.model.modes import evaluating, read_points
 from seqvae.training import loop
-from seqvae.training.checkpoint import CARD, CONFIG, METRICS, TOKENIZER, WEIGHTS, Checkpoint, write
+from seqvae.training.checkpoint import CARD, CONFIG, METRICS, TOKENIZER, WEIGHTS, Checkpoint, refuse_foreign, write
 from seqvae.training.devices import Device, choose_device
 from seqvae.training.init import Init, hide_place
 from seqvae.training.own_parts import Handed, get_own_parts
@@ -136,9 +136,10 @@ class Pretrained(ABC):
 
         Raises:
             ConfigError: for another dtype.
-            CheckpointError: if the folder cannot be written.
+            CheckpointError: if the folder cannot be written, or has a config.json that is of something else.
         """
         folder, checkpoint = expand(folder), self.checkpoint
+        refuse_foreign(folder)
         if dtype is None or dtype == checkpoint.dtype:
             checkpoint.save(folder)
             return self.write_card(folder)

@@ -163,7 +163,9 @@ class Writer(Pretrained):
             mean = torch.nn.functional.normalize(mean, dim=0)
         return self.decode(mean[None], labels=label, **options)[0]
 
-    def nearest(self, text: str, corpus: Any, n: int = 5, *, label: Label | None = None) -> list[Neighbour]:
+    def nearest(
+        self, text: str, corpus: Any, n: int = 5, *, label: Label | None = None, column: str | None = None
+    ) -> list[Neighbour]:
         """Find the n sentences of a corpus whose posterior means are nearest to that of a text, the nearest first.
 
         Args:
@@ -171,11 +173,12 @@ class Writer(Pretrained):
             corpus: anything that `fit` takes; a corpus that comes in splits is searched whole.
             n: number of sentences; each is returned once, however often the corpus has it.
             label: of the text, for a model conditioned on labels.
+            column: of a table, the one that holds the sentences.
         """
         check_text("text", text)
         check_whole(1, n=n)
         z = self.encode([text], labels=label).mode
-        splits = self.load_corpus(corpus, whole=True).splits.values()
+        splits = self.load_corpus(corpus, column=column, whole=True).splits.values()
         found = [one for split in splits for one in find_nearest(self.model, z, split, n)]
         first = {one.text: one for one in sorted(found, key=lambda one: -one.distance)}
         return sorted(first.values(), key=lambda one: one.distance)[:n]

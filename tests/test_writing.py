@@ -178,6 +178,8 @@ def test_the_nearest_of_a_corpus_is_the_sentence_itself_and_duplicates_come_once
     z = model.encode(SENTENCES).mode
     order = torch.cdist(z[4:5], z)[0].argsort().tolist()[:3]
     assert [one.text for one in found] == [SENTENCES[i] for i in order]
+    many = model.nearest(SENTENCES[4], SENTENCES[4:5] * 500 + SENTENCES, 3)  # more than a part of one sentence
+    assert [one.text for one in many] == [one.text for one in found]
 
 
 @pytest.mark.parametrize(
@@ -219,6 +221,10 @@ def test_commands_write_what_the_methods_return(model, folder, capsys, tmp_path)
     main(["blend", folder, SENTENCES[0], SENTENCES[-1], "--weight", "1", "--weight", "0"])
     main(["nearest", folder, SENTENCES[4], str(corpus), "-n", "1"])
     assert capsys.readouterr().out.splitlines()[1:] == [model.reconstruct(SENTENCES[:1])[0], SENTENCES[4]]
+    table = tmp_path / "table.csv"
+    table.write_text('"title","body"\n' + "".join(f'"of {line}","{line}"\n' for line in SENTENCES))
+    main(["nearest", folder, SENTENCES[4], str(table), "--column", "body", "-n", "1"])
+    assert capsys.readouterr().out.splitlines() == [SENTENCES[4]]
     main(["reconstruct", folder, str(corpus), "--beam", "4", "--n-best", "2", "--require", "home"])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 72 and all("home" in line for line in lines)

@@ -23,7 +23,7 @@ from seqvae.cli.shared import (
     app,
     list_given,
 )
-from seqvae.errors import ConfigError, check_folder
+from seqvae.errors import ConfigError, check_output
 
 if TYPE_CHECKING:
     from seqvae.cli.interfaces import Interface
@@ -112,7 +112,7 @@ def evaluate(
         raise ConfigError("several processes cannot share standard input: name a file in place of -")
     process.wait()
     if output is not None:
-        check_folder("--output", output)
+        check_output("--output", output, corpus, Path(model) / "config.json", ending=".json")
     interface = open_interface(model, part)
     interface.refuse(text=text, language_model=language_model, plot=plot)
     words = check_sampling(sampling or Sampling(), text)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter, validators
 
 from seqvae.cli.shared import AT_LEAST_ONE, SWITCH, Column, FixedSeed, Folder, OwnParts, app
-from seqvae.errors import ConfigError, check_folder, expand
+from seqvae.errors import ConfigError, check_output, expand
 
 if TYPE_CHECKING:
     import socket
@@ -51,7 +51,7 @@ def explore(
     if follow:
         wait_for_model(model)
     if export is not None:
-        check_folder("--export", export)
+        check_output("--export", export, corpus, ending=".html")
         return write_export(load_space(model, corpus, column, sentences, seed, part), export)
     check_installed()
     opened = open_socket(host, port)

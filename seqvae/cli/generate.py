@@ -26,7 +26,7 @@ from seqvae.cli.shared import (
     app,
     list_given,
 )
-from seqvae.errors import ConfigError, check_folder
+from seqvae.errors import ConfigError, check_output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -342,7 +342,7 @@ def encode(
         raise ConfigError("nothing would be written: expected --output FILE.npy (or .csv ...) or --projector FOLDER")
     if output is not None:
         check_format(output)
-        check_folder("--output", output)
+        check_output("--output", output, source)
     Process().wait()
     interface = open_interface(model, part)
     if output is not None and output.suffix == ".npy" and projector is None:

@@ -85,8 +85,9 @@ def train_with_progress(run: Run) -> None:
             if main and not terminal and time.monotonic() > due:
                 log(f"{event.progress:.0%}{format_progress(recent)}")
                 due = time.monotonic() + PAUSE
-    if main and run.target_warning:
-        log(run.target_warning)
+    for warning in (run.target_warning, run.overfit_warning):
+        if main and warning:
+            log(warning)
 
 
 def format_validation(event: Validation, end: float, unit: str = "sentence", kl_weight: float = 1.0) -> str:
@@ -100,7 +101,8 @@ def format_validation(event: Validation, end: float, unit: str = "sentence", kl_
     """
     rest = f" + {kl_weight:.2g} KL" if kl_weight else ""
     chosen_by = "" if kl_weight == 1 else f" by reconstruction{rest}"
-    best = f"  (best so far{chosen_by})" if event.kept else ""
+    kept = f"best so far{chosen_by}" if event.stationary else "kept for now: the objective still changes"
+    best = f"  ({kept})" if event.kept else ""
     line = (
         f"step {event.step:,}: validation -ELBO {-event.elbo:.2f} = reconstruction {event.reconstruction:.2f} "
         f"+ KL {event.kl:.2f} nats/{unit}{best}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from seqvae.cli.shared import FLAT, Folder, Json, Label, OwnParts, Search, Seed, Words, app, list_given
+from seqvae.cli.shared import FLAT, Column, Folder, Json, Label, OwnParts, Search, Seed, Words, app, list_given
 from seqvae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ def nearest(
     /,
     *,
     number: Number = 5,
+    column: Column = None,
     label: Label = None,
     json: Json = False,
     part: OwnParts = None,
@@ -123,7 +124,7 @@ def nearest(
         text: a sentence.
         corpus: a file, a folder or the name of a corpus, as `seqvae train` takes it.
     """
-    write(open_text_model(model, part).nearest(text, corpus, number, label=label), json)
+    write(open_text_model(model, part).nearest(text, corpus, number, label=label, column=column), json)
 
 
 @app.command(sort_key=19)
@@ -172,4 +173,4 @@ def write(found: Sequence[Any], json: bool) -> None:
         if json:
             print_json(vars(one))
         else:
-            print(one.text)
+            print(" ".join(one.text.split("\n")))  # a cell of a table may hold several lines

@@ -122,6 +122,18 @@ class Checkpoint:
         return cls(config, _weights(folder / WEIGHTS, config, vocabulary, len(labels)), tokenizer, **stored.others)
 
 
+def refuse_foreign(folder: Path) -> None:
+    """Raise a `CheckpointError` if a config.json in the folder is of something else, and would be lost."""
+    try:
+        ours = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["library"] == "seqvae"
+    except OSError:
+        return  # there is none, or it cannot be read, which writing will say
+    except (ValueError, LookupError, TypeError, RecursionError):
+        ours = False
+    if not ours:
+        raise CheckpointError(f"{folder / CONFIG} was not written by seqvae, and would be lost: name another folder")
+
+
 @dataclass(frozen=True)
 class _Stored:
     """What config.json holds: the size of the model's vocabulary, its options, and other fields of its `Checkpoint`."""

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 LOG_INTERVAL = 50  # steps between two lines of metrics.jsonl
 MIN_INTERVAL, MAX_INTERVAL = 50, 2000  # steps between two validations, if the options do not set them
 VALIDATED = 5000  # sentences of a validation, at most
+LOST = 1.0  # nats that an earlier model is better by, for a warning
 PROBED = 1000  # of these, sentences on which the use of z is measured, at most
 
 
@@ -91,6 +92,7 @@ class Validation:
         step: the number of steps before it.
         reconstruction, kl: the two parts of the bound.
         kept: whether this model is the best so far, and so the one in the folder.
+        stationary: whether objective and steps are as until the end; before, the latest model is kept, better or not.
         weight, learning_rate: of the last step.
         seconds: of the training so far, validations included, over all resumed parts.
         tokens_per_second: of the training since it began or was resumed, validations excluded.
@@ -101,6 +103,7 @@ class Validation:
     reconstruction: float
     kl: float
     kept: bool
+    stationary: bool
     weight: float
     learning_rate: float
     seconds: float
@@ -120,7 +123,8 @@ def validate(run: Run, tokens_per_second: float) -> Validation:
     reconstruction, kl = bound.reconstruction / bound.sentences, bound.kl / bound.sentences
     broadcast_state(run.accelerator, run.model, objective, trainer.rule)
     objective.observe(kl)
-    kept = run.best.offer(run.score(bound), trainer.step, run.find_tier(kl), kl)
+    tier = run.find_tier(kl)
+    kept = run.best.offer(run.score(bound), trainer.step, tier, kl)
     if kept:
         run.keep()
     usage = measure_usage(run)
@@ -131,6 +135,7 @@ def validate(run: Run, tokens_per_second: float) -> Validation:
         reconstruction=reconstruction,
         kl=kl,
         kept=kept,
+        stationary=tier > 0,
         weight=trainer.weight,
         learning_rate=trainer.rate,
         seconds=trainer.seconds,
@@ -387,6 +392,28 @@ class Run:
             return f"the KL of the kept model is {kl:.2f}, but it had not stayed at its target {target:g}: train longer"
         return (
             f"{describe_miss(kl, target)}, on the validation {self.corpus.units}: train longer, or set another target"
+        )
+
+    @property
+    def overfit_warning(self) -> str | None:
+        """A warning if a model from before the end of the KL weight's rise was better; None if not.
+
+        Where the true bound chooses and the KL has no target, that happens in a training that is too long alone.
+        """
+        early = [line for line in self.history if line["kind"] == "valid" and not line["stationary"]]
+        if not early or self.kl_weight != 1 or self.config.kl_target is not None:
+            return None
+        first = max(early, key=lambda line: float(line["elbo"]))
+        lost = first["elbo"] - self.best.value
+        if lost < LOST:
+            return None
+        units = self.corpus.units
+        words = (
+            ", or hide words from the decoder: --model.noise.rate 0.3" if self.corpus.observation == "tokens" else ""
+        )
+        return (
+            f"step {first['step']:,} was better by {lost:.1f} nats on the validation {units}, but the objective "
+            f"still changed then: the training is too long for so few {units}: set a shorter one{words}"
         )
 
     # -- patience -----------------------------------------------------------------------------------------------------

@@ -501,3 +501,38 @@ def test_a_user_error_gives_one_line_in_a_process_of_its_own(place):
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(r"seqvae: no corpus 'nowhere.txt'[^\n]+\n", done.stderr)
+
+
+# -- what is written ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["encode", "model", "table.csv", "--column", "text", "--output", "table.csv"], "a file that is read"),
+        (["encode", "model", "table.csv", "--column", "text", "--output", "./table.csv"], "a file that is read"),
+        (["explore", "model", "--corpus", "corpus.txt", "--export", "corpus.txt"], "ends in .html"),
+        (["evaluate", "model", "--output", "corpus.txt"], "ends in .json"),
+        (["evaluate", "model", "--output", "model/config.json"], "a file that is read"),
+    ],
+)
+def test_a_file_that_is_read_is_not_written(command, words, model, place, refused):
+    (place / "table.csv").write_text("text,n\n" + "".join(f"{line},1\n" for line in LINES))
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    assert words in refused(*command)
+    assert before == {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+
+
+def test_a_model_is_not_saved_over_the_config_of_something_else(model, place):
+    from seqvae import TextVAE
+    from seqvae.errors import CheckpointError
+
+    vae, other = TextVAE.from_pretrained(model), place / "other"
+    other.mkdir()
+    for content in ('{"model_type": "bert"}', "[1]", "no json"):
+        (other / "config.json").write_text(content)
+        with pytest.raises(CheckpointError, match="not written by seqvae, and would be lost: name another folder"):
+            vae.save_pretrained(other)
+        assert (other / "config.json").read_text() == content and len(list(other.iterdir())) == 1
+    vae.save_pretrained(place / "new")
+    vae.save_pretrained(place / "new")  # over one of its own

@@ -280,5 +280,11 @@ def test_an_unknown_name_of_a_part_is_refused_with_the_nearest(trained, capsys):
     ],
 )
 def test_the_log_says_by_what_a_model_is_the_best_so_far(trained, capsys, divergence, said):
-    trained(*SIZE, "--objective.divergence", divergence)
+    trained(*SIZE, "--objective.divergence", divergence, "--objective.weight", "constant")
     assert said in capsys.readouterr().err
+
+
+def test_before_the_weight_has_risen_the_log_does_not_call_a_model_the_best(trained, capsys):
+    trained(*SIZE, "--objective.weight.fraction", "1")
+    err = capsys.readouterr().err
+    assert "(kept for now: the objective still changes)" in err and "best so far" not in err

@@ -165,14 +165,20 @@ FIRST_ROWS = {
     "a long first sentence": ("one of the many dogs\nthe cat sat on the mat\nshe left\n", ["column_1"]),
     "a label that is also a common name": ("who is he,question\nhe is,answer\n" * 3, None),
     "a missing number": ("a b,NA\nc d,1\na quiet day,2\n", None),
+    "names that are mostly digits": ("satz,f10\nein kurzer Satz,1.5\nund noch einer,2\n", ["satz", "f10"]),
+    "a year above numbers": ("kommentar,2021\nein kurzer Satz,15\nund noch einer,2\n", None),
+    "a year among years": ("gut,2021\nein kurzer Satz,2015\nund noch einer,2020\n", ["column_1", "column_2"]),
 }
+
+
+DOUBTFUL = ("a missing number", "a label that is also a common name", "a year above numbers")
 
 
 @pytest.mark.parametrize("name", FIRST_ROWS)
 def test_a_first_row_is_names_or_a_row_by_the_rows_below(file, name):
     content, names = FIRST_ROWS[name]
     path = file("table.csv", content)
-    if name in ("a missing number", "a label that is also a common name"):
+    if name in DOUBTFUL:
         assert "may be names or a row" in refusal(path)
     else:
         assert rows_of(path)[0] == (names or content.split("\n")[0].split(","))
@@ -282,7 +288,7 @@ TROUBLE = {
         "the number 5 in column 'sentence' of line 2",
     ),
     "tokens.jsonl": ('{"tokens": ["a", "b"], "n": 1}\n' * 3, r"are: tokens \(lists\), n \(int64\); join the words"),
-    "nested.jsonl": ('{"doc": {"text": "a b"}}\n' * 3, r"are: doc \(objects\); make the text within"),
+    "nested.jsonl": ('{"doc": {"text": "a b"}}\n' * 3, r"are: doc \(objects\); write --column doc\.NAME"),
     "several.json": ('{"train": [{"text": "a"}], "test": [{"text": "b"}]}', "several arrays of objects, train, test"),
     "broken.jsonl": ('{"text": "a"}\n{"text": \n{"text": "b"}\n', "cannot be read as json: line 2 is no JSON"),
 }
@@ -321,14 +327,24 @@ def test_a_wide_encoding_is_called_by_its_name(file, encoding):
 
 
 @pytest.mark.parametrize(
-    ("content", "hint"),
+    ("content", "letters"),
     [
-        ("caf\xe9 au lait\n".encode("latin-1"), " (it looks like Latin-1, with 'é' there)"),
-        ("“quoted” text\n".encode("cp1252"), " (it looks like Windows-1252, with '“' there)"),
+        ("caf\xe9 au lait\n".encode("latin-1"), "é"),
+        ("noch gr\xf6\xdfer\n".encode("latin-1"), "öß"),
+        ("“quoted” text\n".encode("cp1252"), "“"),
         ("Это дом\n".encode("cp1251"), ""),
+        ("Он дома\n".encode("cp1251"), ""),
         ("我喜欢\n".encode("gbk"), ""),
     ],
 )
-def test_a_narrow_encoding_is_guessed_only_where_it_is_plain(file, content, hint):
+def test_a_narrow_encoding_is_guessed_only_where_it_is_plain(file, content, letters):
+    hint = f" (it looks like Windows-1252, with '{letters}' there: iconv -f cp1252 -t utf-8)" if letters else ""
     path = file("corpus.txt", b"good\n" + content)
     assert refusal(path).endswith(f"save it as UTF-8{hint}")
+
+
+def test_a_text_within_objects_is_found_by_its_path_and_the_way_to_write_it_is_given(file):
+    path = file("nested.jsonl", '{"id": 1, "doc": {"text": "a b", "n": 2}}\n' * 3)
+    assert list(read_splits(path, column="doc.text", whole=True).splits["test"]) == ["a b"] * 3
+    assert refusal(path, "doc").endswith("write --column doc.NAME for the text called NAME within the objects")
+    assert "has a text at 'doc.txt'" in refusal(path, "doc.txt")

@@ -124,6 +124,12 @@ def test_a_damaged_file_is_refused(content, tmp_path):
         open_series(tmp_path / "d.npz")
 
 
+def test_a_table_of_numbers_is_refused_with_the_line_that_makes_it_an_array(tmp_path):
+    (tmp_path / "s.csv").write_text("t0,t1\n1,2\n3,4\n")
+    with pytest.raises(CorpusError, match=r"numpy\.save\('series.npy', numpy\.loadtxt\('s\.csv', delimiter=','"):
+        open_series(tmp_path / "s.csv")
+
+
 def test_arrays_in_memory_are_checked_too():
     for given, words in (
         ([], "empty"),

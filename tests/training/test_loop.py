@@ -300,6 +300,26 @@ def test_a_terminated_run_does_not_fit_its_prior_again(run, tmp_path, monkeypatc
     assert Checkpoint.load(tmp_path).config.model.prior["components"] == 2
 
 
+RISING = {"name": "linear", "end": 1.0, "steps": 12}
+
+
+def test_a_model_from_before_the_full_weight_that_was_better_is_named_at_the_end(run):
+    it = run(weight=RISING, **SHORT)
+    seen = validations(finish(it, spoil=True))
+    assert [validation.stationary for validation in seen] == [False, False, False, True, True]
+    lost = max(v.elbo for v in seen if not v.stationary) - it.best.value
+    assert lost > 1 and f"step 8 was better by {lost:.1f} nats on the validation sentences" in it.overfit_warning
+    assert "--model.noise.rate 0.3" in it.overfit_warning
+    it.config = replace(it.config, target_kl=5.0)  # it may be worse because more is asked for
+    assert it.overfit_warning is None
+
+
+def test_nothing_is_named_where_the_model_that_is_kept_is_the_best(run):
+    it = run(weight=RISING, **SHORT)
+    finish(it)
+    assert it.overfit_warning is None
+
+
 def test_the_bound_has_weight_one_whatever_the_objective(run, tmp_path):
     it = run(weight={"name": "constant", "end": 0.0}, max_epochs=1)
     (validation,) = validations(finish(it))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ARRAYS = (".npz", ".npy")
 NUMBERS = "fiu"  # kinds of dtypes of NumPy
 FORMAT = "values (all frames below each other) and lengths, or x (series, frames, channels) and lengths"
+TABLE = "; of a table with a series a row: numpy.save('series.npy', numpy.loadtxt('{}', delimiter=',', skiprows=1))"
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +172,8 @@ def _read_file(path: Path, column: str | None) -> Table:
     except (OSError, ValueError, EOFError, KeyError) as error:
         if "pickle" in str(error).lower() and "bject array" in str(error):
             raise CorpusError(f"{path} holds an array of objects, which is never unpickled: write {FORMAT}") from None
-        raise CorpusError(f"{path} cannot be read as a file of NumPy arrays: write {FORMAT}") from None
+        hint = TABLE.format(path.name) if path.suffix.lower() in (".csv", ".tsv", ".txt") else ""
+        raise CorpusError(f"{path} cannot be read as a file of NumPy arrays: write {FORMAT}{hint}") from None
     except Exception:  # a damaged zip file has errors of its own
         raise CorpusError(f"{path} cannot be read as a file of NumPy arrays: is it damaged or truncated?") from None
     return _read_arrays(str(path), arrays)
@@ -277,7 +279,7 @@ def _read_column(shown: str, table: "pyarrow.Table", column: str | None) -> Tabl
     if chosen is None:
         raise CorpusError(
             f"{shown} has no such column of lists, or several: name the one of the series with --column; its columns "
-            f"are: {list_names(table.column_names)}"
+            f"are: {list_names(table.column_names)}; where a row is a series, give an array, such as frame.to_numpy()"
         )
     series = table.column(chosen).combine_chunks()
     if series.null_count:

@@ -43,13 +43,16 @@ def choose_column(shown: str, dataset: "Dataset", wanted: str | None, texts: lis
         outer = wanted.partition(".")[0]
         hint = f"; a text within {outer!r} is not read: make it a column of its own" if outer in names else ""
         raise CorpusError(f"{shown} has no column {wanted!r}; its columns are: {list_names(names)}{hint}")
+    if wanted is not None and "." in wanted and kinds[wanted] == KINDS["null"]:
+        raise CorpusError(f"no object of {shown} has a text at {wanted!r}: write the names of its fields, with dots")
     if wanted is not None and wanted not in strings:
-        raise CorpusError(f"the column {wanted!r} of {shown} holds {kinds[wanted]}, not text{_suggest(kinds[wanted])}")
+        hint = _suggest(dataset.features, wanted)
+        raise CorpusError(f"the column {wanted!r} of {shown} holds {kinds[wanted]}, not text{hint}")
     likely = [name for name in strings if name in texts] if texts is not None else strings
     chosen = wanted or ("text" if "text" in strings else likely[0] if len(likely) == 1 else None)
     if not strings:
         held = list_names(f"{truncate(name)} ({kind})" for name, kind in kinds.items())
-        raise CorpusError(f"{shown} has no column of text; its columns are: {held}{_suggest(*kinds.values())}")
+        raise CorpusError(f"{shown} has no column of text; its columns are: {held}{_suggest(dataset.features, *names)}")
     if chosen is None:
         raise CorpusError(f"{shown} needs --column, the one that holds the text; its columns are: {list_names(names)}")
     return chosen
@@ -101,10 +104,15 @@ def _describe_kind(feature: Any) -> str:
     return KINDS.get(kind, kind)
 
 
-def _suggest(*kinds: str) -> str:
-    if "lists" in kinds:
+def _suggest(features: Any, *names: str) -> str:
+    """Return what to write where the texts of these columns are within lists or objects."""
+    kinds = {name: _describe_kind(features[name]) for name in names}
+    read = [name for name in names if isinstance(features[name], dict) and "json" in features[name]]  # of .jsonl
+    if read:
+        return f"; write --column {read[0]}.NAME for the text called NAME within the objects"
+    if "lists" in kinds.values():
         return "; join the words of each list with spaces into one text"
-    return "; make the text within the objects a column of its own" if "objects" in kinds else ""
+    return "; make the text within the objects a column of its own" if "objects" in kinds.values() else ""
 
 
 def describe_choice(paths: list[Path], dataset: "Dataset", column: str) -> tuple[str, ...]:

@@ -265,9 +265,11 @@ def _has_header(first: Sequence[str], body: list[list[str]], wanted: str | None)
     if first == [str(number) for number in range(len(first))] and not all(map(_is_numeric, columns)):
         return True  # as pandas numbers columns without names
     known = any(cell.lower() in NAMES or re.fullmatch(r"[^\W\d]+(_\w+)+", cell) for cell in first)
-    numbers = [(cell, _is_number(cell)) for cell, cells in pairs if cell and cells and _is_numeric(cells)]
+    numeric = [(cell, cells) for cell, cells in pairs if cell and cells and _is_numeric(cells)]
+    numbers = [(cell, _is_number(cell) and not _is_numbered_name(cell, cells)) for cell, cells in numeric]
     if any(number for _, number in numbers):
-        return None if known else False
+        years = all(_is_year_alone(cell, cells) for cell, cells in numeric if _is_number(cell))
+        return None if known or (years and any(_looks_like_name(cell, cells) for cell, cells in pairs)) else False
     if any(cell.lower() not in MISSING and re.search(r"[^\W\d]", cell) for cell, _ in numbers):
         return True
     if any(_looks_like_others(cell, cells) for cell, cells in pairs):
@@ -282,6 +284,17 @@ def _is_number(cell: str) -> bool:
     """Return whether a cell is a number, a date or a time: more digits than letters."""
     digits = sum(character.isdecimal() for character in cell)
     return digits > sum(character.isalpha() for character in cell)
+
+
+def _is_numbered_name(cell: str, cells: Sequence[str]) -> bool:
+    """Return whether a cell is a name such as t10, above numbers without letters."""
+    return re.match(r"[^\W\d]", cell) is not None and not any(re.search(r"[^\W\d]", other) for other in cells)
+
+
+def _is_year_alone(cell: str, cells: Sequence[str]) -> bool:
+    """Return whether a cell is a year, and those below are not."""
+    year = r"(19|20)\d\d"
+    return re.fullmatch(year, cell) is not None and not any(re.fullmatch(year, other) for other in cells)
 
 
 def _is_numeric(cells: Sequence[str]) -> bool:

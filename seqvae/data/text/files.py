@@ -13,6 +13,7 @@ import io
 import json
 import lzma
 import os
+import re
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -411,8 +412,11 @@ def _find_bad_byte(path: Path | None) -> tuple[str, str]:
 
 
 def _guess_western(line: bytes, place: int) -> str:
-    """Guess at one byte a letter of western Europe: where the byte is between ASCII, and is a letter or mark."""
-    letter, around = line[place : place + 1].decode("cp1252", "replace"), line[max(0, place - 1) : place + 2]
-    if sum(byte > 127 for byte in around) != 1 or letter == "\ufffd":
+    """Guess at one byte a letter of western Europe: a letter or mark between ASCII, or two of them in a word of it."""
+    run = re.match(rb"[\x80-\xff]+", line[place:])
+    assert run is not None  # the byte that is not UTF-8 is above 127
+    letters, end = run[0].decode("cp1252", "replace"), place + len(run[0])
+    most = 2 if line[:place][-1:].isalpha() or line[end : end + 1].isalpha() else 1
+    if len(letters) > most or "\ufffd" in letters:
         return ""
-    return f" (it looks like {'Latin-1' if letter.isalpha() else 'Windows-1252'}, with {letter!r} there)"
+    return f" (it looks like Windows-1252, with {letters!r} there: iconv -f cp1252 -t utf-8)"

@@ -141,14 +141,15 @@ def check_output(option: str, path: Path, *read: str | Path | None, ending: str 
     Args:
         option: that names the file.
         path: the file; a pipe or a device may have any ending.
-        read: files that are read, or other things, or None.
+        read: files and folders that are read, or other things, or None.
         ending: of its name; empty where any will do.
     """
     check_folder(option, path)
     if not path.name.endswith(ending) and not (path.exists() and not path.is_file()):
         raise ConfigError(f"{option} {path}: expected a name that ends in {ending}")
-    if path.is_file() and any(one is not None and Path(one).is_file() and path.samefile(one) for one in read):
-        raise ConfigError(f"{option} {path} is a file that is read, and would be lost: name another")
+    for one in (expand(one) for one in read if one is not None and path.is_file()):
+        if (one.is_file() and path.samefile(one)) or (one.is_dir() and path.resolve().is_relative_to(one.resolve())):
+            raise ConfigError(f"{option} {path} is a file that is read, and would be lost: name another")
 
 
 def expand(path: str | os.PathLike) -> Path:

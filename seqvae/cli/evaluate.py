@@ -112,8 +112,11 @@ def evaluate(
         raise ConfigError("several processes cannot share standard input: name a file in place of -")
     process.wait()
     if output is not None:
-        check_output("--output", output, corpus, Path(model) / "config.json", ending=".json")
+        parts = (Path(model) / name for name in ("config.json", "tokenizer.json"))
+        check_output("--output", output, corpus, *parts, ending=".json")
     interface = open_interface(model, part)
+    if output is not None and corpus is None:
+        check_output("--output", output, interface.model.config.corpus)
     interface.refuse(text=text, language_model=language_model, plot=plot)
     words = check_sampling(sampling or Sampling(), text)
     judge = check_extras(interface, text, language_model, plot, label_column or [])

@@ -252,7 +252,7 @@ def reconstruct(
     check_options(**options)
     interface = open_interface(model, part)
     interface.refuse(**options)
-    interface.check(writing)
+    interface.check(writing, source)
     parts = read_parts(interface, source, column=column, label=label, label_column=label_column)
     for number, (items, labels) in enumerate(parts):
         with silence_repeats(number):
@@ -398,7 +398,7 @@ def decode(
     check_options(temperature=temperature or float("beam" in options), **options)
     interface = open_interface(model, part)
     interface.refuse(label=label, **options)
-    interface.check(writing)
+    interface.check(writing, latents)
     z = read_latents(latents, interface.model.config.model.latent)
     interface.model.number_labels(label, 1)  # an unknown one is refused before any work
     size = ROWS if isinstance(interface, TextInterface) else max(1, len(z))  # series are written to one file

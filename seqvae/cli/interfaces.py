@@ -18,7 +18,7 @@ from seqvae.data.text.columns import check_encoding
 from seqvae.data.text.corpus import TextSplit
 from seqvae.data.text.labels import format_label
 from seqvae.data.text.sources import open_source
-from seqvae.errors import ConfigError, CorpusError, check_folder, list_names, write_output
+from seqvae.errors import ConfigError, CorpusError, check_output, list_names, write_output
 from seqvae.evaluation import probes
 from seqvae.evaluation.evaluate import find_factors
 from seqvae.evaluation.probes import SeriesScores, linear_r2
@@ -60,8 +60,8 @@ class Interface(ABC, Generic[M]):
                 option = name.replace("_", "-")
                 raise ConfigError(f"--{option} does not apply to a model of {self.model.units}: leave it out")
 
-    def check(self, writing: Writing) -> None:
-        """Refuse before any work what cannot be written."""
+    def check(self, writing: Writing, *read: str | Path) -> None:
+        """Refuse before any work what cannot be written, or would be written over a file that is read."""
         self.refuse(output=writing.output, plot=writing.plot)
 
     @abstractmethod
@@ -211,15 +211,15 @@ class SeriesInterface(Interface[SeriesVAE]):
     options = frozenset(["output", "plot"])
     hint = "--plot samples.png"
 
-    def check(self, writing: Writing) -> None:
+    def check(self, writing: Writing, *read: str | Path) -> None:
         """Refuse before any work what cannot be written, or when nothing would be."""
-        super().check(writing)
+        super().check(writing, *read)
         if not (writing.json or writing.output or writing.plot):
             raise ConfigError("a model of series: write --output FILE.npz, --plot FILE.png or --json")
         if writing.output is not None:
             if writing.output.suffix != ".npz":
                 raise ConfigError(f"--output {writing.output}: expected a name that ends in .npz")
-            check_folder("--output", writing.output)
+            check_output("--output", writing.output, *read)
         if writing.plot is not None:
             series_figures.check_plot(writing.plot)
 

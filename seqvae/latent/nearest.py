@@ -36,6 +36,8 @@ def find_nearest(model: SequenceVAE, z: Tensor, split: TextSplit, n: int) -> lis
             distances = torch.cdist(z.to(device), model.encode(split.batch(rows).to(device)).mode)[0].tolist()
             limit = max(found.values()) if len(found) >= n else math.inf
             near = [(row, distance) for row, distance in zip(rows, distances, strict=True) if distance < limit]
+            if not near:
+                continue
             for text, (_, distance) in zip(split.texts([row for row, _ in near]), near, strict=True):
                 found[text] = min(distance, found.get(text, math.inf))
             found = dict(sorted(found.items(), key=itemgetter(1))[:n])

@@ -58,11 +58,11 @@ class BatchNormGaussian(Posterior):
 
     up to EPS = 1e-8, which is added to the variance of m: the KL cannot vanish, whatever its weight. Means that differ
     need not be of use to the decoder: look at the mutual information too. The bound does not hold for a learnt prior,
-    which can move its mean and scale to the means.
+    which can move its mean and scale to the means, nor where q is frozen and the encoder is trained.
 
-    In evaluation, for a batch of one sentence (however often it is repeated), and where the weights of m are frozen,
-    running averages of the batches' means and variances are used instead, so that a sentence has the same q in any
-    batch; in training it depends on the others of its batch.
+    In evaluation, for a batch of one sentence (however often it is repeated), and where `frozen` is set, running
+    averages of the batches' means and variances are used instead, so that a sentence has the same q in any batch; in
+    training it depends on the others of its batch.
 
     Args:
         gamma: standard deviation of the posterior means over the sentences, in each dimension; more than 0.
@@ -78,7 +78,7 @@ class BatchNormGaussian(Posterior):
         super().__init__()
         if not 0 < gamma < float("inf"):
             raise ConfigError(f"posterior option gamma = {gamma}: expected a number above 0, such as 0.6")
-        self.gamma = gamma
+        self.gamma, self.frozen = gamma, False
         self.means = nn.Linear(features, latent, bias=False)  # a bias would be subtracted with the mean of the batch
         self.log_variances = nn.Linear(features, latent)
         self.shift = nn.Parameter(torch.zeros(latent))
@@ -91,8 +91,8 @@ class BatchNormGaussian(Posterior):
             h = h.to(self.means.weight.dtype)
             m, log_variance = self.means(h), self.log_variances(h)
             if m.numel():  # a language model has no dimension to normalize
-                several = self.training and bool((h != h[:1]).any())  # one sentence may be repeated, for many samples
-                several = several and self.means.weight.requires_grad
+                batch = self.training and not self.frozen
+                several = batch and bool((h != h[:1]).any())  # one sentence may be repeated, for many samples
                 m = batch_norm(
                     m, self.running_mean, self.running_variance, training=several, momentum=MOMENTUM, eps=EPS
                 )

@@ -121,10 +121,12 @@ def diagnose_scores(
     if folder is not None and not (Path(folder) / RECIPE).is_file():
         folder = None
     schedule = make("objective.weight", model.config.objective.weight)
-    begin = build_update(model.config).schedule_delay + schedule.annealing_steps
-    made = "step" if schedule.fraction is None else "schedule_step"
-    steps = model.checkpoint.facts.get(made)
-    stationary = steps is None or steps >= begin
+    if schedule.fraction is None:
+        steps = model.checkpoint.facts.get("step")
+        end = build_update(model.config).schedule_delay + schedule.annealing_steps
+    else:
+        steps, end = model.checkpoint.facts.get("schedule_step"), schedule.annealing_steps
+    stationary = steps is None or steps >= end
     return diagnose(Case(scores, model.config, baseline, train_baseline, stationary, folder, simple))
 
 

@@ -17,6 +17,7 @@ from torch import nn
 from seqvae.config import Config, get_corpus_options
 from seqvae.data.text.tokenizer import Tokenizer
 from seqvae.errors import ConfigError
+from seqvae.model.posteriors import BatchNormGaussian
 from seqvae.model.vae import SequenceVAE
 from seqvae.training.checkpoint import Checkpoint
 from seqvae.training.new_vocabulary import TABLES, map_output, map_rows, map_tokens
@@ -198,6 +199,8 @@ def freeze(model: SequenceVAE, names: Collection[str]) -> str | None:
     for name in names:
         for parameter in parts[name]:
             parameter.requires_grad_(False)
+    if "posterior" in names and isinstance(model.posterior, BatchNormGaussian):
+        model.posterior.frozen = True  # its statistics are no parameters
     total = sum(p.numel() for p in model.parameters())
     trained = count_trained(model.parameters())
     if not trained:

@@ -363,7 +363,7 @@ class Run:
         self.model.prior, kl = former, bound.kl / bound.sentences
         if not meets_target(kl, self.config.kl_target):
             return True
-        self.best.kl = kl
+        self.best.kl, self.best.tier = kl, 2 if self.best.tier else 0
         return False
 
     @property
@@ -401,7 +401,7 @@ class Run:
         Where the true bound chooses and the KL has no target, that happens in a training that is too long alone.
         """
         early = [line for line in self.history if line["kind"] == "valid" and not line["stationary"]]
-        if not early or self.kl_weight != 1 or self.config.kl_target is not None:
+        if not early or not self.best.tier or self.kl_weight != 1 or self.config.kl_target is not None:
             return None
         first = max(early, key=lambda line: float(line["elbo"]))
         lost = first["elbo"] - self.best.value
@@ -464,7 +464,7 @@ class Run:
                 raise CheckpointError(
                     f"{self.corpus.name} has changed since the run in {self.folder} began: start a new run"
                 )
-            self.best, self.validated = Best(**state["best"]), int(state["validated"])
+            self.best, self.validated = Best(**state["best"]), int(state.get("validated", state["counters"]["step"]))
             self.trainer.load_state(state)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):
             raise CheckpointError(f"{self.folder / STATE} is not of this run: it cannot be resumed") from None

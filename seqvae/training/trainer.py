@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 EPOCHS, STEPS, MINUTES = 20, 3000, 5.0
 HALVINGS = 5  # of the learning rate, at most
 # That a resumed run continues from.
-COUNTERS = ("step", "epoch", "index", "halvings", "seconds", "begun", "reached", "weight", "rate")
+COUNTERS = ("step", "epoch", "index", "halvings", "seconds", "begun_seconds", "reached", "weight", "rate")
 
 
 def set_limits(training: Training, steps: int) -> tuple[int, float | None]:
@@ -142,7 +142,7 @@ class Trainer:
         self.step = self.epoch = self.index = self.halvings = 0
         self.seconds = 0.0  # of wall-clock time, with the caller's work between steps, over all resumed parts
         self.progress = 0.0  # the fraction of the training that is over
-        self.begun = 0.0  # ... when the schedule of the objective began
+        self.begun_seconds = 0.0  # `seconds` when the schedule of the objective began
         self.reached = 0  # the latest step that the schedule was evaluated at
         self.weight = self.rate = 0.0  # of the divergence and of learning, at the last step
 
@@ -184,12 +184,13 @@ class Trainer:
         step, weight = self.step - self.rule.schedule_delay, self.objective.weight
         if weight.fraction is None or step < 0:
             return step
-        fraction = (self.progress - self.begun) / (1 - self.begun) if self.begun < 1 else 1.0
+        begun = self._find_fraction(self.rule.schedule_delay, self.begun_seconds)
+        fraction = (self.progress - begun) / (1 - begun) if begun < 1 else 0.0
         return max(self.reached, int(fraction / weight.fraction * weight.annealing_steps))
 
     def _follow_schedule(self) -> None:
         if self.step == self.rule.schedule_delay:
-            self.begun = self.progress
+            self.begun_seconds = self._agree_on_seconds()
         self.reached = max(self.reached, self.schedule_step)
 
     def trace(self, batch: Batch, samples: int = 1, refine: Refinement | None = None) -> Trace:
@@ -221,15 +222,22 @@ class Trainer:
         A run that ends by epochs is reproducible: the clock matters only where it is further than the steps, and while
         the learning rate is constant nothing depends on the progress.
         """
-        by_steps = (self.epoch + self.index / self.batches.steps) / self.epochs
-        if self.minutes is None:
-            return by_steps
-        by_minutes = torch.tensor(self.seconds / 60 / self.minutes, dtype=torch.float64)
-        if self.accelerator.num_processes > 1:  # one clock for all, or their learning rates differ
-            from accelerate.utils import broadcast
+        steps = self.epoch * self.batches.steps + self.index
+        return self._find_fraction(steps, 0.0 if self.minutes is None else self._agree_on_seconds())
 
-            by_minutes = broadcast(by_minutes.to(self.accelerator.device))
-        return max(by_steps, float(by_minutes))
+    def _find_fraction(self, steps: int, seconds: float) -> float:
+        """Return the fraction of the training, as long as it is now, that so many steps and seconds are."""
+        by_steps = steps / (self.batches.steps * self.epochs)
+        return by_steps if self.minutes is None else max(by_steps, seconds / 60 / self.minutes)
+
+    def _agree_on_seconds(self) -> float:
+        """Return `seconds`, of the first process in all of them: one clock for all, or their learning rates differ."""
+        if self.accelerator.num_processes == 1:
+            return self.seconds
+        from accelerate.utils import broadcast
+
+        seconds = torch.tensor(self.seconds, dtype=torch.float64)
+        return float(broadcast(seconds.to(self.accelerator.device)))
 
     def _describe_divergence(self, report: Report, norm: float) -> str:
         """Describe what is not finite, at which learning rate, and what to try."""

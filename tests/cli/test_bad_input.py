@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from itertools import cycle
@@ -514,10 +515,20 @@ def test_a_user_error_gives_one_line_in_a_process_of_its_own(place):
         (["explore", "model", "--corpus", "corpus.txt", "--export", "corpus.txt"], "ends in .html"),
         (["evaluate", "model", "--output", "corpus.txt"], "ends in .json"),
         (["evaluate", "model", "--output", "model/config.json"], "a file that is read"),
+        (["evaluate", "model", "corpus.txt", "--output", "model/tokenizer.json"], "a file that is read"),
+        (["evaluate", "model", "folder", "--output", "folder/test.json"], "a file that is read"),
+        (["evaluate", "own", "--output", "own.json"], "a file that is read"),
     ],
 )
 def test_a_file_that_is_read_is_not_written(command, words, model, place, refused):
     (place / "table.csv").write_text("text,n\n" + "".join(f"{line},1\n" for line in LINES))
+    (place / "folder").mkdir()
+    for path in (place / "folder" / "test.json", place / "own.json"):
+        path.write_text(json.dumps([{"text": line} for line in LINES]))
+    shutil.copytree(model, place / "own")
+    config = json.loads((place / "own" / "config.json").read_text())
+    config["config"]["corpus"] = str(place / "own.json")
+    (place / "own" / "config.json").write_text(json.dumps(config))
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     assert words in refused(*command)
     assert before == {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}

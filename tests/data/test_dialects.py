@@ -335,6 +335,8 @@ def test_a_wide_encoding_is_called_by_its_name(file, encoding):
         ("Это дом\n".encode("cp1251"), ""),
         ("Он дома\n".encode("cp1251"), ""),
         ("我喜欢\n".encode("gbk"), ""),
+        ("日本語\n".encode() + b"ab\xe6\x97 damaged\n", ""),  # UTF-8 with a letter cut in two
+        (b"over \xe6\x97 there\n", ""),
     ],
 )
 def test_a_narrow_encoding_is_guessed_only_where_it_is_plain(file, content, letters):

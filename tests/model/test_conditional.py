@@ -299,9 +299,9 @@ def test_evaluate_diagnose_and_describe_read_the_labels_by_themselves(folder, co
         "--label-column",
         "tense",
         "--output",
-        tmp_path / "s",
+        tmp_path / "s.json",
     )
-    scores = json.loads((tmp_path / "s").read_text())
+    scores = json.loads((tmp_path / "s.json").read_text())
     assert any(line.startswith("Each sentence is scored given its label y, the tense") for line in out)
     assert scores["nll"] > 0 and scores["decoder_entropy_prior"] > 0 and scores["inference_gap"] is not None
     assert scores["probes"][0]["label"] == "tense"

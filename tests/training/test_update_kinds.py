@@ -197,6 +197,21 @@ def test_a_schedule_that_is_a_fraction_begins_then_too_and_is_a_fraction_of_what
     assert [round(learnt[step], 2) for step in (8, 9, 11, 13, 17, 24)] == [0, 0, 0.25, 0.5, 1, 1]
 
 
+def test_a_longer_limit_moves_where_the_schedule_began_and_ends(tiny_corpus, training_config, tmp_path):
+    rise = {"name": "linear", "end": 1.0, "fraction": 0.5}
+    objective = {"update": {"name": "pretrain", "steps": 8}, "weight": rise}
+
+    def learn(epochs, resume):  # 4 steps an epoch
+        config = training_config({}, objective, max_epochs=epochs, learning_rate=1e-4)
+        accelerator = Accelerator(mixed_precision="no")
+        run = Run(config, tiny_corpus, tmp_path, resume=resume, accelerator=accelerator)
+        return {event.step: round(event.report.weight, 2) for event in fit(run) if isinstance(event, Step)}
+
+    assert learn(2, resume=False)[8] == 0  # the pretraining alone
+    later = learn(6, resume=True)
+    assert [later[step] for step in (9, 11, 13, 17, 24)] == [0, 0.25, 0.5, 1, 1]
+
+
 @pytest.mark.parametrize(("shared", "tied"), [(False, False), (False, True), (True, False), (True, True)])
 def test_the_decoder_is_then_reset_and_the_encoder_is_not(shared, tied, trainer):
     it = trainer({"name": "pretrain", "steps": 3}, {"share_embedding": shared, "observation": {"tied": tied}})

@@ -288,7 +288,7 @@ def _is_number(cell: str) -> bool:
 
 def _is_numbered_name(cell: str, cells: Sequence[str]) -> bool:
     """Return whether a cell is a name such as t10, above numbers without letters."""
-    return re.match(r"[^\W\d]", cell) is not None and not any(re.search(r"[^\W\d]", other) for other in cells)
+    return re.fullmatch(r"[^\W\d]+\d{1,3}", cell) is not None and not any(re.search(r"[^\W\d]", x) for x in cells)
 
 
 def _is_year_alone(cell: str, cells: Sequence[str]) -> bool:

@@ -400,14 +400,16 @@ def _find_bad_byte(path: Path | None) -> tuple[str, str]:
     """Return line and byte of the first byte that is not UTF-8, and a guess at the encoding of the text."""
     if path is None:
         return "", ""
-    offset = 0
+    offset, plain = 0, True
     with open_bytes(path) as file:
         for number, line in enumerate(file, 1):
             try:
                 line.decode()
             except UnicodeDecodeError as error:
-                return f" (line {number}, byte {offset + error.start})", _guess_western(line, error.start)
-            offset += len(line)
+                plain = plain and line[: error.start].isascii()  # else it is damaged UTF-8, it seems
+                guess = _guess_western(line, error.start) if plain else ""
+                return f" (line {number}, byte {offset + error.start})", guess
+            offset, plain = offset + len(line), plain and line.isascii()
     return "", ""
 
 
@@ -416,7 +418,7 @@ def _guess_western(line: bytes, place: int) -> str:
     run = re.match(rb"[\x80-\xff]+", line[place:])
     assert run is not None  # the byte that is not UTF-8 is above 127
     letters, end = run[0].decode("cp1252", "replace"), place + len(run[0])
-    most = 2 if line[:place][-1:].isalpha() or line[end : end + 1].isalpha() else 1
-    if len(letters) > most or "\ufffd" in letters:
+    within = line[:place][-1:].isalpha() and line[end : end + 1].isalpha() and letters.isalpha()
+    if len(letters) > (2 if within else 1) or "\ufffd" in letters:
         return ""
     return f" (it looks like Windows-1252, with {letters!r} there: iconv -f cp1252 -t utf-8)"

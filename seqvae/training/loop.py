@@ -358,8 +358,7 @@ class Run:
         if self.config.kl_target is None:
             return False
         former, self.model.prior = self.model.prior, prior
-        batches = iterate_by_length(self.valid.at_most(VALIDATED), batch_size=128)
-        bound = likelihood.validate(self.model, batches, seed=self.config.training.seed)
+        bound = measure_bound(self)
         self.model.prior, kl = former, bound.kl / bound.sentences
         if not meets_target(kl, self.config.kl_target):
             return True
